@@ -1,0 +1,63 @@
+"""What several tests share: a tiny `shapes` data set, a tiny trained classifier, real data."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsss.data import DataConfig
+from wsss.data.transforms import AugmentConfig
+from wsss.models import BackboneConfig
+from wsss.pipeline.train_cls import train_cls
+from wsss.tasks.trainer import TrainerConfig
+
+REPOSITORY = Path(__file__).parents[1]
+SHARED = REPOSITORY.parent / "shared"
+SHAPES = {"ring": 1, "star": 2, "cross": 3, "bar": 4, "blob": 5}
+CPU = TrainerConfig(accelerator="cpu", devices=1, workers=0)
+SMALL = AugmentConfig(crop=64, long_side=None, val_long_side=None)
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+torch.set_num_threads(2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason shown, what needs files that are not part of the project."""
+    if SHARED.is_dir():
+        return
+    for item in items:
+        if "shared" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason=f"needs {SHARED}, which is not there"))
+
+
+def load_prepare():
+    """data/shapes/prepare.py as a module."""
+    path = REPOSITORY / "data/shapes/prepare.py"
+    spec = importlib.util.spec_from_file_location("prepare_shapes", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    """12 + 6 small images in VOC layout. Read only: copy it to change it."""
+    root = tmp_path_factory.mktemp("shapes")
+    load_prepare().prepare(root, seed=1, train=12, val=6, size=72)
+    return DataConfig(root=root, classes=SHAPES)
+
+
+@pytest.fixture(scope="session")
+def classifier_checkpoint(shapes: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A squeezenet1_0 trained for one epoch on `shapes`: it knows nothing, but it is whole."""
+    return train_cls(
+        data=shapes,
+        output=tmp_path_factory.mktemp("cls") / "run",
+        model=BackboneConfig(name="squeezenet1_0"),
+        augment=SMALL,
+        epochs=1,
+        batch_size=6,
+        trainer=CPU,
+    )

@@ -1,0 +1,47 @@
+"""Joining the maps of several layers at the size of the image."""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+
+def fuse_layers(
+    layer_maps: Sequence[torch.Tensor],
+    size: tuple[int, int],
+    *,
+    normalise: Literal["max", "none"],
+    fusion: Literal["sum", "max", "mean", "product"],
+) -> torch.Tensor:
+    """Upsample the maps of all layers and join them pixel by pixel.
+
+    Args:
+        layer_maps: For each layer, (B, h, w) maps, at least 0.
+        size: Height and width of the result.
+        normalise: Divide each map by its maximum (a map of zeros stays zero), or not.
+        fusion: ``sum``, ``max``, ``mean`` or ``product`` over the layers.
+
+    Returns:
+        (B, H, W), at least 0.
+    """
+    upsampled = []
+    for layer_map in layer_maps:
+        if normalise == "max":
+            layer_map = divide_by_max(layer_map)
+        upsampled.append(
+            F.interpolate(layer_map[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        )
+    if fusion == "max":
+        return reduce(torch.maximum, upsampled)
+    if fusion == "product":
+        return reduce(torch.mul, upsampled)
+    total = reduce(torch.add, upsampled)
+    return total / len(upsampled) if fusion == "mean" else total
+
+
+def divide_by_max(maps: torch.Tensor) -> torch.Tensor:
+    """(B, H, W) maps, at least 0, each divided by its maximum; a map of zeros stays zero."""
+    peak = maps.amax(dim=(1, 2), keepdim=True)
+    return maps / peak.clamp_min(torch.finfo(maps.dtype).tiny)

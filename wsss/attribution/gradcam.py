@@ -1,0 +1,17 @@
+"""Grad-CAM (Selvaraju et al., ICCV 2017)."""
+
+import torch
+
+
+def gradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """relu(sum over k of mean(G_k) * A_k).
+
+    Args:
+        activation: (B, C, h, w) feature maps.
+        gradient: (B, C, h, w) derivative of the class logit with respect to them.
+
+    Returns:
+        (B, h, w), at least 0.
+    """
+    weights = gradient.mean(dim=(2, 3))
+    return torch.einsum("bk,bkhw->bhw", weights, activation).relu()

@@ -1,0 +1,130 @@
+"""Gradients of class logits at chosen layers: plain, or averaged over changed inputs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from wsss.attribution.capture import capture, prepared
+
+
+@dataclass(frozen=True)
+class GradientConfig:
+    """Which gradient the attribution is made of.
+
+    Args:
+        kind: ``plain``; ``integrated`` (Integrated Gradients: the mean along the straight line
+            from the mean colour to the image, Sundararajan et al., 2017); ``smooth`` (SmoothGrad:
+            the mean over noisy copies, Smilkov et al., 2017); ``guided`` (guided
+            backpropagation, Springenberg et al., 2015).
+        steps: Inputs averaged by ``integrated`` and ``smooth``; the cost grows with it.
+        noise: Standard deviation of SmoothGrad's noise, as a share of the image's value range.
+        seed: Seed of SmoothGrad's noise.
+    """
+
+    kind: Literal["plain", "integrated", "smooth", "guided"] = "plain"
+    steps: int = 8
+    noise: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"gradient.steps: expected at least 1, got {self.steps}")
+        if self.noise < 0:
+            raise ValueError(f"gradient.noise: expected at least 0, got {self.noise}")
+
+
+class LayerRound(NamedTuple):
+    """One class of each image of a batch, seen at every layer.
+
+    Args:
+        activations: For each layer, (B, C, h, w) feature maps.
+        gradients: For each layer, (B, C, h, w) derivative of each image's own class logit.
+        logits: (B, K) logits of the unchanged images.
+    """
+
+    activations: list[torch.Tensor]
+    gradients: list[torch.Tensor]
+    logits: torch.Tensor
+
+
+def layer_rounds(
+    model: nn.Module,
+    images: torch.Tensor,
+    classes: torch.Tensor,
+    layers: Sequence[str],
+    config: GradientConfig,
+) -> list[LayerRound]:
+    """One forward pass, then one backward pass for each class, for a whole batch.
+
+    In eval mode images do not mix, so the gradient of the sum over images of one logit each
+    holds every image's own gradient.
+
+    Args:
+        model: (B, 3, H, W) images to (B, K) logits.
+        images: (B, 3, H, W).
+        classes: (B, R) int64: the classes to explain, R an image.
+        layers: Names of modules.
+        config: Which gradient.
+
+    Returns:
+        R rounds; round ``r`` belongs to ``classes[:, r]``.
+
+    Raises:
+        ValueError: A layer that cannot be used, or a model that gives no (B, K) logits.
+    """
+    with prepared(model, guided=config.kind == "guided"):
+        if config.kind in ("plain", "guided"):
+            return _rounds(model, images, classes, layers)
+        with torch.no_grad(), capture(model, layers) as maps:
+            logits = model(images)
+        activations = [maps[layer].detach() for layer in layers]
+        sums: list[list[torch.Tensor]] = []
+        for changed in _changed_inputs(images, config):
+            rounds = _rounds(model, changed, classes, layers)
+            gradients = [[g / config.steps for g in one.gradients] for one in rounds]
+            sums = (
+                [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(sums, gradients)]
+                if sums
+                else gradients
+            )
+        return [LayerRound(activations, gradients, logits) for gradients in sums]
+
+
+def _rounds(
+    model: nn.Module, images: torch.Tensor, classes: torch.Tensor, layers: Sequence[str]
+) -> list[LayerRound]:
+    with capture(model, layers) as maps:
+        logits = model(images)
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+        raise ValueError("model: expected (B, K) logits as its output")
+    outputs = [maps[layer] for layer in layers]
+    activations = [output.detach() for output in outputs]
+    rounds = []
+    for r in range(classes.shape[1]):
+        target = logits.gather(1, classes[:, r : r + 1]).sum()
+        gradients = torch.autograd.grad(
+            target, outputs, retain_graph=r + 1 < classes.shape[1], allow_unused=True
+        )
+        for layer, gradient in zip(layers, gradients, strict=True):
+            if gradient is None:
+                raise ValueError(f"layer {layer!r} has no influence on the logits")
+        rounds.append(LayerRound(activations, list(gradients), logits.detach()))
+    return rounds
+
+
+def _changed_inputs(images: torch.Tensor, config: GradientConfig) -> Iterator[torch.Tensor]:
+    """The inputs whose gradients are averaged; 0 is the mean colour of normalised images."""
+    if config.kind == "integrated":
+        for step in range(config.steps):
+            yield images * ((step + 0.5) / config.steps)
+        return
+    generator = torch.Generator(device=images.device).manual_seed(config.seed)
+    extent = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
+    for _ in range(config.steps):
+        noise = torch.randn(
+            images.shape, generator=generator, device=images.device, dtype=images.dtype
+        )
+        yield images + config.noise * extent * noise

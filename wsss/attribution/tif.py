@@ -1,0 +1,132 @@
+"""TIF: Threshold Interception and Fusion.
+
+Our reading of *TIF: Threshold Interception and Fusion for Compact and Fine-Grained Visual
+Attribution*, IEEE Transactions on Multimedia, 2024. Only the abstract is public, so each step
+that it leaves open is an option here; ``docs/attribution.md`` says how the defaults were chosen.
+
+For class ``c`` with logit ``y`` and channel (neuron) ``k`` of a layer with activation ``A`` and
+gradient ``G = dy/dA``::
+
+    R_k = phi(A_k, G_k)                   neuron attribution       base
+    M_k = 1[R_k > t_k and R_k > 0]        interception             threshold, alpha
+    C_k = R_k M_k                         concept region           region
+    S   = relu(sum_k w_k C_k)             fusion within the layer  weights, negative_weights
+    E   = sum over layers of upsample(S / max S)                   normalise, fusion
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True)
+class TIFConfig:
+    """The freedoms that TIF's abstract leaves.
+
+    Args:
+        base: Neuron attribution R from activation A and gradient G: ``relu_ga`` is relu(G * A),
+            ``relu_g_a`` is relu(G) * A, ``ga`` is G * A with its sign, ``a`` is A.
+        threshold: Level t below which a neuron's map is background: alpha times the map's
+            ``max``, its alpha-``quantile``, alpha times its ``mean``, or ``none``: no
+            interception at all, negative values included.
+        alpha: See ``threshold``.
+        region: Concept region inside the mask M: ``soft`` R, ``binary`` 1, ``residual`` R - t.
+        weights: Neuron weights: ``mean_gradient`` (as in Grad-CAM), ``sum_ga`` (the sum of
+            G * A), or ``one``.
+        negative_weights: Weights below zero are ``cut`` to zero or ``keep`` their sign.
+        normalise: Each layer's map is divided by its ``max``, or not (``none``).
+        fusion: How the layers' upsampled maps are joined.
+    """
+
+    base: Literal["relu_ga", "relu_g_a", "ga", "a"] = "relu_ga"
+    threshold: Literal["max", "quantile", "mean", "none"] = "max"
+    alpha: float = 0.0
+    region: Literal["soft", "binary", "residual"] = "soft"
+    weights: Literal["mean_gradient", "sum_ga", "one"] = "mean_gradient"
+    negative_weights: Literal["cut", "keep"] = "cut"
+    normalise: Literal["max", "none"] = "max"
+    fusion: Literal["sum", "max", "mean", "product"] = "sum"
+
+    def __post_init__(self) -> None:
+        if self.threshold in ("max", "quantile") and not 0 <= self.alpha < 1:
+            raise ValueError(
+                f"tif.alpha: expected 0 <= alpha < 1 with threshold {self.threshold!r}, got "
+                f"{self.alpha}"
+            )
+        if self.alpha < 0:
+            raise ValueError(f"tif.alpha: expected at least 0, got {self.alpha}")
+        if self.threshold == "none" and self.region != "soft":
+            raise ValueError(
+                f"tif.region: {self.region!r} needs a threshold, but tif.threshold is 'none'"
+            )
+
+
+def tif_layer(activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfig) -> torch.Tensor:
+    """Intercept every neuron of one layer and fuse what is left.
+
+    Args:
+        activation: (B, C, h, w) feature maps.
+        gradient: (B, C, h, w) derivative of each image's class logit with respect to them.
+        config: TIF's options.
+
+    Returns:
+        (B, h, w) map S of the layer, at least 0.
+    """
+    attribution = _neuron_attribution(activation, gradient, config)
+    weights = _neuron_weights(activation, gradient, config)
+    regions = _intercept(attribution, config)
+    if weights is None:
+        return regions.sum(dim=1).relu()
+    return torch.einsum("bk,bkhw->bhw", weights, regions).relu()
+
+
+def _neuron_attribution(
+    activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfig
+) -> torch.Tensor:
+    if config.base == "a":
+        return activation
+    if config.base == "relu_g_a":
+        return gradient.relu() * activation
+    product = gradient * activation
+    return product.relu_() if config.base == "relu_ga" else product
+
+
+def _neuron_weights(
+    activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfig
+) -> torch.Tensor | None:
+    """(B, C) weights, or None where all are one."""
+    if config.weights == "one":
+        return None
+    if config.weights == "mean_gradient":
+        weights = gradient.mean(dim=(2, 3))
+    else:
+        weights = torch.einsum("bkhw,bkhw->bk", gradient, activation)
+    return weights.relu() if config.negative_weights == "cut" else weights
+
+
+def _intercept(attribution: torch.Tensor, config: TIFConfig) -> torch.Tensor:
+    """Concept regions C_k of every neuron: (B, C, h, w)."""
+    if config.threshold == "none":
+        return attribution
+    if config.alpha == 0 and config.threshold != "quantile" and config.region != "binary":
+        return attribution.relu()  # t = 0: soft and residual keep what is positive
+    flat = attribution.flatten(2)
+    if config.threshold == "max":
+        level = config.alpha * flat.amax(dim=2)
+    elif config.threshold == "mean":
+        level = config.alpha * flat.mean(dim=2)
+    else:
+        level = _quantile(flat, config.alpha)
+    level = level[:, :, None, None]
+    inside = (attribution > level) & (attribution > 0)
+    if config.region == "binary":
+        return inside.to(attribution.dtype)
+    kept = attribution if config.region == "soft" else attribution - level
+    return kept.where(inside, torch.zeros((), dtype=kept.dtype, device=kept.device))
+
+
+def _quantile(flat: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Lower alpha-quantile of (B, C, n) over n: the value of rank floor(alpha * (n - 1))."""
+    rank = int(alpha * (flat.shape[2] - 1))
+    return flat.kthvalue(rank + 1, dim=2).values

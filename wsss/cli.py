@@ -1,0 +1,64 @@
+"""The command line: ``wsss <command>``, and the scripts under ``tools/``."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from wsss import __version__
+from wsss.pipeline.commands import COMMANDS, arguments, command_parser
+from wsss.pipeline.eval_miou import format_table
+from wsss.pipeline.output import IncompleteError
+from wsss.pipeline.run import run
+
+_ALL: dict[str, Callable[..., Any]] = {**COMMANDS, "run": run}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``wsss``: the first word chooses the command."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--version"]:
+        print(f"wsss {__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if words else 2
+    if words[0] not in _ALL:
+        print(f"wsss: no command {words[0]!r}\n\n{_overview()}", file=sys.stderr)
+        return 2
+    return command(words[0], words[1:])
+
+
+def command(name: str, argv: Sequence[str] | None = None) -> int:
+    """Run one command with its own arguments (those of the process if None); its exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    function = _ALL[name]
+    parser: ArgumentParser = command_parser(function, prog=f"wsss {name}")
+    parsed = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    try:
+        settings = arguments(parser, parsed)
+        result = function(**settings)
+    except KeyboardInterrupt:
+        print(f"wsss {name}: interrupted; give the command again to go on", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError, IncompleteError) as error:
+        print(f"wsss {name}: error: {error}", file=sys.stderr)
+        return 1
+    if name == "eval_miou":
+        print(format_table(settings["output"] / "eval.json"))
+    if isinstance(result, Path):
+        print(f"wrote {result}")
+    return 0
+
+
+def _overview() -> str:
+    lines = ["usage: wsss COMMAND [--config FILE.yaml] [--key value ...]", "", "commands:"]
+    for name, function in _ALL.items():
+        summary = (function.__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {name:<20}{summary}")
+    lines += ["", "wsss COMMAND --help explains each key."]
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""Torch data sets over records: images with labels, and images with masks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import albumentations as A
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from wsss.data.images import read_image
+from wsss.data.masks import LabelMap, read_mask
+from wsss.data.records import Record
+from wsss.data.transforms import normalise
+
+
+def _reseed(transform: A.Compose) -> None:
+    """Tie albumentations' own random state to torch's, which Lightning seeds in every worker."""
+    transform.set_random_seed(int(torch.randint(2**31, ())))
+
+
+class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Images with their image-level labels; masks are never opened.
+
+    Items: (3, H, W) float32 normalised image, (K,) float32 multi-hot labels.
+
+    Args:
+        records: Images with labels.
+        transform: Applied to the RGB image.
+    """
+
+    def __init__(self, records: Sequence[Record], transform: A.Compose) -> None:
+        self.records = records
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        record = self.records[index]
+        if record.labels is None:
+            raise ValueError(f"image {record.image_id!r} has no labels")
+        _reseed(self.transform)
+        image = self.transform(image=read_image(record.image))["image"]
+        return normalise(image), torch.from_numpy(record.labels)
+
+
+class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Images with masks: pseudo-masks to train on, or ground truth to validate on.
+
+    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore.
+
+    Args:
+        records: Images.
+        masks: Path of the mask of each image.
+        label_map: Translates the masks' values.
+        transform: Applied to image and mask together.
+        keep_mask: Apply the transform to the image alone; the mask keeps its own size.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        masks: Sequence[Path],
+        label_map: LabelMap,
+        transform: A.Compose,
+        *,
+        keep_mask: bool = False,
+    ) -> None:
+        self.records = records
+        self.masks = masks
+        self.label_map = label_map
+        self.transform = transform
+        self.keep_mask = keep_mask
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image = read_image(self.records[index].image)
+        path = self.masks[index]
+        mask = self.label_map.to_index(read_mask(path), path)
+        check_same_size(mask, image.shape[:2], path, self.records[index].image)
+        _reseed(self.transform)
+        if self.keep_mask:
+            image = self.transform(image=image)["image"]
+        else:
+            pair = self.transform(image=image, mask=mask)
+            image, mask = pair["image"], pair["mask"]
+        return normalise(image), torch.from_numpy(mask.astype(np.int64))
+
+
+def check_same_size(
+    mask: np.ndarray, size: tuple[int, ...], mask_source: Path, other_source: Path
+) -> None:
+    """Refuse a mask whose size is not ``size`` = (height, width), naming both files."""
+    if mask.shape != tuple(size):
+        raise ValueError(
+            f"mask {mask_source} is {mask.shape[1]} x {mask.shape[0]} pixels, but {other_source} "
+            f"is {size[1]} x {size[0]}"
+        )

@@ -1,0 +1,57 @@
+"""Reading photographs: any format and mode that Pillow knows, always RGB bytes out."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+
+
+class ImageReadError(ValueError):
+    """An image file that cannot be decoded; the message names it."""
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read an image as RGB.
+
+    Grey images are repeated into three channels, palette and CMYK images converted, an alpha
+    channel is dropped, 16-bit grey is scaled to 8 bits by its upper byte, and the orientation
+    that the camera noted in EXIF is applied.
+
+    Args:
+        path: Image file.
+
+    Returns:
+        (H, W, 3) uint8, RGB, values in [0, 255], contiguous.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImageReadError: The file is truncated or not an image.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"image not found: {path}")
+    try:
+        with warnings.catch_warnings(), Image.open(path) as file:
+            warnings.simplefilter("ignore", UserWarning)
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I"):
+                grey = np.asarray(image).astype(np.int64)
+                grey = (grey >> 8 if grey.max() > 255 else grey).clip(0, 255).astype(np.uint8)
+                return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
+            return np.array(image.convert("RGB"), order="C")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise ImageReadError(f"cannot decode image {path}: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(f"image {path} is too large to decode safely: {error}") from error
+
+
+def find_image(folder: Path, image_id: str) -> Path:
+    """Path of the image of an id, whatever its suffix; ``<id>.jpg`` if there is none."""
+    for suffix in IMAGE_SUFFIXES:
+        for candidate in (suffix, suffix.upper()):
+            path = folder / f"{image_id}{candidate}"
+            if path.is_file():
+                return path
+    return folder / f"{image_id}.jpg"

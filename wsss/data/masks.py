@@ -1,0 +1,117 @@
+"""Masks as indexed PNG files, and the map between their values and label indices."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from wsss.data.atomic import atomic_write
+from wsss.data.config import IGNORE
+
+__all__ = ["IGNORE", "LabelMap", "read_mask", "voc_palette", "write_mask"]
+
+_UNKNOWN = 254
+
+
+def voc_palette() -> np.ndarray:
+    """The VOC colour map: (256, 3) uint8 RGB; entry 0 is black, 255 is the ignore colour.
+
+    Source: ``VOClabelcolormap`` of the VOC development kit: bit ``b`` of the red, green and blue
+    values comes from bits ``3b``, ``3b + 1`` and ``3b + 2`` of the index.
+    """
+    index = np.arange(256)
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
+                np.uint8
+            )
+    return palette
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read the values of an indexed or 8-bit grey mask.
+
+    Returns:
+        (H, W) uint8 values as they stand in the file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no image, or colour-encoded.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"mask not found: {path}")
+    try:
+        with Image.open(path) as image:
+            if image.mode == "1":
+                image = image.convert("L")
+            if image.mode not in ("P", "L"):
+                raise ValueError(
+                    f"mask {path}: expected an indexed or 8-bit grey PNG, got mode {image.mode}; "
+                    "a mask whose colours stand for classes must be converted first"
+                )
+            return np.array(image, dtype=np.uint8)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"cannot decode mask {path}: {error}") from error
+
+
+def write_mask(path: Path, values: np.ndarray) -> None:
+    """Write (H, W) uint8 mask values as an indexed PNG with the VOC palette, atomically."""
+    if values.dtype != np.uint8 or values.ndim != 2:
+        raise ValueError(f"mask values: expected (H, W) uint8, got {values.shape} {values.dtype}")
+    image = Image.fromarray(values)
+    image.putpalette(voc_palette().tobytes())
+    with atomic_write(path) as file:
+        image.save(file, format="PNG")
+
+
+class LabelMap:
+    """Translates mask values (as in files) to label indices 0..K (as in arrays) and back.
+
+    Index 0 is the background (value 0), index ``k + 1`` is foreground class ``k``; 255 stands for
+    *ignore* on both sides.
+
+    Args:
+        values: Mask value of each of the K foreground classes, in output order.
+    """
+
+    def __init__(self, values: Sequence[int]) -> None:
+        self.values = tuple(values)
+        self._to_value = np.full(256, _UNKNOWN, dtype=np.uint8)
+        self._to_index = np.full(256, _UNKNOWN, dtype=np.uint8)
+        for index, value in enumerate((0, *self.values)):
+            self._to_value[index] = value
+            self._to_index[value] = index
+        self._to_value[IGNORE] = IGNORE
+        self._to_index[IGNORE] = IGNORE
+        self._known = np.zeros(256, dtype=bool)
+        self._known[[0, *self.values, IGNORE]] = True
+
+    @property
+    def num_labels(self) -> int:
+        """L = K + 1: the foreground classes and the background."""
+        return len(self.values) + 1
+
+    def to_index(self, values: np.ndarray, source: Path | str) -> np.ndarray:
+        """Mask values to label indices, (H, W) uint8.
+
+        Args:
+            values: (H, W) uint8 values of a mask file.
+            source: Named in the error.
+
+        Raises:
+            ValueError: A value belongs to no class.
+        """
+        present = np.bincount(values.ravel(), minlength=256) > 0
+        unknown = np.flatnonzero(present & ~self._known)
+        if unknown.size:
+            raise ValueError(
+                f"mask {source}: value {', '.join(map(str, unknown))} belongs to no class; expected "
+                f"0 (background), {', '.join(map(str, self.values))} or {IGNORE} (ignore)"
+            )
+        return self._to_index[values]
+
+    def to_value(self, indices: np.ndarray) -> np.ndarray:
+        """Label indices (0..K, 255) to mask values, (H, W) uint8."""
+        return self._to_value[indices]

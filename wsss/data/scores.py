@@ -1,0 +1,79 @@
+"""Score files: the class maps of one image, small enough to keep for every image.
+
+A score file is an ``.npz`` that NumPy reads without pickle and that holds
+
+- ``classes``: (P,) uint8, mask value of each present class, in class order;
+- ``scores``: (P, ceil(H / 4), ceil(W / 4)) uint8, 255 = the class's maximum in the image;
+- ``size``: (2,) int32, height and width of the image.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from wsss.data.atomic import atomic_write
+
+STRIDE = 4
+"""Pixels between two stored scores."""
+
+
+class Scores(NamedTuple):
+    """Stored class maps of one image; see the module's description for the fields."""
+
+    classes: np.ndarray
+    scores: np.ndarray
+    size: tuple[int, int]
+
+    def full_size(self) -> np.ndarray:
+        """Scores at image size: (P, H, W) float32 in [0, 1], bilinear."""
+        height, width = self.size
+        full = np.empty((len(self.classes), height, width), dtype=np.float32)
+        for plane, score in zip(full, self.scores, strict=True):
+            resized = cv2.resize(
+                score.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
+            )
+            np.multiply(resized, 1.0 / 255.0, out=plane)
+        return full
+
+
+def stored_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the stored maps of an image of ``size``."""
+    return -(-size[0] // STRIDE), -(-size[1] // STRIDE)
+
+
+def write_scores(path: Path, scores: Scores) -> None:
+    """Write a score file atomically."""
+    with atomic_write(path) as file:
+        np.savez_compressed(
+            file,
+            classes=scores.classes.astype(np.uint8),
+            scores=scores.scores,
+            size=np.asarray(scores.size, dtype=np.int32),
+        )
+
+
+def read_scores(path: Path) -> Scores:
+    """Read a score file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged or holds something else.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"score file not found: {path}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            size = archive["size"]
+            scores = Scores(archive["classes"], archive["scores"], (int(size[0]), int(size[1])))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, IndexError) as error:
+        raise ValueError(f"{path}: not a score file: {error}") from error
+    expected = (len(scores.classes), *stored_size(scores.size))
+    if scores.scores.shape != expected or scores.scores.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: expected uint8 scores of shape {expected}, got "
+            f"{scores.scores.dtype} {scores.scores.shape}"
+        )
+    return scores

@@ -1,0 +1,107 @@
+"""Image transforms for training and validation, built from albumentations."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the network otherwise
+
+import albumentations as A
+import cv2
+
+from wsss.data.config import IGNORE
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_MEAN_COLOUR = tuple(round(255 * value) for value in IMAGENET_MEAN)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of the training images, and the size of the validation images.
+
+    Args:
+        crop: Side of the square random crop in pixels; smaller images are padded with the mean
+            colour (masks with 255).
+        long_side: Smallest and largest length of the image's long side; drawn for each image.
+            ``null`` keeps the image's own size.
+        scale: Smallest and largest factor by which the image is scaled after that.
+        flip: Probability of a horizontal flip.
+        color_jitter: Largest relative change of brightness, contrast and saturation.
+        val_long_side: Long side of the validation images; ``null`` keeps their own size.
+    """
+
+    crop: int = 512
+    long_side: tuple[int, int] | None = (320, 640)
+    scale: tuple[float, float] = (1.0, 1.0)
+    flip: float = 0.5
+    color_jitter: float = 0.0
+    val_long_side: int | None = 512
+
+    def __post_init__(self) -> None:
+        if self.crop < 32:
+            raise ValueError(f"augment.crop: expected at least 32 pixels, got {self.crop}")
+        if self.long_side is not None and not 32 <= self.long_side[0] <= self.long_side[1]:
+            raise ValueError(
+                f"augment.long_side: expected 32 <= smallest <= largest, got {self.long_side}"
+            )
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"augment.scale: expected 0 < smallest <= largest, got {self.scale}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"augment.flip: expected a probability, got {self.flip}")
+        if not 0 <= self.color_jitter < 1:
+            raise ValueError(f"augment.color_jitter: expected 0 <= x < 1, got {self.color_jitter}")
+        if self.val_long_side is not None and self.val_long_side < 32:
+            raise ValueError(
+                f"augment.val_long_side: expected at least 32 pixels, got {self.val_long_side}"
+            )
+
+
+def train_transform(config: AugmentConfig) -> A.Compose:
+    """Random resize, jitter, flip and crop of an image and, if given, its mask."""
+    steps: list[A.BasicTransform] = []
+    if config.long_side is not None:
+        smallest, largest = config.long_side
+        sizes = list(range(smallest, largest + 1))
+        steps.append(A.LongestMaxSize(max_size=sizes, interpolation=cv2.INTER_LINEAR, p=1.0))
+    if config.scale != (1.0, 1.0):
+        limits = (config.scale[0] - 1.0, config.scale[1] - 1.0)
+        steps.append(A.RandomScale(scale_limit=limits, p=1.0))
+    steps.append(A.HorizontalFlip(p=config.flip))
+    steps.append(
+        A.PadIfNeeded(
+            min_height=config.crop,
+            min_width=config.crop,
+            border_mode=cv2.BORDER_CONSTANT,
+            fill=_MEAN_COLOUR,
+            fill_mask=IGNORE,
+            position="random",
+            p=1.0,
+        )
+    )
+    steps.append(A.RandomCrop(height=config.crop, width=config.crop, p=1.0))
+    if config.color_jitter > 0:
+        jitter = (1 - config.color_jitter, 1 + config.color_jitter)
+        steps.append(
+            A.ColorJitter(
+                brightness=jitter, contrast=jitter, saturation=jitter, hue=(0.0, 0.0), p=1.0
+            )
+        )
+    return A.Compose(steps)
+
+
+def val_transform(config: AugmentConfig) -> A.Compose:
+    """The whole image in its own aspect ratio, at the validation size."""
+    if config.val_long_side is None:
+        return A.Compose([])
+    return A.Compose([A.LongestMaxSize(max_size=config.val_long_side, p=1.0)])
+
+
+def normalise(image: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) uint8 RGB to (3, H, W) float32 with ImageNet's mean and deviation."""
+    scale = 1.0 / (255.0 * np.asarray(IMAGENET_STD, dtype=np.float32))
+    shift = np.asarray(IMAGENET_MEAN, dtype=np.float32) / np.asarray(IMAGENET_STD, np.float32)
+    pixels = image.astype(np.float32) * scale - shift
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,0 +1,239 @@
+"""torchvision classification networks without their heads, at a chosen output stride."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+import torchvision
+from torch import nn
+
+from wsss.models.weights import load_weights
+
+BackboneName = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "vgg16",
+    "mobilenet_v2",
+    "squeezenet1_0",
+    "efficientnet_b0",
+    "convnext_tiny",
+]
+
+
+class BackboneSpec(NamedTuple):
+    """What the code must know of one torchvision network.
+
+    Args:
+        build: torchvision's constructor.
+        children: Names of the direct children that make up the body, in order of execution.
+        stages: Last module of each resolution, shallow to deep: TIF's default layers.
+        channels: Channels of the last feature map.
+        head: Prefixes of the state-dict keys that belong to the head.
+        strides: Output strides that the architecture allows, its own first.
+        strided: For each halving that can be undone, deepest first: the modules that hold it and
+            all that follows up to the next.
+    """
+
+    build: Callable[..., nn.Module]
+    children: tuple[str, ...]
+    stages: tuple[str, ...]
+    channels: int
+    head: tuple[str, ...]
+    strides: tuple[int, ...]
+    strided: tuple[tuple[str, ...], ...] = ()
+
+
+def _resnet(build: Callable[..., nn.Module], channels: int) -> BackboneSpec:
+    return BackboneSpec(
+        build=build,
+        children=("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
+        stages=("layer1", "layer2", "layer3", "layer4"),
+        channels=channels,
+        head=("fc.",),
+        strides=(32, 16, 8),
+        strided=(("layer4",), ("layer3",)),
+    )
+
+
+def _features(*indices: int) -> tuple[str, ...]:
+    return tuple(f"features.{index}" for index in indices)
+
+
+_MODELS = torchvision.models
+
+BACKBONES: dict[str, BackboneSpec] = {
+    "resnet18": _resnet(_MODELS.resnet18, 512),
+    "resnet34": _resnet(_MODELS.resnet34, 512),
+    "resnet50": _resnet(_MODELS.resnet50, 2048),
+    "resnet101": _resnet(_MODELS.resnet101, 2048),
+    "vgg16": BackboneSpec(
+        build=_MODELS.vgg16,
+        children=("features",),
+        stages=_features(3, 8, 15, 22, 30),  # 30 is the last pooling, an identity at stride 16
+        channels=512,
+        head=("classifier.",),
+        strides=(32, 16, 8),
+        strided=(_features(30), _features(23, 24, 26, 28)),
+    ),
+    "mobilenet_v2": BackboneSpec(
+        build=_MODELS.mobilenet_v2,
+        children=("features",),
+        stages=_features(3, 6, 13, 18),
+        channels=1280,
+        head=("classifier.",),
+        strides=(32, 16, 8),
+        strided=(_features(14, 15, 16, 17, 18), _features(7, 8, 9, 10, 11, 12, 13)),
+    ),
+    "squeezenet1_0": BackboneSpec(
+        build=_MODELS.squeezenet1_0,
+        children=("features",),
+        stages=_features(5, 10, 12),
+        channels=512,
+        head=("classifier.",),
+        strides=(16,),
+    ),
+    "efficientnet_b0": BackboneSpec(
+        build=_MODELS.efficientnet_b0,
+        children=("features",),
+        stages=_features(2, 3, 5, 8),
+        channels=1280,
+        head=("classifier.",),
+        strides=(32, 16, 8),
+        strided=(_features(6, 7, 8), _features(4, 5)),
+    ),
+    "convnext_tiny": BackboneSpec(
+        build=_MODELS.convnext_tiny,
+        children=("features",),
+        stages=_features(1, 3, 5, 7),
+        channels=768,
+        head=("classifier.",),
+        strides=(32,),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which network looks at the images, and from which weights it starts.
+
+    Args:
+        name: torchvision architecture.
+        weights: A name of torchvision's weights enum (``IMAGENET1K_V1``, ``DEFAULT``; downloaded
+            by torchvision), the path of a local state dict, or ``null`` for random weights.
+        output_stride: Input pixels per cell of the last feature map.
+        dilation: What replaces a removed stride: ``dilate`` keeps the receptive field (DeepLab),
+            ``none`` keeps the kernels as they are (irn).
+    """
+
+    name: BackboneName = "resnet50"
+    weights: str | None = None
+    output_stride: int = 16
+    dilation: Literal["dilate", "none"] = "none"
+
+    def __post_init__(self) -> None:
+        strides = BACKBONES[self.name].strides
+        if self.output_stride not in strides:
+            raise ValueError(
+                f"output_stride: {self.name} allows {', '.join(map(str, strides))}, "
+                f"got {self.output_stride}"
+            )
+
+
+def build_backbone(config: BackboneConfig) -> nn.Sequential:
+    """Build the body of a network: (B, 3, H, W) normalised images to (B, C, h, w) features.
+
+    Modules keep torchvision's names, so its state dicts load and layer names mean the same.
+
+    Raises:
+        ValueError, FileNotFoundError: The weights do not fit or are not there.
+    """
+    spec = BACKBONES[config.name]
+    network = spec.build(weights=None)
+    body = nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in spec.children))
+    if config.weights is not None:
+        load_weights(body, _read_weights(config), source=config.weights, ignored=spec.head)
+    _set_output_stride(body, spec, config)
+    return body
+
+
+def default_layers(name: str) -> list[str]:
+    """Last module of each resolution of a backbone, shallow to deep."""
+    return list(BACKBONES[name].stages)
+
+
+def freeze_up_to(backbone: nn.Module, layer: str) -> None:
+    """Stop the training of a backbone's weights up to and including a layer.
+
+    Args:
+        backbone: A network whose parameters are registered in order of execution.
+        layer: Name of the last frozen module, as in torchvision (``layer2``, ``features.13``).
+
+    Raises:
+        ValueError: No such module.
+    """
+    if layer not in dict(backbone.named_modules()):
+        children = [name for name, _ in backbone.named_modules() if 0 < name.count(".") + 1 <= 2]
+        raise ValueError(
+            f"freeze: no layer {layer!r}; the layers are, for example, {', '.join(children[:40])}"
+        )
+    parameters = list(backbone.named_parameters())
+    inside = [i for i, (name, _) in enumerate(parameters) if name.startswith(f"{layer}.")]
+    for _, parameter in parameters[: max(inside, default=-1) + 1]:
+        parameter.requires_grad_(False)
+
+
+def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
+    """State dict by torchvision's enum name or from a local file."""
+    assert config.weights is not None
+    enum = torchvision.models.get_model_weights(config.name)
+    if config.weights in enum.__members__:
+        state: dict[str, torch.Tensor] = enum[config.weights].get_state_dict(check_hash=True)
+        return state
+    path = Path(config.weights)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights: {config.weights!r} is neither a file nor one of torchvision's names for "
+            f"{config.name} ({', '.join(enum.__members__)})"
+        )
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(loaded, dict):
+        raise ValueError(f"weights {path}: expected a state dict, got {type(loaded).__name__}")
+    return loaded
+
+
+def _set_output_stride(body: nn.Sequential, spec: BackboneSpec, config: BackboneConfig) -> None:
+    """Undo the deepest halvings until the output stride is reached."""
+    removed = (spec.strides[0] // config.output_stride).bit_length() - 1
+    groups = list(reversed(spec.strided[:removed]))
+    factor = 1
+    for group in groups:
+        for name in group:
+            for module in body.get_submodule(name).modules():
+                if isinstance(module, nn.MaxPool2d):
+                    _unstride_pool(body, name)
+                    factor *= 2
+                elif isinstance(module, nn.Conv2d):
+                    factor = _unstride_conv(module, factor, config.dilation == "dilate")
+
+
+def _unstride_conv(conv: nn.Conv2d, factor: int, dilate: bool) -> int:
+    """Remove a convolution's stride and spread its kernel; the dilation that follows from here."""
+    strided = conv.stride[0] == 2
+    spatial = conv.kernel_size[0] > 1
+    if strided:
+        conv.stride = (1, 1)
+    if dilate and spatial and factor > 1:
+        conv.dilation = (factor, factor)
+        conv.padding = tuple(factor * (size - 1) // 2 for size in conv.kernel_size)
+    return factor * 2 if strided and spatial else factor
+
+
+def _unstride_pool(body: nn.Sequential, name: str) -> None:
+    """Replace a 2 x 2 pooling by the identity."""
+    parent, _, child = name.rpartition(".")
+    setattr(body.get_submodule(parent), child, nn.Identity())

@@ -1,0 +1,46 @@
+"""The multi-label classifier whose decisions are explained: backbone, average pooling, linear."""
+
+import torch
+from torch import nn
+
+from wsss.models.backbones import BACKBONES, BackboneConfig, build_backbone, default_layers
+
+
+class Classifier(nn.Module):
+    """Backbone, global average pooling and a linear head without bias.
+
+    Because nothing stands between the pooled features and the logits, the gradient of a logit
+    with respect to the last feature map is ``head.weight / (h * w)`` everywhere, and CAM and
+    Grad-CAM agree.
+
+    Args:
+        backbone: (B, 3, H, W) images to (B, C, h, w) features.
+        channels: C.
+        num_classes: K foreground classes.
+        layers: Names of the backbone's modules that attribution uses unless told otherwise.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, channels: int, num_classes: int, layers: list[str]
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(channels, num_classes, bias=False)
+        nn.init.normal_(self.head.weight, std=0.01)
+        self.default_layers = [f"backbone.{layer}" for layer in layers]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) normalised images to (B, K) logits."""
+        features: torch.Tensor = self.backbone(images)
+        logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
+        return logits
+
+
+def build_classifier(config: BackboneConfig, num_classes: int) -> Classifier:
+    """Build the classifier of a backbone; the head starts at random."""
+    return Classifier(
+        build_backbone(config),
+        BACKBONES[config.name].channels,
+        num_classes,
+        default_layers(config.name),
+    )

@@ -1,0 +1,124 @@
+"""Segmentation networks: DeepLab v2 on our backbones and torchvision's DeepLab v3."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+from wsss.models.backbones import BACKBONES, BackboneConfig, BackboneName, build_backbone
+
+DEEPLAB_V2_BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2")
+DEEPLAB_V3 = {
+    "deeplabv3_resnet50": torchvision.models.segmentation.deeplabv3_resnet50,
+    "deeplabv3_resnet101": torchvision.models.segmentation.deeplabv3_resnet101,
+    "deeplabv3_mobilenet_v3_large": (torchvision.models.segmentation.deeplabv3_mobilenet_v3_large),
+}
+
+
+@dataclass(frozen=True)
+class DeepLabConfig:
+    """Which network segments the images.
+
+    Args:
+        name: ``deeplabv2`` on ``backbone``, or one of torchvision's DeepLab v3 networks, which
+            bring their own backbone.
+        backbone: Backbone of ``deeplabv2``: a ResNet or mobilenet_v2.
+        output_stride: Input pixels per feature cell of ``deeplabv2``.
+        rates: Dilations of the parallel 3 x 3 convolutions of ``deeplabv2``, in feature cells.
+            The paper's 6/12/18/24 are for output stride 8.
+    """
+
+    name: Literal[
+        "deeplabv2", "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"
+    ] = "deeplabv2"
+    backbone: BackboneName = "resnet101"
+    output_stride: int = 8
+    rates: tuple[int, ...] = (6, 12, 18, 24)
+
+    def __post_init__(self) -> None:
+        if self.name == "deeplabv2" and self.backbone not in DEEPLAB_V2_BACKBONES:
+            raise ValueError(
+                f"model.backbone: deeplabv2 takes {', '.join(DEEPLAB_V2_BACKBONES)}, got "
+                f"{self.backbone}"
+            )
+        if not self.rates or min(self.rates) < 1:
+            raise ValueError(f"model.rates: expected positive dilations, got {self.rates}")
+        if self.name == "deeplabv2":
+            BackboneConfig(name=self.backbone, output_stride=self.output_stride)
+
+
+class Segmenter(nn.Module):
+    """A backbone with a head whose scores are upsampled to the input size.
+
+    Args:
+        backbone: (B, 3, H, W) to (B, C, h, w) features.
+        head: Features to (B, L, h, w) scores.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) normalised images to (B, L, H, W) logits."""
+        scores = self.head(self.backbone(images))
+        return F.interpolate(scores, images.shape[2:], mode="bilinear", align_corners=False)
+
+
+class ASPPSum(nn.Module):
+    """DeepLab v2's head: parallel dilated 3 x 3 convolutions, summed (Chen et al., TPAMI 2018)."""
+
+    def __init__(self, channels: int, num_labels: int, rates: tuple[int, ...]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(channels, num_labels, 3, padding=rate, dilation=rate) for rate in rates
+        )
+        for branch in self.branches:
+            assert isinstance(branch, nn.Conv2d)
+            assert branch.bias is not None
+            nn.init.normal_(branch.weight, std=0.01)
+            nn.init.zeros_(branch.bias)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) features to (B, L, h, w) scores."""
+        return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)
+
+
+class _TensorFeatures(nn.Module):
+    """torchvision's segmentation backbones return a dict; keep its one map."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.body(images)["out"]
+        return features
+
+
+def build_deeplab(config: DeepLabConfig, num_labels: int) -> Segmenter:
+    """Build a segmentation network with random weights.
+
+    Args:
+        config: Architecture.
+        num_labels: L = K + 1, background included.
+
+    Returns:
+        A module with ``backbone`` (pre-trained weights belong there) and ``head`` (new).
+    """
+    if config.name == "deeplabv2":
+        backbone = build_backbone(
+            BackboneConfig(
+                name=config.backbone, output_stride=config.output_stride, dilation="dilate"
+            )
+        )
+        channels = BACKBONES[config.backbone].channels
+        return Segmenter(backbone, ASPPSum(channels, num_labels, config.rates))
+    network = DEEPLAB_V3[config.name](
+        weights=None, weights_backbone=None, num_classes=num_labels, aux_loss=False
+    )
+    return Segmenter(_TensorFeatures(network.backbone), network.classifier)

@@ -1,0 +1,47 @@
+"""Loading state dicts with errors that name what does not fit."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+
+def load_weights(
+    module: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    *,
+    source: str,
+    ignored: tuple[str, ...] = (),
+) -> None:
+    """Load a state dict; every key of the module must be there with its shape.
+
+    Args:
+        module: Receives the weights.
+        state: Tensors by name.
+        source: Where they come from, for the error.
+        ignored: Prefixes of keys that may be in ``state`` without being in the module.
+
+    Raises:
+        ValueError: Names the missing, unexpected and mismatched keys.
+    """
+    own = module.state_dict()
+    optional = "num_batches_tracked"
+    missing = [key for key in own if key not in state and not key.endswith(optional)]
+    unexpected = [key for key in state if key not in own and not key.startswith(ignored)]
+    mismatched = [
+        f"{key}: expected {tuple(own[key].shape)}, got {tuple(value.shape)}"
+        for key, value in state.items()
+        if key in own and own[key].shape != value.shape
+    ]
+    faults = [
+        f"{name} ({len(keys)}): {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
+        for name, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", mismatched),
+        )
+        if keys
+    ]
+    if faults:
+        raise ValueError(f"weights {source} do not fit this architecture; keys {'; '.join(faults)}")
+    module.load_state_dict({key: state[key] for key in own if key in state}, strict=False)

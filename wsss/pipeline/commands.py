@@ -1,0 +1,58 @@
+"""Which commands there are, and how their parameters are read from YAML and command lines."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ActionConfigFile, ArgumentParser
+
+from wsss.pipeline.eval_miou import eval_miou
+from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
+from wsss.pipeline.predict import predict
+from wsss.pipeline.train_cls import train_cls
+from wsss.pipeline.train_seg import train_seg
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train_cls": train_cls,
+    "make_pseudo_masks": make_pseudo_masks,
+    "eval_miou": eval_miou,
+    "train_seg": train_seg,
+    "predict": predict,
+}
+
+
+def command_parser(function: Callable[..., Any], prog: str | None = None) -> ArgumentParser:
+    """Parser whose keys are the parameters of a command's function.
+
+    Values come from the function's defaults, then ``--config FILE.yaml``, then the command line;
+    unknown and ill-typed keys are refused by name.
+    """
+    summary = (function.__doc__ or "").strip().split("\n\n")[0]
+    parser = ArgumentParser(
+        prog=prog, description=summary, exit_on_error=prog is not None, print_config=None
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with these keys.")
+    parser.add_function_arguments(function, as_group=False, fail_untyped=True)
+    return parser
+
+
+def parse_settings(command: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Typed parameters of a command from plain YAML values.
+
+    Raises:
+        ValueError: Unknown or ill-typed keys; the message names them.
+    """
+    function = COMMANDS[command]
+    parser = command_parser(function)
+    try:
+        parsed = parser.parse_object(settings)
+        return arguments(parser, parsed)
+    except Exception as error:
+        raise ValueError(f"{command}: {error}") from error
+
+
+def arguments(parser: ArgumentParser, parsed: Any) -> dict[str, Any]:
+    """Keyword arguments of the function, dataclasses built."""
+    built = parser.instantiate_classes(parsed)
+    values = {key: built[key] for key in vars(built) if key != "config"}
+    return {key: Path(value) if isinstance(value, Path) else value for key, value in values.items()}

@@ -1,0 +1,193 @@
+"""Segment images with a trained network."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from wsss.data.config import DataConfig
+from wsss.data.images import IMAGE_SUFFIXES, read_image
+from wsss.data.masks import LabelMap, voc_palette, write_mask
+from wsss.data.records import load_records
+from wsss.data.transforms import normalise
+from wsss.pipeline.devices import Device, resolve_device
+from wsss.pipeline.finish import failures_text, write_picture
+from wsss.pipeline.output import IncompleteError, OutputFolder
+from wsss.refinement.crf import CRFConfig, dense_crf
+from wsss.tasks.checkpoint import file_sha256, load_segmenter, require_classes
+from wsss.visualisation import overlay_mask, strip
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """At which sizes an image is segmented.
+
+    Args:
+        scales: Factors of the base size; the probabilities are averaged.
+        flip: Segment the mirrored image too.
+        long_side: Base size: length of the long side in pixels; ``null``: the image's own size.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    long_side: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"inference.scales: expected positive factors, got {self.scales}")
+        if self.long_side is not None and self.long_side < 32:
+            raise ValueError(
+                f"inference.long_side: expected at least 32 pixels, got {self.long_side}"
+            )
+
+
+def predict(
+    checkpoint: Path,
+    output: Path,
+    images: Path | None = None,
+    data: DataConfig | None = None,
+    split: str | None = None,
+    inference: InferenceConfig = InferenceConfig(),
+    crf: CRFConfig | None = None,
+    overlays: bool = False,
+    device: Device = "auto",
+) -> Path:
+    """Segment all images of a folder, or of a data set's list.
+
+    Writes masks/<name>.png (indexed, VOC palette) and, if asked for, overlays/<name>.png. Images
+    that are done are skipped in a rerun; a broken file is named and skipped, and the command then
+    fails at its end.
+
+    Args:
+        checkpoint: Segmentation network written by train_seg.
+        output: Folder for masks, overlays, the configuration and the manifest.
+        images: Folder of photographs, any names and sizes; folders inside it are searched too.
+        data: Instead of images: a data set ...
+        split: ... and its list.
+        inference: Sizes at which each image is segmented.
+        crf: Dense CRF on the probabilities (softmax of the network); null for none.
+        overlays: Write a picture of each image with its mask.
+        device: Where the network runs.
+
+    Returns:
+        Folder of the masks.
+    """
+    settings = dict(locals())
+    files = _files(images, data, split)
+    model, classes = load_segmenter(checkpoint)
+    if data is not None:
+        require_classes(classes, data, checkpoint)
+    folder = OutputFolder(
+        output,
+        "predict",
+        settings,
+        identity={"checkpoint_sha256": file_sha256(checkpoint)},
+        free=("device", "overlays", "checkpoint"),
+    )
+    label_map = LabelMap(list(classes.values()))
+    where = resolve_device(device)
+    model.to(where)
+    failed: dict[str, str] = {}
+    done = 0
+    progress = tqdm(files.items(), unit="image")
+    for name, path in progress:
+        mask_path = output / "masks" / f"{name}.png"
+        overlay_path = output / "overlays" / f"{name}.png" if overlays else None
+        if mask_path.is_file() and (overlay_path is None or overlay_path.is_file()):
+            done += 1
+            continue
+        try:
+            image = read_image(path)
+        except (OSError, ValueError) as error:
+            failed[name] = str(error)
+            progress.write(f"failed: {error}")
+            continue
+        probabilities = segment(model, normalise(image).to(where), inference).cpu().numpy()
+        if crf is not None:
+            probabilities = _refine(image, probabilities, crf)
+        values = label_map.to_value(probabilities.argmax(axis=0).astype(np.uint8))
+        if overlay_path is not None:
+            pictures = [image, overlay_mask(image, values, voc_palette())]
+            write_picture(overlay_path, strip(pictures, ["image", "prediction"], height=240))
+        write_mask(mask_path, values)
+    counts = {
+        "images": len(files),
+        "made_now": len(files) - done - len(failed),
+        "made_before": done,
+        "failed": failed,
+    }
+    if failed:
+        folder.record(**counts)
+        raise IncompleteError(failures_text(failed, len(files)))
+    folder.finish(**counts)
+    return output / "masks"
+
+
+@torch.no_grad()
+def segment(model: nn.Module, image: torch.Tensor, config: InferenceConfig) -> torch.Tensor:
+    """Label probabilities of one image, averaged over sizes and flips.
+
+    Args:
+        model: (B, 3, H, W) to (B, L, H, W) logits.
+        image: (3, H, W), normalised.
+        config: Sizes.
+
+    Returns:
+        (L, H, W) probabilities at the image's own size.
+    """
+    height, width = image.shape[1:]
+    base = 1.0 if config.long_side is None else config.long_side / max(height, width)
+    total: torch.Tensor | None = None
+    for scale in config.scales:
+        size = (max(32, round(height * base * scale)), max(32, round(width * base * scale)))
+        scaled = image[None]
+        if size != (height, width):
+            scaled = F.interpolate(
+                scaled, size, mode="bilinear", align_corners=False, antialias=True
+            )
+        views = torch.cat([scaled, scaled.flip(3)]) if config.flip else scaled
+        scores = F.interpolate(
+            model(views), (height, width), mode="bilinear", align_corners=False
+        ).softmax(dim=1)
+        mean = (scores[0] + scores[1].flip(2)) / 2 if config.flip else scores[0]
+        total = mean if total is None else total + mean
+    assert total is not None
+    return total / len(config.scales)
+
+
+def _refine(image: np.ndarray, probabilities: np.ndarray, crf: CRFConfig) -> np.ndarray:
+    """Dense CRF over the labels that a pixel could be; the others keep probability 0."""
+    possible = np.flatnonzero(probabilities.max(axis=(1, 2)) > 0.05)
+    energies = -np.log(np.maximum(probabilities[possible], 1e-8))
+    refined = np.zeros_like(probabilities)
+    refined[possible] = dense_crf(image, energies, crf)
+    return refined
+
+
+def _files(images: Path | None, data: DataConfig | None, split: str | None) -> dict[str, Path]:
+    """Name (path below the folder, without suffix) and path of each image."""
+    if images is not None:
+        if data is not None or split is not None:
+            raise ValueError("give either images or data and split")
+        if not images.is_dir():
+            raise FileNotFoundError(f"images: no such folder: {images}")
+        found = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise ValueError(f"images: {images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        names = {path: path.relative_to(images).with_suffix("").as_posix() for path in found}
+        shared = Counter(names.values())
+        # files that differ only in their suffix keep it, so that no mask overwrites another
+        return {
+            name if shared[name] == 1 else path.relative_to(images).as_posix(): path
+            for path, name in names.items()
+        }
+    if data is None or split is None:
+        raise ValueError("give either images or data and split")
+    return {
+        record.image_id: record.image for record in load_records(data, split, with_labels=False)
+    }

@@ -1,0 +1,80 @@
+"""Chain commands from one YAML file, skipping what is done."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from wsss.data.atomic import atomic_write_text
+from wsss.pipeline.commands import COMMANDS, parse_settings
+from wsss.pipeline.output import differences, plain
+
+log = logging.getLogger(__name__)
+
+
+def run(steps: list[dict[str, Any]], output: Path, data: dict[str, Any] | None = None) -> None:
+    """Run commands one after another.
+
+    A step whose folder says that it ended with the same settings is skipped, unless a step
+    before it has just been run again.
+
+    Args:
+        steps: For each step, its name, the command, and the command's parameters:
+            {name: cls, command: train_cls, epochs: 5, ...}. Its folder is <output>/<name>. In
+            values, {output} stands for the run's folder.
+        output: Folder that receives one folder for each step.
+        data: The data set, given to every step that has none of its own.
+    """
+    parsed = [_parse(number, step, output, data) for number, step in enumerate(steps, start=1)]
+    names = [name for name, _, _ in parsed]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"steps: two steps are named {', '.join(sorted(twice))}")
+    fresh = False
+    for number, (name, command, settings) in enumerate(parsed, start=1):
+        title = f"step {number} of {len(parsed)}, {name}: {command}"
+        stamp = output / name / "step.json"
+        wanted = {"command": command, "settings": plain(settings)}
+        if not fresh and stamp.is_file():
+            if not differences(json.loads(stamp.read_text(encoding="utf-8")), wanted):
+                log.info("%s is done", title)
+                continue
+        log.info("%s", title)
+        COMMANDS[command](**settings)
+        atomic_write_text(stamp, json.dumps(wanted, indent=2))
+        fresh = True
+
+
+def _parse(
+    number: int, step: dict[str, Any], output: Path, data: dict[str, Any] | None
+) -> tuple[str, str, dict[str, Any]]:
+    """Name, command and typed parameters of one step, checked before anything runs."""
+    settings = {key: _fill(value, output) for key, value in step.items()}
+    command = settings.pop("command", None)
+    name = settings.pop("name", command)
+    if command not in COMMANDS:
+        raise ValueError(
+            f"steps, number {number}: expected a command among {', '.join(COMMANDS)}, got {command}"
+        )
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        raise ValueError(f"steps, number {number}: expected a folder name, got {name!r}")
+    if "output" in settings:
+        raise ValueError(f"steps, {name}: the folder is {output / name}; leave output out")
+    settings["output"] = str(output / name)
+    if data is not None and "data" not in settings and "images" not in settings:
+        settings["data"] = data
+    try:
+        return name, command, parse_settings(command, settings)
+    except ValueError as error:
+        raise ValueError(f"steps, {name}: {error}") from error
+
+
+def _fill(value: Any, output: Path) -> Any:
+    """Replace {output} in texts at any depth."""
+    if isinstance(value, str):
+        return value.replace("{output}", str(output))
+    if isinstance(value, dict):
+        return {key: _fill(item, output) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, output) for item in value]
+    return value

@@ -1,0 +1,82 @@
+"""Train the classifier on image-level labels."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from wsss.data.config import DataConfig
+from wsss.data.records import load_records
+from wsss.data.transforms import AugmentConfig
+from wsss.models.backbones import BackboneConfig
+from wsss.pipeline.output import OutputFolder
+from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
+from wsss.tasks.optim import OptimConfig
+from wsss.tasks.trainer import TrainerConfig, build_trainer, fit
+
+
+def train_cls(
+    data: DataConfig,
+    output: Path,
+    train_split: str = "train",
+    val_split: str = "val",
+    model: BackboneConfig = BackboneConfig(),
+    augment: AugmentConfig = AugmentConfig(),
+    loss: LossName = "multilabel_soft_margin",
+    optim: OptimConfig = OptimConfig(),
+    freeze: str | None = None,
+    freeze_batchnorm: bool = False,
+    epochs: int = 5,
+    batch_size: int = 16,
+    trainer: TrainerConfig = TrainerConfig(),
+    seed: int = 0,
+) -> Path:
+    """Train a multi-label classifier on image-level labels.
+
+    No mask is opened. The best checkpoint is the one with the highest mean average precision of
+    the *image labels* of the validation list. An interrupted training goes on where it stopped
+    when the command is given again.
+
+    Args:
+        data: The data set.
+        output: Folder for checkpoints (best.ckpt, last.ckpt), logs and the configuration.
+        train_split: List of the training images.
+        val_split: List of the validation images.
+        model: Backbone and its initial weights.
+        augment: Random changes of the training images.
+        loss: Loss of the multi-label classification.
+        optim: Optimiser and schedule.
+        freeze: Last backbone layer whose weights are not trained (torchvision's name, such as
+            layer2 or features.13); null trains all.
+        freeze_batchnorm: Keep BatchNorm's running statistics as they are in the initial weights.
+        epochs: Passes over the training images.
+        batch_size: Images a step and device.
+        trainer: Hardware.
+        seed: Seed of everything random.
+
+    Returns:
+        Path of the best checkpoint.
+    """
+    folder = OutputFolder(output, "train_cls", locals(), free=("trainer",))
+    train = load_records(data, train_split, with_labels=True)
+    val = load_records(data, val_split, with_labels=True)
+    pl.seed_everything(seed, workers=True, verbose=False)
+    task = ClassificationTask(
+        model,
+        data.classes,
+        loss=loss,
+        optim=optim,
+        freeze=freeze,
+        freeze_batchnorm=freeze_batchnorm,
+    )
+    images = ClassificationData(
+        train, val, augment=augment, batch_size=batch_size, workers=trainer.workers
+    )
+    lightning = build_trainer(trainer, output, epochs, monitor="val_map")
+    metrics = fit(lightning, task, images, output)
+    folder.finish(
+        train_images=len(train),
+        val_images=len(val),
+        checkpoint_chosen_by=f"image-level mAP on {val_split}",
+        last_epoch=metrics,
+    )
+    return output / "best.ckpt"

@@ -1,0 +1,99 @@
+"""Train a segmentation network on pseudo-masks."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from wsss.data.config import DataConfig
+from wsss.data.masks import LabelMap
+from wsss.data.records import load_records
+from wsss.data.transforms import AugmentConfig
+from wsss.models.deeplab import DeepLabConfig
+from wsss.pipeline.output import OutputFolder
+from wsss.tasks.optim import OptimConfig
+from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
+from wsss.tasks.trainer import TrainerConfig, build_trainer, fit
+
+
+def train_seg(
+    data: DataConfig,
+    masks: Path,
+    output: Path,
+    train_split: str = "train",
+    val_split: str | None = None,
+    model: DeepLabConfig = DeepLabConfig(),
+    backbone_weights: Path | None = None,
+    augment: AugmentConfig = AugmentConfig(
+        crop=321, long_side=None, scale=(0.5, 1.5), val_long_side=None
+    ),
+    loss: LossName = "cross_entropy",
+    optim: OptimConfig = OptimConfig(lr=2.5e-4, weight_decay=5e-4),
+    freeze: str | None = None,
+    freeze_batchnorm: bool = True,
+    epochs: int = 20,
+    batch_size: int = 10,
+    trainer: TrainerConfig = TrainerConfig(),
+    seed: int = 0,
+) -> Path:
+    """Train a segmentation network on pseudo-masks; pixels of value 255 are left out.
+
+    The network of the last epoch is kept: choosing one by its mIoU on ground truth would use the
+    very pixel labels that weak supervision does without. An interrupted training goes on where it
+    stopped when the command is given again.
+
+    Args:
+        data: The data set.
+        masks: Folder of the pseudo-masks, <id>.png, as make_pseudo_masks writes them.
+        output: Folder for the checkpoint (last.ckpt), logs and the configuration.
+        train_split: List of the training images.
+        val_split: List whose ground truth is scored after every epoch, to watch; null for none.
+        model: Architecture.
+        backbone_weights: Checkpoint of train_cls or torchvision state dict to start from.
+        augment: Random changes of the training images.
+        loss: cross_entropy over all pixels, or balanced: background and foreground count half each.
+        optim: Optimiser and schedule.
+        freeze: Last backbone layer whose weights are not trained; null trains all.
+        freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
+        epochs: Passes over the training images.
+        batch_size: Images a step and device.
+        trainer: Hardware.
+        seed: Seed of everything random.
+
+    Returns:
+        Path of the checkpoint.
+    """
+    folder = OutputFolder(output, "train_seg", locals(), free=("trainer",))
+    train = load_records(data, train_split, with_labels=False)
+    val = load_records(data, val_split, with_labels=False) if val_split is not None else []
+    train_masks = [masks / f"{record.image_id}.png" for record in train]
+    missing = [path for path in (*train_masks, *(r.mask for r in val)) if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
+    pl.seed_everything(seed, workers=True, verbose=False)
+    task = SegmentationTask(
+        model,
+        data.classes,
+        backbone_weights=backbone_weights,
+        loss=loss,
+        optim=optim,
+        freeze=freeze,
+        freeze_batchnorm=freeze_batchnorm,
+    )
+    images = SegmentationData(
+        train,
+        train_masks,
+        val,
+        label_map=LabelMap(list(data.classes.values())),
+        augment=augment,
+        batch_size=batch_size,
+        workers=trainer.workers,
+    )
+    lightning = build_trainer(trainer, output, epochs, monitor=None)
+    metrics = fit(lightning, task, images, output)
+    folder.finish(
+        train_images=len(train),
+        val_images=len(val),
+        checkpoint_chosen_by="last epoch",
+        last_epoch=metrics,
+    )
+    return output / "last.ckpt"

@@ -1,0 +1,84 @@
+"""Optimisers and learning-rate schedules of both training tasks."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights are changed.
+
+    Args:
+        name: Optimiser.
+        lr: Learning rate of the backbone.
+        head_multiplier: The head's learning rate is this many times higher.
+        weight_decay: L2 penalty of SGD, decoupled decay of AdamW.
+        momentum: Momentum of SGD.
+        schedule: ``poly`` multiplies the rate by (1 - step / steps) ** power at every step.
+        power: See ``schedule``.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    head_multiplier: float = 10.0
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    schedule: Literal["poly", "constant"] = "poly"
+    power: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "head_multiplier"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optim.{name}: expected above 0, got {getattr(self, name)}")
+        for name in ("weight_decay", "momentum", "power"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"optim.{name}: expected at least 0, got {getattr(self, name)}")
+
+
+def build_optimizer(
+    backbone: nn.Module, head: nn.Module, config: OptimConfig, steps: int
+) -> dict[str, Any]:
+    """Optimiser over the trainable weights of backbone and head, with its schedule by steps.
+
+    Args:
+        backbone: Trained at ``config.lr``.
+        head: Trained at ``config.lr * config.head_multiplier``.
+        config: Optimiser and schedule.
+        steps: Length of the whole training.
+
+    Returns:
+        What Lightning's ``configure_optimizers`` returns.
+    """
+    groups = [
+        {"params": [p for p in backbone.parameters() if p.requires_grad], "lr": config.lr},
+        {
+            "params": [p for p in head.parameters() if p.requires_grad],
+            "lr": config.lr * config.head_multiplier,
+        },
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizer: torch.optim.Optimizer
+    if config.name == "sgd":
+        optimizer = torch.optim.SGD(
+            groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+    def factor(step: int) -> float:
+        if config.schedule == "constant":
+            return 1.0
+        return max(0.0, 1.0 - step / max(1, steps)) ** config.power
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_lambda=factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def freeze_batchnorm_statistics(module: nn.Module) -> None:
+    """Keep the running means and variances of every BatchNorm as they are."""
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.eval()

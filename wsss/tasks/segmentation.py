@@ -1,0 +1,165 @@
+"""Training a segmentation network on pseudo-masks."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+
+from wsss.data.config import IGNORE
+from wsss.data.datasets import MaskedImages
+from wsss.data.masks import LabelMap
+from wsss.data.records import Record
+from wsss.data.transforms import AugmentConfig, train_transform, val_transform
+from wsss.metrics.segmentation import Confusion, segmentation_scores
+from wsss.models.backbones import freeze_up_to
+from wsss.models.deeplab import DeepLabConfig, build_deeplab
+from wsss.tasks.checkpoint import describe, load_backbone_weights
+from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics
+
+LossName = Literal["cross_entropy", "balanced"]
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over the pixels that are not 255; 0 if there is none.
+
+    Args:
+        logits: (B, L, H, W).
+        labels: (B, H, W) int64 label indices, 255 = ignore.
+    """
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp_min(1)
+
+
+def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Background and foreground pixels weigh one half each (as in SEAM and AFA)."""
+    background = labels.where(labels == 0, torch.full_like(labels, IGNORE))
+    foreground = labels.where(labels != 0, torch.full_like(labels, IGNORE))
+    return 0.5 * (cross_entropy(logits, background) + cross_entropy(logits, foreground))
+
+
+LOSSES = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}
+
+
+class SegmentationTask(pl.LightningModule):
+    """Semantic segmentation, validated by pooled mIoU.
+
+    Logs ``train_loss`` and, where validation masks are given, ``val_miou``, ``val_iou_<class>``
+    and ``val_pixel_accuracy``.
+
+    Args:
+        model: Architecture.
+        classes: Foreground classes with their mask values.
+        backbone_weights: Classifier checkpoint or state dict the backbone starts from, or None.
+        loss: Name in `LOSSES`.
+        optim: Optimiser.
+        freeze: Last backbone layer that is not trained, or None.
+        freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
+    """
+
+    def __init__(
+        self,
+        model: DeepLabConfig,
+        classes: Mapping[str, int],
+        *,
+        backbone_weights: Path | None,
+        loss: LossName,
+        optim: OptimConfig,
+        freeze: str | None,
+        freeze_batchnorm: bool,
+    ) -> None:
+        super().__init__()
+        self.model = build_deeplab(model, len(classes) + 1)
+        if backbone_weights is not None:
+            load_backbone_weights(self.model, backbone_weights)
+        if freeze is not None:
+            freeze_up_to(self.model.backbone, freeze)
+        self.description = describe("segmenter", model, classes)
+        self.label_names = ["background", *classes]
+        self.loss = LOSSES[loss]
+        self.optim = optim
+        self.freeze_batchnorm = freeze_batchnorm
+        self.confusion = Confusion(len(self.label_names))
+
+    def on_train_epoch_start(self) -> None:
+        if self.freeze_batchnorm:
+            freeze_batchnorm_statistics(self.model.backbone)
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+        images, labels = batch
+        loss = self.loss(self.model(images), labels)
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=False)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.confusion = Confusion(len(self.label_names))
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
+        images, labels = batch
+        scores = F.interpolate(
+            self.model(images), labels.shape[1:], mode="bilinear", align_corners=False
+        )
+        for prediction, truth in zip(scores.argmax(dim=1), labels, strict=True):
+            self.confusion.update(prediction.cpu().numpy(), truth.cpu().numpy())
+
+    def on_validation_epoch_end(self) -> None:
+        counts = torch.from_numpy(self.confusion.counts).to(self.device)
+        counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        scores = segmentation_scores(counts.cpu().numpy())
+        self.log("val_miou", scores.miou, prog_bar=True)
+        self.log("val_pixel_accuracy", scores.pixel_accuracy)
+        for name, iou in zip(self.label_names, scores.iou, strict=True):
+            self.log(f"val_iou_{name}", float(iou))
+
+    def configure_optimizers(self) -> Any:
+        return build_optimizer(
+            self.model.backbone,
+            self.model.head,
+            self.optim,
+            steps=int(self.trainer.estimated_stepping_batches),
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["wsss"] = self.description
+
+
+class SegmentationData(pl.LightningDataModule):
+    """Loaders of images with masks: pseudo-masks to train on, ground truth to validate on.
+
+    Args:
+        train: Training images.
+        train_masks: Pseudo-mask of each.
+        val: Validation images with ground truth; empty for none.
+        label_map: Translates mask values.
+        augment: Random changes.
+        batch_size: Images a step and device.
+        workers: Decoding processes.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[Record],
+        train_masks: Sequence[Path],
+        val: Sequence[Record],
+        *,
+        label_map: LabelMap,
+        augment: AugmentConfig,
+        batch_size: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.train = MaskedImages(train, train_masks, label_map, train_transform(augment))
+        self.val = MaskedImages(
+            val, [r.mask for r in val], label_map, val_transform(augment), keep_mask=True
+        )
+        self.batch_size = batch_size
+        self.workers = workers
+
+    def train_dataloader(self) -> ImageLoader:
+        return training_loader(self.train, self.batch_size, self.workers)
+
+    def val_dataloader(self) -> ImageLoader | list[ImageLoader]:
+        return whole_image_loader(self.val, self.workers) if len(self.val) else []

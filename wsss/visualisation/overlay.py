@@ -1,0 +1,54 @@
+"""Class maps and masks laid over photographs."""
+
+import numpy as np
+
+
+def colour_mask(values: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 mask values to (H, W, 3) uint8 RGB by a (256, 3) palette."""
+    return palette[values]
+
+
+def overlay_mask(
+    image: np.ndarray, values: np.ndarray, palette: np.ndarray, opacity: float = 0.6
+) -> np.ndarray:
+    """Lay a mask's colours over an image; the background stays clear, ignored pixels are pale.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        values: (H, W) uint8 mask values.
+        palette: (256, 3) uint8 RGB.
+        opacity: 0 shows the image, 1 the mask.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    alpha = np.where(values > 0, opacity, 0.0)[..., None]
+    return _blend(image, palette[values], alpha)
+
+
+def overlay_maps(
+    image: np.ndarray, scores: np.ndarray, colours: np.ndarray, opacity: float = 0.75
+) -> np.ndarray:
+    """Lay class maps over a darkened grey image, each class in its colour.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        scores: (P, H, W) scores in [0, 1].
+        colours: (P, 3) uint8 RGB.
+        opacity: Opacity at score 1.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.6
+    if not len(scores):
+        return grey.astype(np.uint8)
+    total = scores.sum(axis=0)
+    colour = np.einsum("phw,pc->hwc", scores, colours.astype(np.float64))
+    colour /= np.maximum(total, 1e-6)[..., None]
+    alpha = opacity * scores.max(axis=0)[..., None]
+    return _blend(grey, colour, alpha)
+
+
+def _blend(below: np.ndarray, above: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return (below * (1 - alpha) + above * alpha).round().clip(0, 255).astype(np.uint8)
