@@ -107,8 +107,8 @@ class LabelMap:
         unknown = np.flatnonzero(present & ~self._known)
         if unknown.size:
             raise ValueError(
-                f"mask {source}: value {', '.join(map(str, unknown))} belongs to no class; expected "
-                f"0 (background), {', '.join(map(str, self.values))} or {IGNORE} (ignore)"
+                f"mask {source}: value {', '.join(map(str, unknown))} belongs to no class; "
+                f"expected 0 (background), {', '.join(map(str, self.values))} or {IGNORE} (ignore)"
             )
         return self._to_index[values]
 

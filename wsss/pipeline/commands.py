@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ArgumentParser
 
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
@@ -31,7 +31,7 @@ def command_parser(function: Callable[..., Any], prog: str | None = None) -> Arg
     parser = ArgumentParser(
         prog=prog, description=summary, exit_on_error=prog is not None, print_config=None
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file with these keys.")
+    parser.add_argument("--config", action="config", help="YAML file with these keys.")
     parser.add_function_arguments(function, as_group=False, fail_untyped=True)
     return parser
 

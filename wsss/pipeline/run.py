@@ -35,14 +35,20 @@ def run(steps: list[dict[str, Any]], output: Path, data: dict[str, Any] | None =
         title = f"step {number} of {len(parsed)}, {name}: {command}"
         stamp = output / name / "step.json"
         wanted = {"command": command, "settings": plain(settings)}
-        if not fresh and stamp.is_file():
-            if not differences(json.loads(stamp.read_text(encoding="utf-8")), wanted):
-                log.info("%s is done", title)
-                continue
+        if not fresh and _is_done(stamp, wanted):
+            log.info("%s is done", title)
+            continue
         log.info("%s", title)
         COMMANDS[command](**settings)
         atomic_write_text(stamp, json.dumps(wanted, indent=2))
         fresh = True
+
+
+def _is_done(stamp: Path, wanted: dict[str, Any]) -> bool:
+    """Whether the step ended earlier with the settings that are wanted now."""
+    if not stamp.is_file():
+        return False
+    return not differences(json.loads(stamp.read_text(encoding="utf-8")), wanted)
 
 
 def _parse(

@@ -6,7 +6,7 @@ others silently; everything that it does not check is checked here.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def unary_from_scores(scores: np.ndarray, config: CRFConfig) -> np.ndarray:
     return energies
 
 
-def _library():  # type: ignore[no-untyped-def]
+def _library() -> Any:
     """The CRF library, imported at its first use."""
     try:
         from pydensecrf import densecrf

@@ -1,7 +1,7 @@
 """Training the classifier on image-level labels."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytorch_lightning as pl
 import torch
@@ -41,6 +41,8 @@ class ClassificationTask(pl.LightningModule):
         freeze_batchnorm: Keep BatchNorm's running statistics.
     """
 
+    positives: torch.Tensor
+
     def __init__(
         self,
         model: BackboneConfig,
@@ -63,6 +65,9 @@ class ClassificationTask(pl.LightningModule):
         self.precisions = nn.ModuleList(BinaryAveragePrecision() for _ in classes)
         self.register_buffer("positives", torch.zeros(len(classes)), persistent=False)
 
+    def _precisions(self) -> list[BinaryAveragePrecision]:
+        return [cast(BinaryAveragePrecision, metric) for metric in self.precisions]
+
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model)
@@ -82,13 +87,15 @@ class ClassificationTask(pl.LightningModule):
         self.log("val_loss", self.loss(logits, labels), batch_size=len(images), sync_dist=True)
         scores = logits.float().sigmoid()
         self.positives += labels.sum(dim=0)
-        for k, precision in enumerate(self.precisions):
+        for k, precision in enumerate(self._precisions()):
             precision.update(scores[:, k], labels[:, k].long())
 
     def on_validation_epoch_end(self) -> None:
         positives = self.trainer.strategy.reduce(self.positives.clone(), reduce_op="sum")
         found = []
-        for k, (name, precision) in enumerate(zip(self.class_names, self.precisions, strict=True)):
+        for k, (name, precision) in enumerate(
+            zip(self.class_names, self._precisions(), strict=True)
+        ):
             if positives[k] > 0:
                 found.append(precision.compute())
                 self.log(f"val_ap_{name}", found[-1])

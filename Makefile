@@ -1,0 +1,43 @@
+# make install   .venv with the package and its development tools; nothing to do if up to date
+# make demo      the whole road on drawn images, from image-level labels to a segmentation network
+# make test      the tests
+# make check     what .ci/run checks: lint, types, tests, the wheel
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# glibc gives large tensors back to the system after every layer; keeping them halves CPU time.
+export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
+export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
+
+.PHONY: install demo test lint check clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/python data/shapes/prepare.py
+	$(BIN)/wsss run --config configs/shapes/run.yaml
+	$(BIN)/python tools/summarise_demo.py
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+	rm -rf build dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python tests/check_wheel.py dist/*.whl
+
+clean:
+	rm -rf $(VENV) build dist runs *.egg-info

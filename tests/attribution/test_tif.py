@@ -1,0 +1,293 @@
+"""TIF against its slow reference, the equalities that define it, and the model's state after it."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from tests.attribution import reference
+from wsss.attribution import GradientConfig, MultiScaleConfig, TIFConfig, attribute
+from wsss.attribution.engine import METHODS
+from wsss.attribution.multiscale import attribute_multiscale
+from wsss.attribution.tif import tif_layer
+from wsss.models import BACKBONES, BackboneConfig, build_classifier
+
+EXACT = {"rtol": 1e-9, "atol": 1e-11}  # float64: only the order of sums differs
+
+
+def classifier(name: str, num_classes: int = 4) -> nn.Module:
+    """A float64 classifier whose weights and BatchNorm statistics are random but lively."""
+    torch.manual_seed(3)
+    model = build_classifier(BackboneConfig(name=name), num_classes).double()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    nn.init.normal_(model.head.weight)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=["resnet18", "mobilenet_v2", "squeezenet1_0", "vgg16"])
+def model(request):
+    return classifier(request.param)
+
+
+def images_and_labels(seed: int = 0):
+    torch.manual_seed(seed)
+    images = torch.randn(3, 3, 32, 40, dtype=torch.float64)
+    labels = torch.tensor([[1, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0, 1]])
+    return images, labels
+
+
+OPTIONS = [
+    TIFConfig(),
+    TIFConfig(alpha=0.2),
+    TIFConfig(threshold="mean", alpha=1.5, region="residual", weights="one"),
+    TIFConfig(threshold="quantile", alpha=0.6, base="relu_g_a", weights="sum_ga", fusion="max"),
+    TIFConfig(base="ga", threshold="none", weights="one", normalise="none", fusion="mean"),
+    TIFConfig(base="a", alpha=0.3, region="binary", negative_weights="keep", fusion="product"),
+    TIFConfig(alpha=0.0, region="binary"),
+    TIFConfig(base="ga", threshold="mean", alpha=0.5, region="residual", negative_weights="keep"),
+]
+
+
+@pytest.mark.parametrize("config", OPTIONS, ids=str)
+def test_tif_equals_the_slow_reference(model, config):
+    images, labels = images_and_labels()
+    result = attribute(model, images, labels, tif=config)
+    expected = reference.tif(model, images, labels, model.default_layers, config)
+    torch.testing.assert_close(result.maps, expected, **EXACT)
+    assert result.image_index.tolist() == [0, 0, 1, 2, 2, 2]
+    assert result.class_index.tolist() == [0, 2, 2, 0, 1, 3]
+    if config.fusion != "product":
+        assert (result.maps.flatten(1).amax(1) > 0).any(), "the comparison was of zeros alone"
+
+
+def test_every_option_alone_equals_the_reference_on_a_layer():
+    torch.manual_seed(5)
+    a, g = torch.randn(2, 2, 7, 5, 6, dtype=torch.float64)
+    freedoms = itertools.product(
+        ("relu_ga", "relu_g_a", "ga", "a"),
+        (("max", 0.3), ("quantile", 0.5), ("mean", 0.7), ("max", 0.0), ("quantile", 0.0)),
+        ("soft", "binary", "residual"),
+        ("mean_gradient", "sum_ga", "one"),
+        ("cut", "keep"),
+    )
+    for base, (threshold, alpha), region, weights, negative in freedoms:
+        config = TIFConfig(
+            base=base,
+            threshold=threshold,
+            alpha=alpha,
+            region=region,
+            weights=weights,
+            negative_weights=negative,
+        )
+        expected = torch.stack([reference.layer_map(x, y, config) for x, y in zip(a, g)])
+        torch.testing.assert_close(tif_layer(a, g, config), expected, msg=str(config), **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [
+        (
+            "layercam",
+            TIFConfig(base="relu_g_a", alpha=0.0, weights="one", normalise="none"),
+        ),
+        (
+            "gradcam",
+            TIFConfig(base="a", threshold="none", negative_weights="keep", normalise="none"),
+        ),
+        ("hirescam", TIFConfig(base="ga", threshold="none", weights="one", normalise="none")),
+    ],
+)
+def test_baselines_are_special_cases_of_tif(model, method, config):
+    images, labels = images_and_labels()
+    last = model.default_layers[-1:]
+    # every last layer here ends in a ReLU, so activations are at least 0 as LayerCAM has it
+    by_tif = attribute(model, images, labels, layers=last, tif=config)
+    by_method = attribute(model, images, labels, method=method)
+    torch.testing.assert_close(by_tif.maps, by_method.maps, **EXACT)
+    assert by_method.maps.max() > 0
+
+
+def test_gradient_behind_pooling_is_the_weight_and_grad_cam_is_cam(model):
+    images, labels = images_and_labels()
+    features = model.backbone(images)
+    cells = features.shape[2] * features.shape[3]
+    cam = torch.stack(
+        [
+            torch.einsum("k,khw->hw", model.head.weight[c], features[i]).relu()
+            for i, c in labels.nonzero().tolist()
+        ]
+    )
+    upsampled = nn.functional.interpolate(cam[:, None], images.shape[2:], mode="bilinear")[:, 0]
+    by_cam = attribute(model, images, labels, method="cam").maps
+    by_gradcam = attribute(model, images, labels, method="gradcam").maps
+    torch.testing.assert_close(by_cam, upsampled, **EXACT)
+    torch.testing.assert_close(by_gradcam * cells, upsampled, **EXACT)
+
+
+def test_cam_refuses_a_layer_without_pooling_behind_it(model):
+    images, labels = images_and_labels()
+    with pytest.raises(ValueError, match="global average pooling"):
+        attribute(model, images, labels, method="cam", layers=model.default_layers[:1])
+
+
+def test_nonpositive_channels_give_zero():
+    a = -torch.rand(1, 5, 4, 4, dtype=torch.float64)
+    g = torch.rand(1, 5, 4, 4, dtype=torch.float64)
+    for config in (TIFConfig(), TIFConfig(alpha=0.4), TIFConfig(threshold="mean", alpha=1.0)):
+        assert tif_layer(a, g, config).abs().max() == 0
+
+
+def test_a_batch_equals_its_images_one_by_one(model):
+    images, labels = images_and_labels(seed=1)
+    labels[1] = 0  # no class: no map
+    together = attribute(model, images, labels)
+    alone = [attribute(model, images[i : i + 1], labels[i : i + 1]).maps for i in range(3)]
+    torch.testing.assert_close(together.maps, torch.cat(alone), **EXACT)
+    assert together.image_index.tolist() == [0, 0, 2, 2, 2]
+
+
+def test_dividing_by_the_layers_maxima_ignores_the_logits_scale(model):
+    images, labels = images_and_labels()
+    config = TIFConfig(weights="one")
+    before = attribute(model, images, labels, tif=config).maps
+    with torch.no_grad():
+        model.head.weight *= 7
+    try:
+        after = attribute(model, images, labels, tif=config).maps
+    finally:
+        with torch.no_grad():
+            model.head.weight /= 7
+    torch.testing.assert_close(before, after, **EXACT)
+
+
+def test_no_class_gives_no_map(model):
+    images, labels = images_and_labels()
+    assert attribute(model, images, labels * 0).maps.shape == (0, 32, 40)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_has_usable_default_layers(name):
+    model = classifier(name).float()
+    images, labels = images_and_labels()
+    maps = attribute(model, images.float(), labels).maps
+    assert maps.shape == (6, 32, 40)
+    assert torch.isfinite(maps).all()
+    assert (maps.amax((1, 2)) > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["integrated", "smooth", "guided"])
+def test_averaged_and_guided_gradients(kind):
+    model = classifier("resnet18")
+    images, labels = images_and_labels()
+    config = GradientConfig(kind=kind, steps=3)
+    maps = attribute(model, images, labels, gradient=config).maps
+    again = attribute(model, images, labels, gradient=config).maps
+    plain = attribute(model, images, labels).maps
+    torch.testing.assert_close(maps, again, rtol=0, atol=0)
+    assert (maps - plain).abs().max() > 1e-3
+
+
+def test_integrated_gradients_are_complete_on_a_path():
+    """The path integral of a layer's gradient along its own straight line is the logit's change;
+    along the input's line the mean gradient of a linear network is that network's gradient."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    ).double()
+    images, labels = torch.randn(2, 3, 9, 9, dtype=torch.float64), torch.eye(2)
+    integrated = GradientConfig(kind="integrated", steps=4)
+    tif = TIFConfig(base="ga", threshold="none", weights="one", normalise="none")
+    for size in ((9, 9), (7, 7)):
+        a = attribute(model, images, labels, layers=["0"], gradient=integrated, tif=tif, size=size)
+        b = attribute(model, images, labels, layers=["0"], tif=tif, size=size)
+        torch.testing.assert_close(a.maps, b.maps, **EXACT)
+
+
+def test_guided_backpropagation_equals_its_definition():
+    """Two layers by hand: gradients pass a ReLU only where input and gradient are positive."""
+    torch.manual_seed(1)
+    first, second = nn.Conv2d(3, 5, 1).double(), nn.Conv2d(5, 4, 1).double()
+    head = nn.Linear(4, 2, bias=False).double()
+    model = nn.Sequential(
+        nn.Identity(),
+        first,
+        nn.ReLU(),
+        second,
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        head,
+    )
+    image = torch.randn(1, 3, 4, 4, dtype=torch.float64)
+    hidden = first(image).relu()
+    out = second(hidden)
+    gradient = (head.weight[1] / 16)[None, :, None, None].clamp(min=0) * (out > 0)
+    gradient = torch.einsum("bohw,oi->bihw", gradient, second.weight[:, :, 0, 0]).clamp(min=0)
+    expected = (gradient * hidden).sum(1)
+    config = TIFConfig(base="ga", threshold="none", weights="one", normalise="none")
+    maps = attribute(
+        model,
+        image,
+        torch.tensor([[0, 1]]),
+        layers=["2"],
+        tif=config,
+        gradient=GradientConfig(kind="guided"),
+    ).maps
+    torch.testing.assert_close(maps, expected, **EXACT)
+
+
+class TestMultiScale:
+    def test_one_scale_without_flip_is_plain_attribution(self, model):
+        images, labels = images_and_labels()
+        config = MultiScaleConfig(scales=(1.0,), flip=False)
+        maps = attribute_multiscale(model, images[0], labels[0], config)
+        torch.testing.assert_close(maps, attribute(model, images[:1], labels[:1]).maps, **EXACT)
+
+    def test_average_over_scales_and_flips(self, model):
+        images, labels = images_and_labels()
+        config = MultiScaleConfig(scales=(1.0, 1.5), flip=True)
+        total = 0
+        for size in ((32, 40), (48, 60)):
+            scaled = images[:1]
+            if size != (32, 40):
+                scaled = nn.functional.interpolate(scaled, size, mode="bilinear", antialias=True)
+            total = total + attribute(model, scaled, labels[:1], size=(32, 40)).maps
+            mirrored = attribute(model, scaled.flip(3), labels[:1], size=(32, 40)).maps
+            total = total + mirrored.flip(2)
+        maps = attribute_multiscale(model, images[0], labels[0], config)
+        torch.testing.assert_close(maps, total / 4, **EXACT)
+
+    def test_a_mirrored_image_gives_mirrored_maps(self, model):
+        images, labels = images_and_labels()
+        config = MultiScaleConfig(scales=(0.5, 1.0), flip=True)
+        maps = attribute_multiscale(model, images[0], labels[0], config)
+        mirrored = attribute_multiscale(model, images[0].flip(2), labels[0], config)
+        torch.testing.assert_close(maps, mirrored.flip(2), **EXACT)
+
+    def test_sizes(self):
+        config = MultiScaleConfig(scales=(0.5, 1.0), long_side=384, cell=16)
+        assert config.sizes(375, 500) == [(145, 193), (289, 385)]
+        assert MultiScaleConfig(scales=(1.0, 2.0)).sizes(375, 500) == [(375, 500), (750, 1000)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"alpha": 1.0},
+        {"alpha": -0.1, "threshold": "mean"},
+        {"threshold": "none", "region": "binary"},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(arguments):
+    with pytest.raises(ValueError, match=r"tif\."):
+        TIFConfig(**arguments)
+
+
+def test_unknown_method_is_refused(model):
+    images, labels = images_and_labels()
+    with pytest.raises(ValueError, match="expected tif, " + ", ".join(METHODS)):
+        attribute(model, images, labels, method="camera")

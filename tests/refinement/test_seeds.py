@@ -1,0 +1,77 @@
+"""Scores, background, ignored pixels, labels."""
+
+import numpy as np
+import pytest
+
+from wsss.refinement import BackgroundConfig, CRFConfig, background_score, make_mask, normalise_maps
+
+IMAGE = np.zeros((2, 3, 3), np.uint8)
+
+
+def test_each_map_is_divided_by_its_own_maximum():
+    maps = np.array([[[0, 2.0], [4, 1]], [[0, 0], [0, 0]]])
+    assert normalise_maps(maps).tolist() == [[[0, 0.5], [1, 0.25]], [[0, 0], [0, 0]]]
+    assert normalise_maps(np.zeros((0, 2, 2))).shape == (0, 2, 2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.1])
+def test_maps_must_be_finite_and_at_least_zero(value):
+    with pytest.raises(ValueError, match="finite values, at least 0"):
+        normalise_maps(np.full((1, 2, 2), value))
+
+
+def test_background_scores():
+    scores = np.array([[[0.0, 0.5, 1.0]], [[0.2, 0.1, 0.0]]], np.float32)
+    constant = background_score(scores, BackgroundConfig(threshold=0.4))
+    np.testing.assert_allclose(constant, [[0.4, 0.4, 0.4]])
+    power = background_score(scores, BackgroundConfig(kind="power", gamma=2.0))
+    np.testing.assert_allclose(power, [[0.64, 0.25, 0.0]], rtol=1e-6)
+
+
+def test_best_score_wins_and_a_tie_is_background():
+    scores = np.array([[[0.9, 0.3, 0.5], [0, 0, 0]], [[0.1, 0.6, 0.5], [0.5, 0.51, 0]]], np.float32)
+    mask = make_mask(IMAGE, scores, BackgroundConfig(threshold=0.5), None)
+    assert mask.tolist() == [[1, 2, 0], [0, 2, 0]]
+
+
+def test_no_class_is_all_background_without_a_crf(monkeypatch):
+    monkeypatch.setattr("wsss.refinement.seeds.dense_crf", lambda *_: pytest.fail("CRF was run"))
+    mask = make_mask(IMAGE, np.zeros((0, 2, 3), np.float32), BackgroundConfig(), CRFConfig())
+    assert mask.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_between_two_thresholds_pixels_are_ignored():
+    scores = np.array([[[0.01, 0.2, 0.9], [0.05, 0.31, 0.3]]], np.float32)
+    background = BackgroundConfig(ignore_below=0.05, ignore_above=0.3)
+    assert make_mask(IMAGE, scores, background, None).tolist() == [[0, 255, 1], [0, 1, 255]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"threshold": 1.5},
+        {"gamma": 0.0},
+        {"ignore_below": 0.1},
+        {"ignore_below": 0.4, "ignore_above": 0.3},
+        {"ignore_below": 0.1, "ignore_above": 0.3, "kind": "power"},
+    ],
+)
+def test_backgrounds_that_make_no_sense_are_refused(arguments):
+    with pytest.raises(ValueError, match="background"):
+        BackgroundConfig(**arguments)
+
+
+def test_labels_follow_colours_after_the_crf():
+    """A blurred score on a two-coloured image: the CRF moves the edge to where the colour changes."""
+    pytest.importorskip("pydensecrf", reason="pydensecrf2 does not build on Python 3.13")
+    image = np.full((40, 60, 3), 50, np.uint8)
+    image[:, 30:] = 200
+    x = np.arange(60)
+    scores = np.broadcast_to(1 / (1 + np.exp(-(x - 24) / 4)), (1, 40, 60)).astype(np.float32)
+    background = BackgroundConfig(threshold=0.5)
+    truth = np.zeros((40, 60), np.uint8)
+    truth[:, 30:] = 1
+    before = make_mask(image, scores, background, None)
+    after = make_mask(image, scores, background, CRFConfig(bilateral_sxy=20))
+    assert (before == truth).mean() < 0.92
+    assert (after == truth).mean() > 0.99
