@@ -119,7 +119,7 @@ def make_pseudo_masks(
 
     progress = tqdm(total=len(records), initial=len(records) - len(todo), unit="image")
     empty = 0
-    with finisher(workers) as finish, progress, torch_threads(workers):
+    with finisher(workers) as finish, progress, torch_threads(workers if crf else 0):
         if model is not None:
             explained = _explain(
                 model, todo, data, label_mode, predicted_threshold, resolve_device(device),

@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from wsss.data.atomic import atomic_write_text
+from wsss.data.config import DataConfig
 from wsss.pipeline.commands import COMMANDS, parse_settings
 from wsss.pipeline.output import differences, plain
 
 log = logging.getLogger(__name__)
 
 
-def run(steps: list[dict[str, Any]], output: Path, data: dict[str, Any] | None = None) -> None:
+def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
     """Run commands one after another.
 
     A step whose folder says that it ended with the same settings is skipped, unless a step
     before it has just been run again.
 
     Args:
+        data: The data set, given to every step that names neither data nor images.
         steps: For each step, its name, the command, and the command's parameters:
             {name: cls, command: train_cls, epochs: 5, ...}. Its folder is <output>/<name>. In
             values, {output} stands for the run's folder.
         output: Folder that receives one folder for each step.
-        data: The data set, given to every step that has none of its own.
     """
     parsed = [_parse(number, step, output, data) for number, step in enumerate(steps, start=1)]
     names = [name for name, _, _ in parsed]
@@ -52,7 +53,7 @@ def _is_done(stamp: Path, wanted: dict[str, Any]) -> bool:
 
 
 def _parse(
-    number: int, step: dict[str, Any], output: Path, data: dict[str, Any] | None
+    number: int, step: dict[str, Any], output: Path, data: DataConfig
 ) -> tuple[str, str, dict[str, Any]]:
     """Name, command and typed parameters of one step, checked before anything runs."""
     settings = {key: _fill(value, output) for key, value in step.items()}
@@ -67,8 +68,8 @@ def _parse(
     if "output" in settings:
         raise ValueError(f"steps, {name}: the folder is {output / name}; leave output out")
     settings["output"] = str(output / name)
-    if data is not None and "data" not in settings and "images" not in settings:
-        settings["data"] = data
+    if "data" not in settings and "images" not in settings:
+        settings["data"] = plain(data)
     try:
         return name, command, parse_settings(command, settings)
     except ValueError as error:

@@ -1,0 +1,59 @@
+"""What several tests of the pipeline share: a folder to change, a finisher without processes."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CPU, SMALL
+from wsss.attribution import MultiScaleConfig
+from wsss.data import DataConfig
+from wsss.models.deeplab import DeepLabConfig
+from wsss.pipeline.finish import Finisher
+from wsss.pipeline.train_seg import train_seg
+
+ONE_SIZE = MultiScaleConfig(scales=(1.0,), flip=False)
+IDS = [f"train_{i:04d}" for i in range(12)]
+
+
+@contextmanager
+def finisher_in_threads(workers: int) -> Iterator[Finisher]:
+    """Stands in for `wsss.pipeline.finish.finisher`: the same jobs without starting a process."""
+    with ThreadPoolExecutor(1) as executor:
+        yield Finisher(executor, waiting=4)
+
+
+@pytest.fixture
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting a worker process costs a second; only the tests that are about it pay that."""
+    monkeypatch.setattr("wsss.pipeline.make_pseudo_masks.finisher", finisher_in_threads)
+
+
+@pytest.fixture
+def own_shapes(shapes: DataConfig, tmp_path: Path) -> DataConfig:
+    """A copy of `shapes` that a test may change."""
+    root = tmp_path / "own_shapes"
+    shutil.copytree(shapes.root, root)
+    return dataclasses.replace(shapes, root=root)
+
+
+@pytest.fixture(scope="session")
+def segmenter_checkpoint(
+    shapes: DataConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A deeplabv2 on resnet18 trained for one epoch on ground truth in the place of pseudo-masks."""
+    return train_seg(
+        data=shapes,
+        masks=shapes.root / shapes.masks,
+        output=tmp_path_factory.mktemp("seg") / "run",
+        val_split="val",
+        model=DeepLabConfig(backbone="resnet18", output_stride=16),
+        augment=SMALL,
+        epochs=1,
+        batch_size=6,
+        trainer=CPU,
+    )

@@ -1,0 +1,80 @@
+"""The end of ``make demo``: one table, one contact sheet, and where to look."""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from wsss.data import read_image, read_mask, voc_palette
+from wsss.data.scores import read_scores
+from wsss.pipeline.finish import write_picture
+from wsss.visualisation import contact_sheet, overlay_maps, overlay_mask, strip
+
+METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "layercam": "LayerCAM", "tif": "TIF"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/shapes"))
+    parser.add_argument("--data", type=Path, default=Path("data/shapes/set"))
+    parser.add_argument("--sheet", type=Path, default=None, help="default: <run>/sheet.png")
+    options = parser.parse_args()
+    print(table(options.run))
+    sheet = options.sheet or options.run / "sheet.png"
+    write_picture(sheet, draw_sheet(options.run, options.data))
+    print(f"\npictures   {sheet}\nmasks      {options.run}/masks/masks\nscores     {options.run}/*/eval.csv")
+
+
+def table(run: Path) -> str:
+    """mIoU of each stage, from the eval.json files."""
+
+    def report(step: str) -> dict[str, float]:
+        return json.loads((run / step / "eval.json").read_text(encoding="utf-8"))
+
+    lines = ["", f"{'stage':<44}{'images':<8}{'mIoU':>6}  threshold"]
+    for method, name in METHODS.items():
+        facts = report(f"sweep_{method}")
+        lines.append(
+            f"{name + ' seeds, best threshold':<44}{'train':<8}{100 * facts['miou']:>6.1f}"
+            f"  {facts['best_threshold']:.2f}, chosen on train"
+        )
+    for step, name, split in (
+        ("score_masks", "TIF pseudo-masks after the dense CRF", "train"),
+        ("score_predictions", "DeepLab trained on these masks", "val"),
+    ):
+        lines.append(f"{name:<44}{split:<8}{100 * report(step)['miou']:>6.1f}")
+    return "\n".join(lines)
+
+
+def draw_sheet(run: Path, data: Path, count: int = 12) -> np.ndarray:
+    """A dozen images with several objects: CAM, TIF, mask, ground truth; and unseen ones."""
+    palette = voc_palette()
+    strips = []
+    names = sorted(path.stem for path in (run / "masks/masks").glob("*.png"))
+    several = [n for n in names if len(read_scores(run / f"scores_tif/scores/{n}.npz").classes) > 1]
+    for name in several[:: max(1, len(several) // (count // 2))][: count // 2]:
+        image = read_image(data / f"JPEGImages/{name}.jpg")
+        pictures = [image]
+        for method in ("cam", "tif"):
+            stored = read_scores(run / f"scores_{method}/scores/{name}.npz")
+            pictures.append(overlay_maps(image, stored.full_size(), palette[stored.classes]))
+        for folder in (run / "masks/masks", data / "SegmentationClass"):
+            mask = read_mask(folder / f"{name}.png")
+            pictures.append(overlay_mask(image, mask, palette, opacity=0.8))
+        captions = [name, "CAM", "TIF", "TIF + CRF", "ground truth"]
+        strips.append(strip(pictures, captions, height=128))
+    unseen = sorted(path.stem for path in (run / "predictions/masks").glob("*.png"))
+    for name in unseen[:: max(1, len(unseen) // (count // 2))][: count // 2]:
+        image = read_image(data / f"JPEGImages/{name}.jpg")
+        pictures = [image]
+        for folder in (run / "predictions/masks", data / "SegmentationClass"):
+            mask = read_mask(folder / f"{name}.png")
+            pictures.append(overlay_mask(image, mask, palette, opacity=0.8))
+        strips.append(strip(pictures, [name, "DeepLab", "ground truth"], height=128))
+    return cv2.copyMakeBorder(contact_sheet(strips, columns=2), 4, 4, 4, 4, 0, value=(255,) * 3)
+
+
+if __name__ == "__main__":
+    main()
