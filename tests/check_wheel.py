@@ -5,9 +5,7 @@ import zipfile
 
 if __name__ == "__main__":
     names = zipfile.ZipFile(sys.argv[1]).namelist()
-    foreign = [
-        name for name in names if not name.startswith("wsss/") and ".dist-info/" not in name
-    ]
+    foreign = [name for name in names if not name.startswith("wsss/") and ".dist-info/" not in name]
     if foreign:
         sys.exit(f"{sys.argv[1]} holds files outside of wsss: {foreign}")
     for needed in ("wsss/__init__.py", "wsss/cli.py", "wsss/py.typed", "wsss/pipeline/run.py"):

@@ -20,7 +20,7 @@ CPU = TrainerConfig(accelerator="cpu", devices=1, workers=0)
 SMALL = AugmentConfig(crop=64, long_side=None, val_long_side=None)
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the networks are tiny: on busy cores, two threads wait for each other
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

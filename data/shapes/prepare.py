@@ -1,17 +1,18 @@
 """Draw the data set ``shapes``: textured objects on textured backgrounds, with exact masks.
 
-    python data/shapes/prepare.py [--root data/shapes/set] [--seed 0] [--train 360] [--val 120]
+    python data/shapes/prepare.py [--root data/shapes/set] [--seed 0] [--train 320] [--val 120]
 
 Writes VOC layout: JPEGImages, SegmentationClass (indexed PNG), ImageSets/Segmentation/{train,val}
 and labels.csv. The same seed gives the same bytes.
 
-Five classes, each with a form and a weave of its own; colours are drawn anew for each object, so
-that colour says nothing about the class. Rings, stars, crosses and thin bars have holes, points
+Five classes, each with a form and a weave of its own, and a band of hues that overlaps with its
+neighbours' bands and with the lines and discs that belong to no class. Rings, stars, crosses and thin bars have holes, points
 and arms much smaller than a cell of a classifier's last feature map: a coarse map cannot fit them.
 Objects overlap, half-faded blobs and lines distract, and some images hold no object at all.
 """
 
 import argparse
+import colorsys
 import csv
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--root", type=Path, default=Path("data/shapes/set"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--train", type=int, default=360, help="training images")
+    parser.add_argument("--train", type=int, default=320, help="training images")
     parser.add_argument("--val", type=int, default=120, help="unseen images")
     parser.add_argument("--size", type=int, default=128, help="largest side in pixels")
     options = parser.parse_args()
@@ -59,7 +60,7 @@ def prepare(root: Path, seed: int, train: int, val: int, size: int = 128) -> Non
 def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """One image, (H, W, 3) uint8 RGB, and its mask, (H, W) uint8 with values 0..5."""
     height, width = rng.integers(round(0.8 * size), size + 1, size=2)
-    ground = rng.integers(50, 206, 3)
+    ground = _colour(rng, rng.uniform(0, 360), saturation=(0.05, 0.35), value=(0.35, 0.8))
     image = _texture(rng, height, width, ground, weave=None)
     for _ in range(rng.integers(1, 4)):
         _distract(rng, image)
@@ -69,7 +70,8 @@ def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     for value in rng.choice(5, size=rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]), replace=False) + 1:
         for _ in range(rng.choice([1, 2], p=[0.75, 0.25])):
             inside = _form(rng, CLASSES[value - 1], height, width)
-            colour = _contrasting(rng, ground)
+            hue = 72 * value + rng.normal(0, 18)
+            colour = _colour(rng, hue, saturation=(0.4, 0.8), value=(0.4, 0.9))
             texture = _texture(rng, height, width, colour, weave=CLASSES[value - 1])
             image = image * (1 - inside[..., None]) + texture * inside[..., None]
             mask[inside > 0.5] = value
@@ -90,12 +92,16 @@ def _finish(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return (image + light[..., None] + noise).round().clip(0, 255).astype(np.uint8)
 
 
-def _contrasting(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
-    """A colour that differs from the ground's as objects in photographs mostly do."""
-    while True:
-        colour = rng.integers(30, 226, 3)
-        if np.abs(colour - ground).max() > 60:
-            return np.asarray(colour)
+def _colour(
+    rng: np.random.Generator,
+    hue: float,
+    saturation: tuple[float, float],
+    value: tuple[float, float],
+) -> np.ndarray:
+    """A random colour of a hue in degrees: (3,) float64 RGB in [0, 255]."""
+    return 255 * np.array(
+        colorsys.hsv_to_rgb(hue % 360 / 360, rng.uniform(*saturation), rng.uniform(*value))
+    )
 
 
 def _texture(
@@ -129,12 +135,12 @@ def _form(rng: np.random.Generator, name: str, height: int, width: int) -> np.nd
     """How much of each pixel an object covers: (H, W) float64 in [0, 1]."""
     scale = SUPERSAMPLING
     canvas = np.zeros((height * scale, width * scale), dtype=np.uint8)
-    radius = rng.uniform(0.16, 0.3) * min(height, width)
+    radius = rng.uniform(0.24, 0.36) * min(height, width)
     centre = np.array([rng.uniform(0.2, 0.8) * width, rng.uniform(0.2, 0.8) * height])
     turn = rng.uniform(0, 2 * np.pi)
     if name == "ring":
         axes = (round(radius * scale), round(radius * rng.uniform(0.6, 1) * scale))
-        thick = round(radius * rng.uniform(0.28, 0.4) * scale)
+        thick = round(radius * rng.uniform(0.34, 0.46) * scale)
         middle = tuple(int(c) for c in (centre * scale).round())
         cv2.ellipse(canvas, middle, axes, np.degrees(turn), 0, 360, 1, thick)
     else:
@@ -150,12 +156,12 @@ def _outline(rng: np.random.Generator, name: str, turn: float) -> np.ndarray:
         lengths = np.where(np.arange(10) % 2, rng.uniform(0.35, 0.5), 1.15)
         points = lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     elif name == "cross":
-        arm = rng.uniform(0.16, 0.26)
+        arm = rng.uniform(0.2, 0.3)
         corner = [(1, arm), (arm, arm), (arm, 1), (-arm, 1), (-arm, arm), (-1, arm)]
         points = np.array([*corner, *[(-x, -y) for x, y in corner]], dtype=np.float64)
     elif name == "bar":
-        thick = rng.uniform(0.16, 0.26)
-        points = np.array([(-1.5, -thick), (1.5, -thick), (1.5, thick), (-1.5, thick)])
+        thick = rng.uniform(0.2, 0.3)
+        points = np.array([(-1.4, -thick), (1.4, -thick), (1.4, thick), (-1.4, thick)])
     else:
         angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         lengths = 0.9 + 0.18 * np.sin(3 * angles + rng.uniform(0, 6)) * rng.uniform(0.3, 1)
@@ -167,7 +173,7 @@ def _outline(rng: np.random.Generator, name: str, turn: float) -> np.ndarray:
 def _distract(rng: np.random.Generator, image: np.ndarray) -> None:
     """A line or a plain disc that belongs to no class."""
     height, width = image.shape[:2]
-    colour = tuple(float(c) for c in rng.integers(40, 216, 3))
+    colour = tuple(_colour(rng, rng.uniform(0, 360), saturation=(0.1, 0.6), value=(0.3, 0.9)))
     ends = [(int(rng.integers(width)), int(rng.integers(height))) for _ in range(2)]
     if rng.random() < 0.5:
         cv2.line(image, ends[0], ends[1], colour, int(rng.integers(1, 4)), cv2.LINE_AA)

@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from wsss.pipeline.finish import Finisher
 from wsss.pipeline.train_seg import train_seg
 
 ONE_SIZE = MultiScaleConfig(scales=(1.0,), flip=False)
+SMALL_NET = DeepLabConfig(backbone="resnet18", output_stride=16, rates=(1, 2))
 IDS = [f"train_{i:04d}" for i in range(12)]
 
 
@@ -31,6 +32,14 @@ def finisher_in_threads(workers: int) -> Iterator[Finisher]:
 def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starting a worker process costs a second; only the tests that are about it pay that."""
     monkeypatch.setattr("wsss.pipeline.make_pseudo_masks.finisher", finisher_in_threads)
+    keep_torch_threads(monkeypatch)
+
+
+def keep_torch_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread, as tests/conftest.py sets it: on busy cores several wait for each other."""
+    monkeypatch.setattr(
+        "wsss.pipeline.make_pseudo_masks.torch_threads", lambda workers: nullcontext()
+    )
 
 
 @pytest.fixture
@@ -42,16 +51,14 @@ def own_shapes(shapes: DataConfig, tmp_path: Path) -> DataConfig:
 
 
 @pytest.fixture(scope="session")
-def segmenter_checkpoint(
-    shapes: DataConfig, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A deeplabv2 on resnet18 trained for one epoch on ground truth in the place of pseudo-masks."""
+def segmenter_checkpoint(shapes: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A deeplabv2 on resnet18 trained for one epoch; ground truth stands in for pseudo-masks."""
     return train_seg(
         data=shapes,
         masks=shapes.root / shapes.masks,
         output=tmp_path_factory.mktemp("seg") / "run",
         val_split="val",
-        model=DeepLabConfig(backbone="resnet18", output_stride=16),
+        model=SMALL_NET,
         augment=SMALL,
         epochs=1,
         batch_size=6,

@@ -1,0 +1,204 @@
+"""Every kind of image file becomes RGB bytes, or an error that names it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss.data import ImageReadError, read_image
+from wsss.data.images import IMAGE_SUFFIXES, find_image
+
+PIXELS = np.array(
+    [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [0, 0, 0], [255, 255, 255]]], np.uint8
+)
+
+
+def image_or_error(path):
+    """The image, or the message of the one error that may come."""
+    try:
+        return read_image(path)
+    except ImageReadError as error:
+        return str(error)
+
+
+def test_png_is_read_exactly(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert np.array_equal(image, PIXELS)
+    assert image.dtype == np.uint8
+    assert image.flags["C_CONTIGUOUS"]
+    assert image.flags["WRITEABLE"]
+
+
+def test_grey_is_repeated(tmp_path):
+    grey = np.array([[0, 100], [200, 255]], np.uint8)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png"), np.stack([grey] * 3, axis=2))
+
+
+def test_one_bit(tmp_path):
+    Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1").save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").tolist() == [[[0] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_dropped_and_not_blended(tmp_path, mode):
+    grey = np.array([[10, 200]], np.uint8)
+    channels = {"RGBA": [grey, grey + 1, grey + 2], "LA": [grey]}[mode]
+    pixels = np.dstack([*channels, np.array([[0, 128]], np.uint8)])
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as file:
+        assert file.mode == mode
+    expected = np.dstack(channels if mode == "RGBA" else channels * 3)
+    assert np.array_equal(read_image(tmp_path / "a.png"), expected)
+
+
+def test_palette(tmp_path):
+    image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8))
+    image.putpalette([255, 0, 0, 0, 0, 200])
+    image.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as file:
+        assert file.mode == "P"
+    assert read_image(tmp_path / "a.png").tolist() == [
+        [[255, 0, 0], [0, 0, 200]],
+        [[0, 0, 200], [255, 0, 0]],
+    ]
+
+
+def test_palette_with_transparency(tmp_path):
+    image = Image.fromarray(np.array([[0, 1]], np.uint8))
+    image.putpalette([255, 0, 0, 0, 0, 200])
+    image.save(tmp_path / "a.png", transparency=0)
+    assert read_image(tmp_path / "a.png").tolist() == [[[255, 0, 0], [0, 0, 200]]]
+
+
+def test_cmyk(tmp_path):
+    cmyk = np.zeros((16, 16, 4), np.uint8)
+    cmyk[..., 1:3] = 255  # magenta and yellow are red
+    Image.fromarray(cmyk, "CMYK").save(tmp_path / "a.jpg", quality=95)
+    with Image.open(tmp_path / "a.jpg") as file:
+        assert file.mode == "CMYK"
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - [255, 0, 0]).max() <= 5
+
+
+def test_sixteen_bits_keep_their_upper_byte(tmp_path):
+    grey = np.array([[0, 255, 256], [0x1234, 0xABCD, 0xFFFF]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image[..., 0].tolist() == [[0, 0, 1], [0x12, 0xAB, 0xFF]]
+    assert np.array_equal(image[..., 0], image[..., 2])
+
+
+def test_sixteen_bit_tiff(tmp_path):
+    grey = np.array([[0x0100, 0xFF00]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a.tif")
+    assert read_image(tmp_path / "a.tif")[..., 1].tolist() == [[1, 255]]
+
+
+def test_floating_point_tiff_is_not_read_as_something_else(tmp_path):
+    """Values in 0..1 would all become 0: refused, or scaled, but not a black image."""
+    Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32)).save(tmp_path / "a.tif")
+    found = image_or_error(tmp_path / "a.tif")
+    assert "a.tif" in found if isinstance(found, str) else found.max() > 200
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"),
+    [
+        (1, lambda p: p),
+        (2, lambda p: p[:, ::-1]),
+        (3, lambda p: p[::-1, ::-1]),
+        (4, lambda p: p[::-1]),
+        (5, lambda p: p.transpose(1, 0, 2)),
+        (6, lambda p: np.rot90(p, -1)),
+        (7, lambda p: p[::-1, ::-1].transpose(1, 0, 2)),
+        (8, lambda p: np.rot90(p, 1)),
+    ],
+)
+def test_exif_orientation_is_applied(tmp_path, orientation, expected):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "a.png"), expected(PIXELS))
+
+
+def test_the_first_picture_of_an_animation(tmp_path):
+    frames = [Image.fromarray(np.full((4, 5, 3), v, np.uint8)) for v in (0, 255)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "a.gif").tolist() == np.zeros((4, 5, 3)).tolist()
+
+
+class TestBrokenFiles:
+    def test_missing(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=rf"image not found: {tmp_path}/none\.jpg"):
+            read_image(tmp_path / "none.jpg")
+
+    def test_a_folder(self, tmp_path):
+        (tmp_path / "a.jpg").mkdir()
+        with pytest.raises(FileNotFoundError, match=r"a\.jpg"):
+            read_image(tmp_path / "a.jpg")
+
+    @pytest.mark.parametrize("content", [b"", b"this is a text\n" * 20, b"\xff\xd8\xff\xe0"])
+    def test_not_an_image(self, tmp_path, content):
+        (tmp_path / "a.jpg").write_bytes(content)
+        with pytest.raises(ImageReadError, match=rf"cannot decode image {tmp_path}/a\.jpg: "):
+            read_image(tmp_path / "a.jpg")
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif", "webp", "gif"])
+    def test_truncated_anywhere(self, tmp_path, suffix):
+        """No other exception escapes, whatever the decoder thinks of the rest."""
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+        whole = tmp_path / f"whole.{suffix}"
+        Image.fromarray(pixels).save(whole)
+        content = whole.read_bytes()
+        path = tmp_path / f"a.{suffix}"
+        refused = 0
+        for part in np.linspace(0, 0.97, 40):
+            path.write_bytes(content[: int(len(content) * part)])
+            found = image_or_error(path)
+            if isinstance(found, str):
+                assert str(path) in found
+                refused += 1
+        assert refused >= 38
+
+    @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif", "webp", "gif"])
+    def test_damaged_anywhere(self, tmp_path, suffix):
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, 256, (20, 20, 3)).astype(np.uint8)
+        whole = tmp_path / f"whole.{suffix}"
+        Image.fromarray(pixels).save(whole)
+        content = np.frombuffer(whole.read_bytes(), np.uint8)
+        path = tmp_path / f"a.{suffix}"
+        for _ in range(150):
+            damaged = content.copy()
+            places = rng.integers(0, min(len(content), 200), 3)
+            damaged[places] = rng.integers(0, 256, 3)
+            path.write_bytes(damaged.tobytes())
+            found = image_or_error(path)
+            if isinstance(found, str):
+                assert str(path) in found
+            else:
+                assert found.ndim == 3
+                assert found.shape[2] == 3
+
+    def test_a_bomb(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+        Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
+        with pytest.raises(ImageReadError, match=r"a\.png is too large to decode safely"):
+            read_image(tmp_path / "a.png")
+
+    def test_it_is_a_value_error(self):
+        assert issubclass(ImageReadError, ValueError)
+
+
+@pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".JPG", ".PNG"])
+def test_find_image_by_any_suffix(tmp_path, suffix):
+    (tmp_path / f"a.b c{suffix}").write_bytes(b"")
+    assert find_image(tmp_path, "a.b c") == tmp_path / f"a.b c{suffix}"
+
+
+def test_find_image_prefers_jpg_and_falls_back_to_it(tmp_path):
+    assert find_image(tmp_path, "a") == tmp_path / "a.jpg"
+    for name in ("a.png", "a.jpg", "a.b.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    assert find_image(tmp_path, "a") == tmp_path / "a.jpg"

@@ -1,0 +1,156 @@
+"""The palette, mask files, and the map between mask values and label indices."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss.data import IGNORE, LabelMap, read_mask, voc_palette, write_mask
+
+# the colours of the VOC development kit
+VOC_COLOURS = {
+    0: (0, 0, 0),
+    1: (128, 0, 0),
+    2: (0, 128, 0),
+    3: (128, 128, 0),
+    4: (0, 0, 128),
+    5: (128, 0, 128),
+    6: (0, 128, 128),
+    7: (128, 128, 128),
+    8: (64, 0, 0),
+    9: (192, 0, 0),
+    10: (64, 128, 0),
+    11: (192, 128, 0),
+    12: (64, 0, 128),
+    13: (192, 0, 128),
+    14: (64, 128, 128),
+    15: (192, 128, 128),
+    16: (0, 64, 0),
+    17: (128, 64, 0),
+    18: (0, 192, 0),
+    19: (128, 192, 0),
+    20: (0, 64, 128),
+    255: (224, 224, 192),
+}
+
+
+def test_palette_has_the_known_colours():
+    palette = voc_palette()
+    assert palette.shape == (256, 3)
+    assert palette.dtype == np.uint8
+    assert {i: tuple(palette[i].tolist()) for i in VOC_COLOURS} == VOC_COLOURS
+    assert len({tuple(colour) for colour in palette.tolist()}) == 256
+
+
+def test_values_survive_the_file(tmp_path):
+    values = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    write_mask(tmp_path / "deep" / "a.png", values)
+    found = read_mask(tmp_path / "deep" / "a.png")
+    assert np.array_equal(found, values)
+    assert found.dtype == np.uint8
+    with Image.open(tmp_path / "deep" / "a.png") as file:
+        assert file.mode == "P"
+        assert file.format == "PNG"
+        colours = np.array(file.convert("RGB"))
+    assert np.array_equal(colours, voc_palette()[values])
+
+
+def test_the_same_mask_is_the_same_bytes(tmp_path):
+    values = np.random.default_rng(0).integers(0, 4, (20, 30)).astype(np.uint8)
+    for name in "ab":
+        write_mask(tmp_path / name, values)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_grey_files_are_values_too(tmp_path):
+    values = np.array([[0, 3, 255]], np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert read_mask(tmp_path / "a.png").tolist() == [[0, 3, 255]]
+
+
+def test_the_palette_of_a_file_does_not_matter(tmp_path):
+    """Some tools write a short or another palette; the index counts."""
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8))
+    image.putpalette([9, 9, 9, 200, 0, 0, 0, 0, 200])
+    image.save(tmp_path / "a.png", bits=2)
+    assert read_mask(tmp_path / "a.png").tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "LA"])
+def test_masks_that_are_not_indices_are_refused(tmp_path, mode):
+    image = Image.new(mode, (4, 3))
+    image.save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=rf"mask {tmp_path}/a\.png: expected an indexed .* {mode}"):
+        read_mask(tmp_path / "a.png")
+
+
+def error_of(path) -> str | None:
+    """The message of the one error that may come."""
+    try:
+        read_mask(path)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+class TestBrokenFiles:
+    def test_missing(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=rf"mask not found: {tmp_path}/a\.png"):
+            read_mask(tmp_path / "a.png")
+
+    def test_text(self, tmp_path):
+        (tmp_path / "a.png").write_text("no mask")
+        with pytest.raises(ValueError, match=rf"cannot decode mask {tmp_path}/a\.png"):
+            read_mask(tmp_path / "a.png")
+
+    def test_truncated_and_damaged_anywhere(self, tmp_path):
+        rng = np.random.default_rng(0)
+        write_mask(tmp_path / "whole.png", rng.integers(0, 6, (40, 40)).astype(np.uint8))
+        content = np.frombuffer((tmp_path / "whole.png").read_bytes(), np.uint8)
+        path = tmp_path / "a.png"
+        refused = 0
+        for length in np.linspace(0, len(content) - 30, 30).astype(int):
+            path.write_bytes(content[:length].tobytes())
+            with pytest.raises(ValueError, match=r"cannot decode mask .*a\.png"):
+                read_mask(path)
+        for _ in range(200):
+            damaged = content.copy()
+            damaged[rng.integers(0, len(content), 3)] = rng.integers(0, 256, 3)
+            path.write_bytes(damaged.tobytes())
+            message = error_of(path)
+            assert message is None or "a.png" in message
+            refused += message is not None
+        assert refused > 100
+
+    @pytest.mark.parametrize("values", [np.zeros((2, 2), int), np.zeros((2, 2, 3), np.uint8)])
+    def test_what_is_no_mask_is_not_written(self, tmp_path, values):
+        with pytest.raises(ValueError, match=r"expected \(H, W\) uint8"):
+            write_mask(tmp_path / "a.png", values)
+        assert not list(tmp_path.iterdir())
+
+
+class TestLabelMap:
+    def test_there_and_back(self):
+        label_map = LabelMap([8, 15, 3])
+        values = np.array([[0, 8, 15, 3, 255]], np.uint8)
+        index = label_map.to_index(values, "x")
+        assert index.tolist() == [[0, 1, 2, 3, IGNORE]]
+        assert np.array_equal(label_map.to_value(index), values)
+        assert label_map.num_labels == 4
+
+    @pytest.mark.parametrize("value", [1, 9, 254])
+    def test_a_value_of_no_class_is_named_with_its_file(self, value):
+        values = np.array([[0, 8, value]], np.uint8)
+        with pytest.raises(
+            ValueError, match=rf"mask some/file\.png: value {value} belongs to no c"
+        ):
+            LabelMap([8, 15]).to_index(values, "some/file.png")
+
+    def test_all_such_values_are_named(self):
+        with pytest.raises(ValueError, match="value 1, 7 belongs to no class"):
+            LabelMap([8]).to_index(np.array([[7, 1, 8]], np.uint8), "x")
+
+    def test_all_254_values_can_be_classes(self):
+        label_map = LabelMap(range(1, 255))
+        values = np.arange(256, dtype=np.uint8)[None]
+        assert np.array_equal(label_map.to_index(values, "x"), values)
+        assert np.array_equal(label_map.to_value(values), values)

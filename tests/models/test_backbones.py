@@ -1,0 +1,251 @@
+"""Backbones: strides, exact weights, what is frozen, and weights that do not fit."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from wsss.models import BackboneConfig, build_backbone, build_classifier
+from wsss.models.backbones import BACKBONES, default_layers, freeze_up_to
+
+SMALL = ("resnet18", "mobilenet_v2", "squeezenet1_0", "efficientnet_b0")
+# resnet34 and resnet101 share their code with those that are tried here; vgg16 is slow to build
+STRIDES = [
+    ("vgg16", 16, "none"),
+    ("vgg16", 8, "dilate"),
+    *(
+        (name, stride, dilation)
+        for name in ("resnet18", "resnet50", *SMALL[1:], "convnext_tiny")
+        for stride in BACKBONES[name].strides
+        for dilation in ("none", "dilate")
+        if dilation == "none" or stride != BACKBONES[name].strides[0]
+    ),
+]
+
+
+def torchvision_net(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    net = torchvision.models.get_model(name, weights=None)
+    for module in net.modules():  # statistics other than 0 and 1, to see that they are loaded
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.8, 1.2)
+    return net.eval()
+
+
+@pytest.mark.parametrize(("name", "stride", "dilation"), STRIDES)
+def test_output_stride(name, stride, dilation):
+    config = BackboneConfig(name=name, output_stride=stride, dilation=dilation)
+    backbone = build_backbone(config).eval()
+    with torch.no_grad():
+        features = backbone(torch.zeros(1, 3, 64, 96))
+    if name == "squeezenet1_0":  # no padding: 64 -> 29 -> 14 -> 7 -> 3
+        assert features.shape == (1, 512, 3, 5)
+    else:
+        assert features.shape == (1, BACKBONES[name].channels, 64 // stride, 96 // stride)
+    assert torch.isfinite(features).all()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0"])
+def test_centres_of_cells_stay_where_they_were(name):
+    """Output stride 16 `dilate` computes, at every other cell, what stride 32 does: the same map,
+    denser. Borders differ by what is padded."""
+    torch.manual_seed(0)
+    coarse = build_backbone(BackboneConfig(name=name, output_stride=32)).eval()
+    fine = build_backbone(BackboneConfig(name=name, output_stride=16, dilation="dilate")).eval()
+    fine.load_state_dict(coarse.state_dict())
+    image = torch.randn(1, 3, 192, 192)
+    with torch.no_grad():
+        dense = fine(image)[:, :, ::2, ::2]
+        sparse = coarse(image)
+    assert dense.shape == sparse.shape
+    middle = (slice(None), slice(None), slice(2, 4), slice(2, 4))
+    if name == "efficientnet_b0":  # its squeeze-excitation averages over all cells of the map
+        assert (dense - sparse).abs().mean() < 0.5 * sparse.abs().mean()
+    else:
+        torch.testing.assert_close(dense[middle], sparse[middle], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "allowed"),
+    [
+        ("resnet50", 4, "32, 16, 8"),
+        ("resnet50", 64, "32, 16, 8"),
+        ("squeezenet1_0", 8, "16"),
+        ("convnext_tiny", 16, "32"),
+    ],
+)
+def test_other_strides_are_refused_by_name(name, stride, allowed):
+    with pytest.raises(ValueError, match=f"output_stride: {name} allows {allowed}, got {stride}"):
+        BackboneConfig(name=name, output_stride=stride)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_default_layers_are_modules_in_order(name):
+    with torch.device("meta"):
+        spec = BACKBONES[name]
+        net = spec.build(weights=None)
+    names = [module for module, _ in net.named_modules()]
+    places = [names.index(layer) for layer in default_layers(name)]
+    assert places == sorted(places)
+    assert len(places) >= 3
+
+
+class TestWeights:
+    @pytest.mark.parametrize("name", SMALL)
+    def test_a_local_state_dict_is_loaded_exactly(self, name, tmp_path):
+        net = torchvision_net(name)
+        path = tmp_path / "weights of me.pth"
+        torch.save(net.state_dict(), path)
+        stride = BACKBONES[name].strides[0]
+        config = BackboneConfig(name=name, weights=str(path), output_stride=stride)
+        backbone = build_backbone(config).eval()
+        theirs = net.state_dict()
+        for key, value in backbone.state_dict().items():
+            assert torch.equal(value, theirs[key]), key
+        image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            ours = backbone(image)
+            if name.startswith("resnet"):
+                body = nn.Sequential(*list(net.children())[:-2])
+            else:
+                body = net.features
+            assert torch.equal(ours, body(image))
+
+    def test_a_classifier_starts_from_them(self, tmp_path):
+        net = torchvision_net("resnet18")
+        torch.save(net.state_dict(), tmp_path / "w.pth")
+        config = BackboneConfig(name="resnet18", weights=str(tmp_path / "w.pth"))
+        model = build_classifier(config, 7)
+        assert torch.equal(model.backbone.layer3[1].conv2.weight, net.layer3[1].conv2.weight)
+        assert model.head.weight.shape == (7, 512)
+        assert model.head.bias is None
+
+    def refused(self, state, tmp_path, name="resnet18"):
+        torch.save(state, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match=r"weights .*w\.pth do not fit") as error:
+            build_backbone(BackboneConfig(name=name, weights=str(tmp_path / "w.pth")))
+        return str(error.value)
+
+    def test_missing_keys_are_named(self, tmp_path):
+        state = torchvision_net("resnet18").state_dict()
+        del state["layer1.0.conv1.weight"], state["bn1.running_mean"]
+        text = self.refused(state, tmp_path)
+        assert "missing (2): bn1.running_mean, layer1.0.conv1.weight" in text
+        assert "unexpected" not in text
+
+    def test_keys_of_another_shape_are_named_with_both(self, tmp_path):
+        state = torchvision_net("resnet18").state_dict()
+        state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
+        text = self.refused(state, tmp_path)
+        assert (
+            "of another shape (1): conv1.weight: expected (64, 3, 7, 7), got (64, 1, 7, 7)" in text
+        )
+
+    def test_unexpected_keys_are_named(self, tmp_path):
+        state = torchvision_net("resnet18").state_dict() | {"layer9.weight": torch.zeros(1)}
+        assert "unexpected (1): layer9.weight" in self.refused(state, tmp_path)
+
+    def test_another_architecture(self, tmp_path):
+        text = self.refused(torchvision_net("mobilenet_v2").state_dict(), tmp_path)
+        assert "missing (" in text
+        assert "conv1.weight" in text
+        assert "features.0.0.weight" in text
+        assert len(text) < 1200, "only the first keys are listed"
+
+    def test_a_head_is_not_needed_and_not_in_the_way(self, tmp_path):
+        state = torchvision_net("resnet18").state_dict()
+        state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+        torch.save(state, tmp_path / "w.pth")
+        build_backbone(BackboneConfig(name="resnet18", weights=str(tmp_path / "w.pth")))
+
+    def test_counters_of_old_batchnorms_may_be_missing(self, tmp_path):
+        state = torchvision_net("resnet18").state_dict()
+        state = {key: value for key, value in state.items() if "num_batches" not in key}
+        torch.save(state, tmp_path / "w.pth")
+        build_backbone(BackboneConfig(name="resnet18", weights=str(tmp_path / "w.pth")))
+
+    def test_neither_a_file_nor_a_name(self):
+        with pytest.raises(
+            FileNotFoundError,
+            match=r"weights: 'IMAGENET1K_V9' is neither a file nor one of torchvision's names for "
+            r"resnet50 \(IMAGENET1K_V1, IMAGENET1K_V2",
+        ):
+            build_backbone(BackboneConfig(name="resnet50", weights="IMAGENET1K_V9"))
+
+    @pytest.mark.parametrize("content", [b"", b"text, no weights", b"PK\x03\x04 half an archive"])
+    def test_a_damaged_file_is_named(self, tmp_path, content):
+        (tmp_path / "w.pth").write_bytes(content)
+        with pytest.raises(ValueError, match=r"w\.pth"):
+            build_backbone(BackboneConfig(name="resnet18", weights=str(tmp_path / "w.pth")))
+
+    @pytest.mark.parametrize("content", [[torch.zeros(1)], torch.zeros(2), {"conv1.weight": 3}])
+    def test_something_else_is_named(self, tmp_path, content):
+        torch.save(content, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match=r"w\.pth"):
+            build_backbone(BackboneConfig(name="resnet18", weights=str(tmp_path / "w.pth")))
+
+    def test_a_pickle_that_would_run_code_does_not_run(self, tmp_path):
+        class Evil:
+            def __reduce__(self):
+                return (Path.touch, (tmp_path / "ran",))
+
+        for number, save in enumerate((torch.save, lambda o, p: p.write_bytes(pickle.dumps(o)))):
+            path = tmp_path / f"evil{number}.pth"
+            save({"conv1.weight": Evil()}, path)
+            with pytest.raises((ValueError, pickle.UnpicklingError)):
+                build_backbone(BackboneConfig(name="resnet18", weights=str(path)))
+        assert not (tmp_path / "ran").exists()
+        torch.load(tmp_path / "evil0.pth", weights_only=False)
+        assert (tmp_path / "ran").exists(), "the pickle was harmless; the test is empty"
+
+
+class TestFreezing:
+    def trained(self, name, layer):
+        backbone = build_backbone(
+            BackboneConfig(name=name, output_stride=BACKBONES[name].strides[0])
+        )
+        freeze_up_to(backbone, layer)
+        return {n for n, p in backbone.named_parameters() if p.requires_grad}, backbone
+
+    def test_resnet_up_to_layer2(self):
+        trained, backbone = self.trained("resnet18", "layer2")
+        expected = {
+            n for n, _ in backbone.named_parameters() if n.startswith(("layer3.", "layer4."))
+        }
+        assert trained == expected
+
+    def test_the_stem_alone(self):
+        trained, backbone = self.trained("resnet18", "bn1")
+        everything = {n for n, _ in backbone.named_parameters()}
+        assert everything - trained == {"conv1.weight", "bn1.weight", "bn1.bias"}
+
+    def test_features_1_is_not_features_13(self):
+        trained, backbone = self.trained("mobilenet_v2", "features.1")
+        everything = {n for n, _ in backbone.named_parameters()}
+        assert {n.split(".")[1] for n in everything - trained} == {"0", "1"}
+        trained, _ = self.trained("mobilenet_v2", "features.13")
+        assert {int(n.split(".")[1]) for n in trained} == set(range(14, 19))
+
+    @pytest.mark.parametrize(
+        ("name", "layer", "frozen"),
+        [("resnet18", "maxpool", {"conv1", "bn1"}), ("resnet18", "relu", {"conv1", "bn1"})],
+    )
+    def test_up_to_a_layer_without_parameters(self, name, layer, frozen):
+        trained, backbone = self.trained(name, layer)
+        everything = {n for n, _ in backbone.named_parameters()}
+        assert {n.split(".")[0] for n in everything - trained} == frozen
+
+    def test_everything(self):
+        assert self.trained("resnet18", "layer4")[0] == set()
+
+    def test_an_unknown_layer_lists_some(self):
+        with pytest.raises(ValueError, match=r"freeze: no layer 'layer9'; .*, layer1, "):
+            self.trained("resnet18", "layer9")
+
+    def test_buffers_and_modes_are_left_alone(self):
+        _, backbone = self.trained("resnet18", "layer4")
+        assert all(m.training for m in backbone.modules())

@@ -1,0 +1,325 @@
+"""Chained commands, the command line, and every YAML file that is shipped."""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import io
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY, SHAPES
+from wsss import __version__
+from wsss.cli import command, main
+from wsss.data import read_mask, write_mask
+from wsss.pipeline.commands import COMMANDS, command_parser, parse_settings
+from wsss.pipeline.output import IncompleteError
+from wsss.pipeline.run import run
+
+CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+
+
+@pytest.fixture
+def masks(shapes, tmp_path) -> Path:
+    shutil.copytree(shapes.root / shapes.masks, tmp_path / "masks")
+    return tmp_path / "masks"
+
+
+@pytest.fixture
+def data(shapes) -> dict:
+    return {"root": str(shapes.root), "classes": dict(SHAPES)}
+
+
+@pytest.fixture
+def steps(masks) -> list[dict]:
+    """Two quick steps."""
+    return [
+        {"name": "one", "command": "eval_miou", "split": "val", "predictions": str(masks)},
+        {"name": "two", "command": "eval_miou", "split": "train", "predictions": str(masks)},
+    ]
+
+
+@pytest.fixture
+def ran(monkeypatch) -> list[str]:
+    """Names of the folders whose commands have run."""
+    found = []
+    real = COMMANDS["eval_miou"]
+
+    @functools.wraps(real)
+    def noted(**settings):
+        found.append(settings["output"].name)
+        return real(**settings)
+
+    monkeypatch.setitem(COMMANDS, "eval_miou", noted)
+    return found
+
+
+class TestRun:
+    def test_what_is_done_is_skipped(self, steps, shapes, tmp_path, ran, caplog):
+        run(steps=steps, output=tmp_path / "run", data=shapes)
+        assert ran == ["one", "two"]
+        assert json.loads((tmp_path / "run/two/eval.json").read_text())["miou"] == 1.0
+        with caplog.at_level(logging.INFO):
+            run(steps=steps, output=tmp_path / "run", data=shapes)
+        assert ran == ["one", "two"]
+        assert "step 2 of 2, two: eval_miou is done" in caplog.text
+
+    def test_steps_after_one_that_ran_again_run_again(self, steps, shapes, tmp_path, ran):
+        run(steps=steps, output=tmp_path / "run", data=shapes)
+        shutil.rmtree(tmp_path / "run" / "one")
+        run(steps=steps, output=tmp_path / "run", data=shapes)
+        assert ran == ["one", "two", "one", "two"]
+
+    def test_a_changed_last_step_runs_alone(self, steps, shapes, tmp_path, ran):
+        run(steps=steps, output=tmp_path / "run", data=shapes)
+        shutil.rmtree(tmp_path / "run" / "two")
+        run(steps=steps, output=tmp_path / "run", data=shapes)
+        assert ran == ["one", "two", "two"]
+
+    def test_a_changed_step_is_not_mixed_with_its_old_results(self, steps, shapes, tmp_path):
+        run(steps=steps, output=tmp_path / "run", data=shapes)
+        steps[0]["limit"] = 3
+        with pytest.raises(ValueError, match=r"another configuration; .*limit: None -> 3"):
+            run(steps=steps, output=tmp_path / "run", data=shapes)
+
+    def test_a_step_that_failed_runs_again(self, steps, shapes, tmp_path, masks, ran):
+        kept = read_mask(masks / "train_0001.png")
+        (masks / "train_0001.png").unlink()
+        with pytest.raises(ValueError, match="1 of 12 predictions are missing"):
+            run(steps=steps, output=tmp_path / "run", data=shapes)
+        write_mask(masks / "train_0001.png", kept)
+        run(steps=steps, output=tmp_path / "run", data=shapes)
+        assert ran == ["one", "two", "two"]
+
+    def test_output_is_filled_in_at_any_depth(self, steps, shapes, tmp_path, masks):
+        masks.rename(tmp_path / "run-masks")
+        steps[0]["predictions"] = "{output}-masks"
+        run(steps=steps[:1], output=tmp_path / "run", data=shapes)
+        facts = json.loads((tmp_path / "run/one/manifest.json").read_text())
+        assert facts["config"]["predictions"] == f"{tmp_path}/run-masks"
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"command": "eval"}, r"steps, number 2: expected a command among train_cls, .* eval$"),
+            ({"command": None}, "steps, number 2: expected a command among"),
+            ({"spilt": "val"}, "steps, two: eval_miou: .*spilt"),
+            ({"limit": "many"}, "steps, two: eval_miou: .*limit"),
+            ({"name": "one"}, "two steps are named one"),
+            ({"name": "a/b"}, "expected a folder name, got 'a/b'"),
+            ({"name": ".."}, r"expected a folder name, got '\.\.'"),
+            ({"output": "x"}, "steps, two: the folder is .*run/two; leave output out"),
+            ({"data": {"root": "x", "classes": {"a": 999}}}, r"data\.classes\.a.*1\.\.254"),
+        ],
+    )
+    def test_every_step_is_checked_before_the_first_runs(
+        self, steps, shapes, tmp_path, change, message
+    ):
+        steps[1] |= change
+        with pytest.raises(ValueError, match=message):
+            run(steps=steps, output=tmp_path / "run", data=shapes)
+        assert not (tmp_path / "run").exists()
+
+
+class TestCommandLine:
+    def test_a_run_from_yaml(self, steps, data, tmp_path, capsys):
+        """`data: data.yaml` beside the run's file, as in configs/."""
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
+        config = {"output": str(tmp_path / "run"), "data": "data.yaml", "steps": steps}
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+        assert main(["run", "--config", str(tmp_path / "run.yaml")]) == 0
+        for name in ("one", "two"):
+            assert json.loads((tmp_path / f"run/{name}/eval.json").read_text())["miou"] == 1.0
+
+    def test_success_prints_the_table_and_returns_0(self, data, masks, tmp_path, capsys):
+        words = ["eval_miou", "--data.root", data["root"], "--data.classes", json.dumps(SHAPES),
+                 "--split", "val", "--output", str(tmp_path / "o"), "--predictions", str(masks),
+                 "--limit", "2"]  # fmt: skip
+        assert main(words) == 0
+        table = capsys.readouterr().out
+        assert "background" in table
+        assert "mIoU              100.00" in table
+        assert "scored 2 of 2 images" in table
+
+    def test_its_config_yaml_repeats_it(self, data, masks, tmp_path, capsys):
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
+        words = ["eval_miou", "--data", str(tmp_path / "data.yaml"), "--split", "val",
+                 "--output", str(tmp_path / "o"), "--predictions", str(masks)]  # fmt: skip
+        assert main(words) == 0
+        first = (tmp_path / "o/eval.json").read_bytes()
+        saved = str(tmp_path / "o/config.yaml")
+        assert main(["eval_miou", "--config", saved, "--output", str(tmp_path / "p")]) == 0
+        assert (tmp_path / "p/eval.json").read_bytes() == first
+
+    def test_a_mistake_in_the_values_returns_1_with_its_message(self, data, tmp_path, capsys):
+        words = ["eval_miou", "--data.root", data["root"], "--data.classes", json.dumps(SHAPES),
+                 "--split", "val", "--output", str(tmp_path / "o")]  # fmt: skip
+        assert main(words) == 1
+        captured = capsys.readouterr()
+        assert captured.err == (
+            "wsss eval_miou: error: give either predictions (masks) or scores\n"
+        )
+        assert captured.out == ""
+
+    def test_an_unknown_command_returns_2_and_lists_the_others(self, capsys):
+        assert main(["train"]) == 2
+        error = capsys.readouterr().err
+        assert "no command 'train'" in error
+        assert all(f"\n  {name} " in error for name in (*COMMANDS, "run"))
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["eval_miou", "--spilt", "val"], "spilt"),
+            (["eval_miou", "--limit", "many"], "limit"),
+            (["predict", "--inference.flip", "perhaps"], "inference.flip"),
+            (["make_pseudo_masks", "--method", "tiff"], "method"),
+            (["train_cls", "--model.name", "resnet19"], "name"),
+            (["train_cls", "--config", "/none.yaml"], "none.yaml"),
+        ],
+    )
+    def test_unknown_and_ill_typed_keys_are_named(self, words, message, capsys):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
+
+    def test_checks_of_dataclasses_name_the_key(self, tmp_path, capsys):
+        words = ["--data.root", "x", "--output", str(tmp_path / "o"), "--optim.lr", "-1"]
+        assert main(["train_cls", *words]) == 1
+        assert "optim.lr: expected above 0, got -1" in capsys.readouterr().err
+        assert not (tmp_path / "o").exists()
+
+    @pytest.mark.parametrize("error", [ValueError, FileNotFoundError, IncompleteError, ImportError])
+    def test_expected_errors_return_1(self, error, monkeypatch, capsys, tmp_path):
+        def fails(output: Path = Path("o")) -> None:
+            raise error("the reason")
+
+        monkeypatch.setitem(sys.modules["wsss.cli"]._ALL, "predict", fails)
+        assert command("predict", []) == 1
+        assert capsys.readouterr().err == "wsss predict: error: the reason\n"
+
+    def test_other_errors_keep_their_traceback(self, monkeypatch):
+        def fails() -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setitem(sys.modules["wsss.cli"]._ALL, "predict", fails)
+        with pytest.raises(ZeroDivisionError):
+            command("predict", [])
+
+    def test_an_interruption_returns_130_and_says_how_to_go_on(self, monkeypatch, capsys):
+        def interrupted() -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setitem(sys.modules["wsss.cli"]._ALL, "predict", interrupted)
+        assert command("predict", []) == 130
+        assert "give the command again to go on" in capsys.readouterr().err
+
+    def test_overview_and_version(self, capsys):
+        assert main(["--version"]) == 0
+        assert capsys.readouterr().out == f"wsss {__version__}\n"
+        assert main(["--help"]) == 0
+        assert "eval_miou" in capsys.readouterr().out
+        assert main([]) == 2
+
+    @pytest.mark.parametrize("name", [*COMMANDS, "run"])
+    def test_the_scripts_under_tools_are_the_commands(self, name):
+        text = (REPOSITORY / "tools" / f"{name}.py").read_text()
+        assert f'command("{name}")' in text
+        assert len(text.splitlines()) < 15
+
+    def test_a_script_runs_as_a_process(self, tmp_path):
+        script = REPOSITORY / "tools" / "eval_miou.py"
+        done = subprocess.run(
+            [sys.executable, script, "--data.root", tmp_path, "--split", "val",
+             "--output", tmp_path / "o"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr == "wsss eval_miou: error: give either predictions (masks) or scores\n"
+        assert done.stdout == ""
+
+
+def documented(function) -> dict[str, str]:
+    """Help of each key of a command, nested ones included."""
+    parser = command_parser(function)
+    return {action.dest: action.help for action in parser._actions}
+
+
+class TestHelp:
+    @pytest.mark.parametrize("name", [*COMMANDS, "run"])
+    def test_every_parameter_is_explained(self, name):
+        function = {**COMMANDS, "run": run}[name]
+        found = documented(function)
+        for parameter in inspect.signature(function).parameters:
+            keys = [k for k in found if k == parameter or k.startswith(f"{parameter}.")]
+            assert keys, parameter
+        empty = [key for key, text in found.items() if not (text or "").strip()]
+        assert empty == []
+
+    @pytest.mark.parametrize("name", [*COMMANDS, "run"])
+    def test_every_field_of_a_nested_configuration_is_explained(self, name):
+        function = {**COMMANDS, "run": run}[name]
+        for parameter in inspect.signature(function).parameters.values():
+            kinds = getattr(parameter.annotation, "__args__", (parameter.annotation,))
+            for kind in kinds:
+                if dataclasses.is_dataclass(kind):
+                    for field in dataclasses.fields(kind):
+                        assert f"        {field.name}: " in inspect.getdoc(kind).replace(
+                            "\n    ", "\n        "
+                        ), (kind, field.name)
+
+    @pytest.mark.parametrize("name", [*COMMANDS, "run"])
+    def test_help_prints_and_exits_with_0(self, name):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as stopped:
+            main([name, "--help"])
+        assert stopped.value.code == 0
+        text = printed.getvalue()
+        assert text.startswith(f"usage: wsss {name}")
+        for parameter in inspect.signature({**COMMANDS, "run": run}[name]).parameters:
+            assert f"--{parameter}" in text
+
+
+class TestShippedConfigurations:
+    def test_there_are_some(self):
+        assert {path.name for path in CONFIGS} >= {"data.yaml", "run.yaml"}
+
+    @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
+    def test_each_parses_against_its_function(self, path, monkeypatch):
+        monkeypatch.chdir(REPOSITORY)
+        name = path.stem.split("-")[0]
+        if name == "data":
+            parse_settings(
+                "eval_miou",
+                {"data": yaml.safe_load(path.read_text()), "split": "val", "output": "o"},
+            )
+        elif name == "run":
+            parser = command_parser(run)
+            parsed = parser.parse_args(["--config", str(path)])
+            settings = parser.instantiate(parsed)
+            from wsss.pipeline.run import _parse
+
+            for number, step in enumerate(settings["steps"], start=1):
+                _parse(number, step, Path(settings["output"]), settings["data"])
+        else:
+            assert name in COMMANDS, f"{path}: the file's stem is no command"
+            command_parser(COMMANDS[name]).parse_args(["--config", str(path)])
+
+    @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
+    def test_each_begins_with_a_comment_that_says_what_it_is(self, path):
+        assert path.read_text(encoding="utf-8").startswith("# ")
+
+    def test_an_unknown_key_in_a_file_is_refused(self, tmp_path):
+        (tmp_path / "eval_miou.yaml").write_text("split: val\nspilt: val\n")
+        with pytest.raises(Exception, match="spilt"):
+            command_parser(COMMANDS["eval_miou"]).parse_args(
+                ["--config", str(tmp_path / "eval_miou.yaml")]
+            )
