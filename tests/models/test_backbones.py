@@ -14,7 +14,6 @@ from wsss.models.backbones import BACKBONES, default_layers, freeze_up_to
 SMALL = ("resnet18", "mobilenet_v2", "squeezenet1_0", "efficientnet_b0")
 # resnet34 and resnet101 share their code with those that are tried here; vgg16 is slow to build
 STRIDES = [
-    ("vgg16", 16, "none"),
     ("vgg16", 8, "dilate"),
     *(
         (name, stride, dilation)

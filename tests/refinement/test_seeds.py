@@ -62,7 +62,7 @@ def test_backgrounds_that_make_no_sense_are_refused(arguments):
 
 
 def test_labels_follow_colours_after_the_crf():
-    """A blurred score on a two-coloured image: the CRF moves the edge to where the colour changes."""
+    """A blurred score on a two-coloured image: the CRF moves the edge to the colours' edge."""
     pytest.importorskip("pydensecrf", reason="pydensecrf2 does not build on Python 3.13")
     image = np.full((40, 60, 3), 50, np.uint8)
     image[:, 30:] = 200

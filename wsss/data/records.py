@@ -43,6 +43,10 @@ def read_ids(path: Path) -> list[str]:
         image_id = line.strip()
         if not image_id:
             continue
+        if Path(image_id).is_absolute() or ".." in Path(image_id).parts:
+            raise ValueError(
+                f"{path}, line {number}: image {image_id!r} leads out of the data set's folders"
+            )
         if image_id in first_line:
             raise ValueError(
                 f"{path}, line {number}: image {image_id!r} is listed twice "

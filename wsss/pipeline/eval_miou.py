@@ -71,14 +71,17 @@ def eval_miou(
             f"{folder}: {len(records) - len(found)} of {len(records)} predictions are missing, for "
             f"example {example.name}; finish them, or set allow_missing to score the others"
         )
-    out = OutputFolder(output, "eval_miou", settings)
     label_map = LabelMap(list(data.classes.values()))
     if predictions is not None:
         counts = _count_masks(found, label_map)
         facts: dict[str, float] = {}
+        curve: list[list[str]] = []
     else:
         sweep = _count_scores(found, label_map, steps)
-        counts, facts = _best_threshold(sweep, output)
+        counts, facts, curve = _best_threshold(sweep)
+    out = OutputFolder(output, "eval_miou", settings)
+    if curve:
+        atomic_write_text(output / "sweep.csv", _csv(curve))
     result = segmentation_scores(counts)
     summary = _summary(result) | facts | {"images": len(found), "images_in_list": len(records)}
     _write(output, data, counts, result, summary)
@@ -119,16 +122,17 @@ def _count_scores(
     return sweep
 
 
-def _best_threshold(sweep: ThresholdSweep, output: Path) -> tuple[np.ndarray, dict[str, float]]:
-    """Counts at the threshold of the highest mIoU; writes the whole curve."""
+def _best_threshold(
+    sweep: ThresholdSweep,
+) -> tuple[np.ndarray, dict[str, float], list[list[str]]]:
+    """Counts at the threshold of the highest mIoU, that threshold, and the curve as a table."""
     counts = sweep.counts()
     rows = [segmentation_scores(one) for one in counts]
     best = int(np.nanargmax([row.miou for row in rows]))
     table = [["threshold", "miou", "pixel_accuracy"]]
     for threshold, row in zip(sweep.thresholds, rows, strict=True):
         table.append([f"{threshold:.4g}", f"{row.miou:.6f}", f"{row.pixel_accuracy:.6f}"])
-    atomic_write_text(output / "sweep.csv", _csv(table))
-    return counts[best], {"best_threshold": round(float(sweep.thresholds[best]), 6)}
+    return counts[best], {"best_threshold": round(float(sweep.thresholds[best]), 6)}, table
 
 
 def _summary(result: SegmentationScores) -> dict[str, float]:

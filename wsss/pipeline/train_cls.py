@@ -56,7 +56,7 @@ def train_cls(
     Returns:
         Path of the best checkpoint.
     """
-    folder = OutputFolder(output, "train_cls", locals(), free=("trainer",))
+    settings = dict(locals())
     train = load_records(data, train_split, with_labels=True)
     val = load_records(data, val_split, with_labels=True)
     pl.seed_everything(seed, workers=True, verbose=False)
@@ -68,6 +68,7 @@ def train_cls(
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
     )
+    folder = OutputFolder(output, "train_cls", settings, free=("trainer",))
     images = ClassificationData(
         train, val, augment=augment, batch_size=batch_size, workers=trainer.workers
     )

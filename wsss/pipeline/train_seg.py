@@ -62,7 +62,7 @@ def train_seg(
     Returns:
         Path of the checkpoint.
     """
-    folder = OutputFolder(output, "train_seg", locals(), free=("trainer",))
+    settings = dict(locals())
     train = load_records(data, train_split, with_labels=False)
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     train_masks = [masks / f"{record.image_id}.png" for record in train]
@@ -79,6 +79,7 @@ def train_seg(
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
     )
+    folder = OutputFolder(output, "train_seg", settings, free=("trainer",))
     images = SegmentationData(
         train,
         train_masks,
