@@ -3,8 +3,8 @@
     python benchmarks/tif_options.py --data configs/voc-animals/data.yaml --split train_aug \
         --except_split train --every 10 --checkpoint runs/voc-animals/classifier/last.ckpt
 
-Prints one row for each option, and for each of the two ways to choose the input size. Masks are read
-at half resolution. Choose options on a list that is not reported elsewhere.
+Prints one row for each option, and for each of the two ways to choose the input size. Masks are
+read at half resolution. Choose options on a list that is not reported elsewhere.
 """
 
 from collections.abc import Callable

@@ -24,7 +24,9 @@ def main() -> None:
     print(table(options.run))
     sheet = options.sheet or options.run / "sheet.png"
     write_picture(sheet, draw_sheet(options.run, options.data))
-    print(f"\npictures   {sheet}\nmasks      {options.run}/masks/masks\nscores     {options.run}/*/eval.csv")
+    print(f"\npictures   {sheet}")
+    print(f"masks      {options.run}/masks/masks")
+    print(f"scores     {options.run}/*/eval.csv")
 
 
 def table(run: Path) -> str:

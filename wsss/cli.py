@@ -6,15 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
 from wsss import __version__
-from wsss.pipeline.commands import COMMANDS, arguments, command_parser
-from wsss.pipeline.eval_miou import format_table
-from wsss.pipeline.output import IncompleteError
-from wsss.pipeline.run import run
-
-_ALL: dict[str, Callable[..., Any]] = {**COMMANDS, "run": run}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0 if words else 2
-    if words[0] not in _ALL:
+    if words[0] not in _commands():
         print(f"wsss: no command {words[0]!r}\n\n{_overview()}", file=sys.stderr)
         return 2
     return command(words[0], words[1:])
@@ -36,8 +28,12 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     """Run one command with its own arguments (those of the process if None); its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    function = _ALL[name]
-    parser: ArgumentParser = command_parser(function, prog=f"wsss {name}")
+    from wsss.pipeline.commands import arguments, command_parser
+    from wsss.pipeline.eval_miou import format_table
+    from wsss.pipeline.output import IncompleteError
+
+    function = _commands()[name]
+    parser = command_parser(function, prog=f"wsss {name}")
     parsed = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
     try:
         settings = arguments(parser, parsed)
@@ -55,9 +51,17 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _commands() -> dict[str, Callable[..., Any]]:
+    """All commands. Imported late: worker processes load this module, and need no torch."""
+    from wsss.pipeline.commands import COMMANDS
+    from wsss.pipeline.run import run
+
+    return {**COMMANDS, "run": run}
+
+
 def _overview() -> str:
     lines = ["usage: wsss COMMAND [--config FILE.yaml] [--key value ...]", "", "commands:"]
-    for name, function in _ALL.items():
+    for name, function in _commands().items():
         summary = (function.__doc__ or "").strip().splitlines()[0]
         lines.append(f"  {name:<20}{summary}")
     lines += ["", "wsss COMMAND --help explains each key."]

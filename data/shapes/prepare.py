@@ -6,9 +6,9 @@ Writes VOC layout: JPEGImages, SegmentationClass (indexed PNG), ImageSets/Segmen
 and labels.csv. The same seed gives the same bytes.
 
 Five classes, each with a form and a weave of its own, and a band of hues that overlaps with its
-neighbours' bands and with the lines and discs that belong to no class. Rings, stars, crosses and thin bars have holes, points
-and arms much smaller than a cell of a classifier's last feature map: a coarse map cannot fit them.
-Objects overlap, half-faded blobs and lines distract, and some images hold no object at all.
+neighbours' bands and with the lines and discs that belong to no class. Rings, stars, crosses and
+bars have holes, points and arms smaller than a cell of a classifier's last feature map: a coarse
+map cannot fit them. Objects overlap, and some images hold no object at all.
 """
 
 import argparse

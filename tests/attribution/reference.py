@@ -13,21 +13,24 @@ import torch
 def bilinear(grid: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Bilinear upsampling of (h, w), pixel centres at half-integers (align_corners=False)."""
     rows, columns = grid.shape
-    result = torch.zeros(height, width, dtype=grid.dtype)
+    cells = grid.tolist()
+    result = []
     for y in range(height):
         source_y = max((y + 0.5) * rows / height - 0.5, 0.0)
         y0 = min(int(source_y), rows - 1)
         y1 = min(y0 + 1, rows - 1)
         fy = source_y - y0
+        line = []
         for x in range(width):
             source_x = max((x + 0.5) * columns / width - 0.5, 0.0)
             x0 = min(int(source_x), columns - 1)
             x1 = min(x0 + 1, columns - 1)
             fx = source_x - x0
-            top = grid[y0, x0] * (1 - fx) + grid[y0, x1] * fx
-            bottom = grid[y1, x0] * (1 - fx) + grid[y1, x1] * fx
-            result[y, x] = top * (1 - fy) + bottom * fy
-    return result
+            top = cells[y0][x0] * (1 - fx) + cells[y0][x1] * fx
+            bottom = cells[y1][x0] * (1 - fx) + cells[y1][x1] * fx
+            line.append(top * (1 - fy) + bottom * fy)
+        result.append(line)
+    return torch.tensor(result, dtype=grid.dtype)
 
 
 def activations_and_gradients(model, image, class_index, layers):
@@ -86,25 +89,32 @@ def layer_map(activation, gradient, config):
     return total.clamp(min=0)
 
 
-def tif(model, images, labels, layers, config):
-    """Maps of all present (image, class) pairs, (N, H, W)."""
+def record(model, images, labels, layers):
+    """Feature maps and gradients of all present (image, class) pairs, one backward pass each."""
+    return [
+        activations_and_gradients(model, image, class_index, layers)
+        for image, vector in zip(images, labels, strict=True)
+        for class_index in vector.nonzero()[:, 0].tolist()
+    ]
+
+
+def tif(recorded, size, config):
+    """Maps of all recorded pairs, (N, H, W)."""
     maps = []
-    height, width = images.shape[2:]
-    for image, vector in zip(images, labels, strict=True):
-        for class_index in vector.nonzero()[:, 0].tolist():
-            upsampled = []
-            for a, g in activations_and_gradients(model, image, class_index, layers):
-                one = layer_map(a, g, config)
-                if config.normalise == "max" and one.max() > 0:
-                    one = one / one.max()
-                upsampled.append(bilinear(one, height, width))
-            stack = torch.stack(upsampled)
-            maps.append(
-                {
-                    "sum": stack.sum(0),
-                    "mean": stack.mean(0),
-                    "max": stack.max(0).values,
-                    "product": stack.prod(0),
-                }[config.fusion]
-            )
+    for layers in recorded:
+        upsampled = []
+        for a, g in layers:
+            one = layer_map(a, g, config)
+            if config.normalise == "max" and one.max() > 0:
+                one = one / one.max()
+            upsampled.append(bilinear(one, *size))
+        stack = torch.stack(upsampled)
+        maps.append(
+            {
+                "sum": stack.sum(0),
+                "mean": stack.mean(0),
+                "max": stack.max(0).values,
+                "product": stack.prod(0),
+            }[config.fusion]
+        )
     return torch.stack(maps)

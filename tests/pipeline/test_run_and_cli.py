@@ -202,7 +202,7 @@ class TestCommandLine:
         def fails(output: Path = Path("o")) -> None:
             raise error("the reason")
 
-        monkeypatch.setitem(sys.modules["wsss.cli"]._ALL, "predict", fails)
+        monkeypatch.setitem(COMMANDS, "predict", fails)
         assert command("predict", []) == 1
         assert capsys.readouterr().err == "wsss predict: error: the reason\n"
 
@@ -210,7 +210,7 @@ class TestCommandLine:
         def fails() -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setitem(sys.modules["wsss.cli"]._ALL, "predict", fails)
+        monkeypatch.setitem(COMMANDS, "predict", fails)
         with pytest.raises(ZeroDivisionError):
             command("predict", [])
 
@@ -218,7 +218,7 @@ class TestCommandLine:
         def interrupted() -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setitem(sys.modules["wsss.cli"]._ALL, "predict", interrupted)
+        monkeypatch.setitem(COMMANDS, "predict", interrupted)
         assert command("predict", []) == 130
         assert "give the command again to go on" in capsys.readouterr().err
 

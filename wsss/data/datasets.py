@@ -14,9 +14,13 @@ from wsss.data.records import Record
 from wsss.data.transforms import normalise
 
 
-def _reseed(transform: A.Compose) -> None:
-    """Tie albumentations' own random state to torch's, which Lightning seeds in every worker."""
+def _reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
+    """Seed albumentations by the (index, seed) of the sampler, or by torch; the index alone."""
+    if isinstance(index, tuple):
+        transform.set_random_seed(index[1])
+        return index[0]
     transform.set_random_seed(int(torch.randint(2**31, ())))
+    return index
 
 
 class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -36,11 +40,11 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        index = _reseed(self.transform, index)
         record = self.records[index]
         if record.labels is None:
             raise ValueError(f"image {record.image_id!r} has no labels")
-        _reseed(self.transform)
         image = self.transform(image=read_image(record.image))["image"]
         return normalise(image), torch.from_numpy(record.labels)
 
@@ -76,12 +80,12 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        index = _reseed(self.transform, index)
         image = read_image(self.records[index].image)
         path = self.masks[index]
         mask = self.label_map.to_index(read_mask(path), path)
         check_same_size(mask, image.shape[:2], path, self.records[index].image)
-        _reseed(self.transform)
         if self.keep_mask:
             image = self.transform(image=image)["image"]
         else:

@@ -36,6 +36,8 @@ def read_image(path: Path) -> np.ndarray:
         with warnings.catch_warnings(), Image.open(path) as file:
             warnings.simplefilter("ignore", UserWarning)
             image = ImageOps.exif_transpose(file)
+            if image.mode == "F":
+                raise ValueError("floating-point pixels have no known range; convert it to 8 bits")
             if image.mode.startswith("I"):
                 grey = np.asarray(image).astype(np.int64)
                 grey = (grey >> 8 if grey.max() > 255 else grey).clip(0, 255).astype(np.uint8)

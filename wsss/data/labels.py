@@ -60,6 +60,11 @@ def _from_csv(path: Path, ids: list[str]) -> dict[str, tuple[list[str], str]]:
                 )
             for row in reader:
                 source = f"{path}, line {reader.line_num}"
+                if None in row:
+                    raise ValueError(
+                        f"{source}: more fields than columns; labels are separated by spaces, not "
+                        "by commas"
+                    )
                 image_id = (row["image"] or "").strip()
                 if image_id in rows:
                     raise ValueError(

@@ -7,7 +7,6 @@ A score file is an ``.npz`` that NumPy reads without pickle and that holds
 - ``size``: (2,) int32, height and width of the image.
 """
 
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +44,12 @@ def stored_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def write_scores(path: Path, scores: Scores) -> None:
-    """Write a score file atomically."""
+    """Write a score file atomically.
+
+    Raises:
+        ValueError: The scores are not as the module describes them.
+    """
+    _check(scores, path)
     with atomic_write(path) as file:
         np.savez_compressed(
             file,
@@ -68,12 +72,16 @@ def read_scores(path: Path) -> Scores:
         with np.load(path, allow_pickle=False) as archive:
             size = archive["size"]
             scores = Scores(archive["classes"], archive["scores"], (int(size[0]), int(size[1])))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, IndexError) as error:
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
         raise ValueError(f"{path}: not a score file: {error}") from error
+    _check(scores, path)
+    return scores
+
+
+def _check(scores: Scores, path: Path) -> None:
     expected = (len(scores.classes), *stored_size(scores.size))
     if scores.scores.shape != expected or scores.scores.dtype != np.uint8:
         raise ValueError(
             f"{path}: expected uint8 scores of shape {expected}, got "
             f"{scores.scores.dtype} {scores.scores.shape}"
         )
-    return scores

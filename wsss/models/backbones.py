@@ -181,10 +181,11 @@ def freeze_up_to(backbone: nn.Module, layer: str) -> None:
         raise ValueError(
             f"freeze: no layer {layer!r}; the layers are, for example, {', '.join(children[:40])}"
         )
-    parameters = list(backbone.named_parameters())
-    inside = [i for i, (name, _) in enumerate(parameters) if name.startswith(f"{layer}.")]
-    for _, parameter in parameters[: max(inside, default=-1) + 1]:
-        parameter.requires_grad_(False)
+    modules = list(backbone.named_modules())
+    inside = [i for i, (name, _) in enumerate(modules) if f"{name}.".startswith(f"{layer}.")]
+    for _, module in modules[: max(inside) + 1]:
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
 
 
 def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
@@ -200,9 +201,12 @@ def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
             f"weights: {config.weights!r} is neither a file nor one of torchvision's names for "
             f"{config.name} ({', '.join(enum.__members__)})"
         )
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(loaded, dict):
-        raise ValueError(f"weights {path}: expected a state dict, got {type(loaded).__name__}")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
+        raise ValueError(f"cannot read weights {path}: {error}") from error
+    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
+        raise ValueError(f"weights {path}: expected a state dict, names with their tensors")
     return loaded
 
 

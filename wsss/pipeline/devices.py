@@ -31,7 +31,7 @@ def resolve_device(device: Device) -> torch.device:
 def torch_threads(workers: int) -> Iterator[None]:
     """Leave cores to worker processes: threads that outnumber cores slow everything down."""
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - workers))
+    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) - workers)))
     try:
         yield
     finally:

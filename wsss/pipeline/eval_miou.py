@@ -84,7 +84,7 @@ def eval_miou(
         atomic_write_text(output / "sweep.csv", _csv(curve))
     result = segmentation_scores(counts)
     summary = _summary(result) | facts | {"images": len(found), "images_in_list": len(records)}
-    _write(output, data, counts, result, summary)
+    _write(output, data, split, counts, result, summary)
     out.finish(results=summary, policy=POLICY, scored_on=split)
     return summary
 
@@ -128,6 +128,8 @@ def _best_threshold(
     """Counts at the threshold of the highest mIoU, that threshold, and the curve as a table."""
     counts = sweep.counts()
     rows = [segmentation_scores(one) for one in counts]
+    if all(math.isnan(row.miou) for row in rows):
+        raise ValueError("nothing to score: the ground truth is 255 in every pixel")
     best = int(np.nanargmax([row.miou for row in rows]))
     table = [["threshold", "miou", "pixel_accuracy"]]
     for threshold, row in zip(sweep.thresholds, rows, strict=True):
@@ -148,6 +150,7 @@ def _summary(result: SegmentationScores) -> dict[str, float]:
 def _write(
     output: Path,
     data: DataConfig,
+    split: str,
     counts: np.ndarray,
     result: SegmentationScores,
     summary: dict[str, float],
@@ -163,6 +166,7 @@ def _write(
         for i, name in enumerate(names)
     }
     report = {
+        "split": split,
         **{key: _number(value) for key, value in summary.items()},
         "classes": per_class,
         "confusion": {
@@ -172,6 +176,8 @@ def _write(
         },
         "policy": POLICY,
     }
+    if "best_threshold" in summary:
+        report["threshold_policy"] = f"best on {split}, chosen with its masks"
     atomic_write_text(output / "eval.json", json.dumps(report, indent=2, ensure_ascii=False))
     table = [["class", "iou", "precision", "recall"]]
     for name, row in per_class.items():

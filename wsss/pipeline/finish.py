@@ -58,6 +58,11 @@ def finish_image(job: FinishJob) -> str:
     """
     cv2.setNumThreads(1)
     image = read_image(job.image)
+    if job.scores.size != image.shape[:2]:
+        raise ValueError(
+            f"scores of {job.image_id} were made for an image of {job.scores.size[1]} x "
+            f"{job.scores.size[0]} pixels, but {job.image} is {image.shape[1]} x {image.shape[0]}"
+        )
     full = job.scores.full_size()
     mask = make_mask(image, full, job.background, job.crf)
     to_value = np.full(256, 255, dtype=np.uint8)

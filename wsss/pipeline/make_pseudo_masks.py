@@ -1,5 +1,6 @@
 """Turn a classifier and image-level labels into pseudo-masks."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale
 from wsss.attribution.tif import TIFConfig
 from wsss.data.config import DataConfig
 from wsss.data.images import read_image
+from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
 from wsss.data.scores import Scores, read_scores, stored_size
 from wsss.data.transforms import normalise
@@ -89,7 +91,10 @@ def make_pseudo_masks(
         raise ValueError(f"predicted_threshold: expected 0..1, got {predicted_threshold}")
     if label_mode == "predicted" and scores_from is not None:
         raise ValueError("label_mode: scores_from brings its own classes; use 'given'")
-    workers = workers or max(1, (os.cpu_count() or 2) - 1)
+    if workers is None:
+        workers = max(1, (os.cpu_count() or 2) - 1)
+    if workers < 1:
+        raise ValueError(f"workers: expected at least 1, got {workers}")
     records = load_records(
         data, split, with_labels=label_mode == "given" and scores_from is None, limit=limit
     )
@@ -127,7 +132,7 @@ def make_pseudo_masks(
             )  # fmt: skip
         else:
             assert scores_from is not None
-            explained = _stored(todo, scores_from)
+            explained = _stored(todo, scores_from, LabelMap(list(data.classes.values())))
         for record, scores in explained:
             if isinstance(scores, Exception):
                 note([(record.image_id, scores)])
@@ -154,7 +159,7 @@ def make_pseudo_masks(
         "made_before": len(records) - len(todo),
         "made_now_without_class": empty,
         "failed": failed,
-        "label_mode": label_mode if scores_from is None else f"as in {scores_from}",
+        "label_mode": label_mode if scores_from is None else _label_mode_of(scores_from),
     }
     if failed:
         folder.record(**counts)
@@ -232,14 +237,28 @@ def _predict_labels(
         return (model(scaled)[0].sigmoid() >= threshold).float().cpu()
 
 
-def _stored(records: list[Record], folder: Path) -> Iterator[tuple[Record, Scores | Exception]]:
+def _stored(
+    records: list[Record], folder: Path, label_map: LabelMap
+) -> Iterator[tuple[Record, Scores | Exception]]:
     """Scores of each image from an earlier run."""
     directory = folder / "scores" if (folder / "scores").is_dir() else folder
     for record in records:
         try:
-            yield record, read_scores(directory / f"{record.image_id}.npz")
+            path = directory / f"{record.image_id}.npz"
+            scores = read_scores(path)
+            label_map.to_index(scores.classes, path)
+            yield record, scores
         except (OSError, ValueError) as error:
             yield record, error
+
+
+def _label_mode_of(folder: Path) -> str:
+    """What the manifest of a folder of scores says of its classes."""
+    for manifest in (folder / "manifest.json", folder.parent / "manifest.json"):
+        if manifest.is_file():
+            facts = json.loads(manifest.read_text(encoding="utf-8"))
+            return f"{facts.get('label_mode', 'unknown')}, as in {folder}"
+    return f"unknown, as in {folder}"
 
 
 def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:

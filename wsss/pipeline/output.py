@@ -38,6 +38,8 @@ def differences(old: Any, new: Any, key: str = "") -> list[str]:
         for name in [*old, *(name for name in new if name not in old)]:
             path = f"{key}.{name}" if key else name
             found += differences(old.get(name, "(not set)"), new.get(name, "(not set)"), path)
+        if key and not found and list(old) != list(new):
+            found.append(f"{key}, order: {', '.join(old)} -> {', '.join(new)}")
         return found
     return [] if old == new else [f"{key}: {old} -> {new}"]
 
@@ -71,6 +73,7 @@ class OutputFolder:
     ) -> None:
         self.path = path
         self._manifest = path / "manifest.json"
+        self.previous: dict[str, Any] = {}
         config = plain(settings)
         self.facts: dict[str, Any] = {
             "command": command,
@@ -107,14 +110,17 @@ class OutputFolder:
     def _compare(self, command: str, free: tuple[str, ...]) -> None:
         try:
             old = json.loads(self._manifest.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self._manifest} is damaged: {error}") from error
+            self.previous = dict(old)
+            there = {"config": dict(old["config"]), "command": old["command"]}
+            there["identity"] = dict(old["identity"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self._manifest} is damaged: {error!r}") from error
 
         def compared(facts: Mapping[str, Any]) -> dict[str, Any]:
             config = {k: v for k, v in facts["config"].items() if k not in ("output", *free)}
             return {"command": facts["command"], **config, **facts["identity"]}
 
-        found = differences(compared(old), compared(self.facts))
+        found = differences(compared(there), compared(self.facts))
         if found:
             raise ValueError(
                 f"output: {self.path} holds results of another configuration; choose another "

@@ -78,7 +78,7 @@ def predict(
         Folder of the masks.
     """
     settings = dict(locals())
-    files = _files(images, data, split)
+    files = _files(images, data, split, output)
     model, classes = load_segmenter(checkpoint)
     if data is not None:
         require_classes(classes, data, checkpoint)
@@ -169,21 +169,30 @@ def _refine(image: np.ndarray, probabilities: np.ndarray, crf: CRFConfig) -> np.
     return refined
 
 
-def _files(images: Path | None, data: DataConfig | None, split: str | None) -> dict[str, Path]:
+def _files(
+    images: Path | None, data: DataConfig | None, split: str | None, output: Path
+) -> dict[str, Path]:
     """Name (path below the folder, without suffix) and path of each image."""
     if images is not None:
         if data is not None or split is not None:
             raise ValueError("give either images or data and split")
         if not images.is_dir():
             raise FileNotFoundError(f"images: no such folder: {images}")
-        found = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        own = output.resolve()
+        found = sorted(
+            path
+            for path in images.rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES and own not in path.resolve().parents
+        )
         if not found:
             raise ValueError(f"images: {images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
         names = {path: path.relative_to(images).with_suffix("").as_posix() for path in found}
         shared = Counter(names.values())
+        whole = {path: path.relative_to(images).as_posix() for path in found}
+        taken = set(whole.values())
         # files that differ only in their suffix keep it, so that no mask overwrites another
         return {
-            name if shared[name] == 1 else path.relative_to(images).as_posix(): path
+            name if shared[name] == 1 and name not in taken else whole[path]: path
             for path, name in names.items()
         }
     if data is None or split is None:

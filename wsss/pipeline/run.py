@@ -63,7 +63,7 @@ def _parse(
         raise ValueError(
             f"steps, number {number}: expected a command among {', '.join(COMMANDS)}, got {command}"
         )
-    if not isinstance(name, str) or not name or Path(name).name != name:
+    if not isinstance(name, str) or not name or Path(name).name != name or name == "..":
         raise ValueError(f"steps, number {number}: expected a folder name, got {name!r}")
     if "output" in settings:
         raise ValueError(f"steps, {name}: the folder is {output / name}; leave output out")

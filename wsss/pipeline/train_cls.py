@@ -78,6 +78,6 @@ def train_cls(
         train_images=len(train),
         val_images=len(val),
         checkpoint_chosen_by=f"image-level mAP on {val_split}",
-        last_epoch=metrics,
+        last_epoch=metrics or folder.previous.get("last_epoch", {}),
     )
     return output / "best.ckpt"

@@ -69,6 +69,8 @@ def train_seg(
     missing = [path for path in (*train_masks, *(r.mask for r in val)) if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
+    if model.name != "deeplabv2" and batch_size == 1:
+        raise ValueError(f"batch_size: {model.name} normalises over the batch; give at least 2")
     pl.seed_everything(seed, workers=True, verbose=False)
     task = SegmentationTask(
         model,
@@ -95,6 +97,6 @@ def train_seg(
         train_images=len(train),
         val_images=len(val),
         checkpoint_chosen_by="last epoch",
-        last_epoch=metrics,
+        last_epoch=metrics or folder.previous.get("last_epoch", {}),
     )
     return output / "last.ckpt"

@@ -85,7 +85,7 @@ class ClassificationTask(pl.LightningModule):
         images, labels = batch
         logits = self.model(images)
         self.log("val_loss", self.loss(logits, labels), batch_size=len(images), sync_dist=True)
-        scores = logits.float().sigmoid()
+        scores = 0.5 + 0.5 * F.softsign(logits.float())  # in order where sigmoid is 1 for all
         self.positives += labels.sum(dim=0)
         for k, precision in enumerate(self._precisions()):
             precision.update(scores[:, k], labels[:, k].long())
@@ -132,9 +132,10 @@ class ClassificationData(pl.LightningDataModule):
         self.val = LabelledImages(val, val_transform(augment))
         self.batch_size = batch_size
         self.workers = workers
+        self.first_epoch = 0
 
     def train_dataloader(self) -> ImageLoader:
-        return training_loader(self.train, self.batch_size, self.workers)
+        return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)
 
     def val_dataloader(self) -> ImageLoader:
         return whole_image_loader(self.val, self.workers)

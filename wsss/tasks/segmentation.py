@@ -157,9 +157,10 @@ class SegmentationData(pl.LightningDataModule):
         )
         self.batch_size = batch_size
         self.workers = workers
+        self.first_epoch = 0
 
     def train_dataloader(self) -> ImageLoader:
-        return training_loader(self.train, self.batch_size, self.workers)
+        return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)
 
     def val_dataloader(self) -> ImageLoader | list[ImageLoader]:
         return whole_image_loader(self.val, self.workers) if len(self.val) else []

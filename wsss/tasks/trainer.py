@@ -1,13 +1,19 @@
 """The Lightning trainer of both training tasks."""
 
+import signal
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from wsss.tasks.classification import ClassificationData
+from wsss.tasks.segmentation import SegmentationData
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,16 @@ class TrainerConfig:
             raise ValueError(f"trainer.workers: expected at least 0, got {self.workers}")
 
 
+class _SeedEachEpoch(pl.Callback):
+    """Dropout in an epoch depends on the run's seed and the epoch, not on what ran before."""
+
+    def __init__(self) -> None:
+        self.seed = torch.initial_seed()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.manual_seed((self.seed * 1_000_003 + trainer.current_epoch) % 2**63)
+
+
 def build_trainer(
     config: TrainerConfig, output: Path, epochs: int, monitor: str | None
 ) -> pl.Trainer:
@@ -51,9 +67,7 @@ def build_trainer(
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-    callbacks: list[pl.Callback] = [
-        ModelCheckpoint(dirpath=output, filename="last", save_top_k=1, enable_version_counter=False)
-    ]
+    callbacks: list[pl.Callback] = []
     if monitor is not None:
         callbacks.append(
             ModelCheckpoint(
@@ -65,7 +79,14 @@ def build_trainer(
                 enable_version_counter=False,
             )
         )
-    callbacks += [LearningRateMonitor(logging_interval="epoch"), TQDMProgressBar(refresh_rate=5)]
+    callbacks.append(  # after best: last.ckpt must remember which epoch was the best so far
+        ModelCheckpoint(dirpath=output, filename="last", save_top_k=1, enable_version_counter=False)
+    )
+    callbacks += [
+        _SeedEachEpoch(),
+        LearningRateMonitor(logging_interval="epoch"),
+        TQDMProgressBar(refresh_rate=5),
+    ]
     return pl.Trainer(
         default_root_dir=output,
         accelerator=config.accelerator,
@@ -86,7 +107,10 @@ def build_trainer(
 
 
 def fit(
-    trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, output: Path
+    trainer: pl.Trainer,
+    task: pl.LightningModule,
+    data: ClassificationData | SegmentationData,
+    output: Path,
 ) -> dict[str, float]:
     """Train, going on from ``last.ckpt`` if an earlier run left one.
 
@@ -94,10 +118,22 @@ def fit(
         The values logged last.
     """
     last = output / "last.ckpt"
-    trainer.fit(
-        task,
-        datamodule=data,
-        ckpt_path=str(last) if last.is_file() else None,
-        weights_only=True,
-    )
+    if last.is_file():
+        loaded = torch.load(last, map_location="cpu", weights_only=True)
+        data.first_epoch = loaded["epoch"] + 1  # workers fetch before Lightning sets the epoch
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(
+            task,
+            datamodule=data,
+            ckpt_path=str(last) if last.is_file() else None,
+            weights_only=True,
+        )
+    except SystemExit as error:  # Lightning's answer to Ctrl-C
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
