@@ -60,12 +60,12 @@ def prepare(root: Path, seed: int, train: int, val: int, size: int = 128) -> Non
 def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """One image, (H, W, 3) uint8 RGB, and its mask, (H, W) uint8 with values 0..5."""
     height, width = rng.integers(round(0.8 * size), size + 1, size=2)
-    ground = _colour(rng, rng.uniform(0, 360), saturation=(0.05, 0.35), value=(0.35, 0.8))
+    ground = _colour(rng, rng.uniform(0, 360), saturation=(0.0, 0.15), value=(0.35, 0.8))
     image = _texture(rng, height, width, ground, weave=None)
     for _ in range(rng.integers(1, 4)):
         _distract(rng, image)
     mask = np.zeros((height, width), dtype=np.uint8)
-    if rng.random() < 0.04:
+    if rng.random() < 0.08:
         return _finish(rng, image), mask
     for value in rng.choice(5, size=rng.choice([1, 2, 3], p=[0.45, 0.4, 0.15]), replace=False) + 1:
         for _ in range(rng.choice([1, 2], p=[0.75, 0.25])):

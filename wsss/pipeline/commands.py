@@ -1,7 +1,6 @@
 """Which commands there are, and how their parameters are read from YAML and command lines."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -53,6 +52,5 @@ def parse_settings(command: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 def arguments(parser: ArgumentParser, parsed: Any) -> dict[str, Any]:
     """Keyword arguments of the function, dataclasses built."""
-    built = parser.instantiate_classes(parsed)
-    values = {key: built[key] for key in vars(built) if key != "config"}
-    return {key: Path(value) if isinstance(value, Path) else value for key, value in values.items()}
+    built = parser.instantiate(parsed)
+    return {key: built[key] for key in vars(built) if key != "config"}
