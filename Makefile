@@ -21,9 +21,10 @@ $(VENV)/.installed: requirements.txt setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+# One thread a process: the images are small, and worker processes keep the other cores busy.
 demo: install
 	$(BIN)/python data/shapes/prepare.py
-	$(BIN)/wsss run --config configs/shapes/run.yaml
+	OMP_NUM_THREADS=1 $(BIN)/wsss run --config configs/shapes/run.yaml
 	$(BIN)/python tools/summarise_demo.py
 
 test: install
