@@ -27,6 +27,8 @@ class TrainerConfig:
         precision: ``32-true``, ``16-mixed``, ``bf16-mixed``, ...
         workers: Processes that decode images; 0 decodes in the training process.
         gradient_clip: Largest norm of the gradient; ``null`` does not clip.
+        val_every: Epochs from one validation to the next; a divisor of their number, so that
+            the last one is validated.
     """
 
     accelerator: str = "auto"
@@ -37,10 +39,13 @@ class TrainerConfig:
     )
     workers: int = 2
     gradient_clip: float | None = None
+    val_every: int = 1
 
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise ValueError(f"trainer.workers: expected at least 0, got {self.workers}")
+        if self.val_every < 1:
+            raise ValueError(f"trainer.val_every: expected at least 1, got {self.val_every}")
 
 
 class _SeedEachEpoch(pl.Callback):
@@ -63,7 +68,14 @@ def build_trainer(
         output: Receives ``last.ckpt``, ``best.ckpt``, ``csv/`` and ``tensorboard/``.
         epochs: Number of passes over the training images.
         monitor: Logged value by which ``best.ckpt`` is kept, highest first; None keeps none.
+
+    Raises:
+        ValueError: ``val_every`` does not divide the number of epochs.
     """
+    if epochs % config.val_every:
+        raise ValueError(
+            f"trainer.val_every: expected a divisor of the {epochs} epochs, got {config.val_every}"
+        )
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
@@ -80,7 +92,13 @@ def build_trainer(
             )
         )
     callbacks.append(  # after best: last.ckpt must remember which epoch was the best so far
-        ModelCheckpoint(dirpath=output, filename="last", save_top_k=1, enable_version_counter=False)
+        ModelCheckpoint(
+            dirpath=output,
+            filename="last",
+            save_top_k=1,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
     )
     callbacks += [
         _SeedEachEpoch(),
@@ -95,6 +113,7 @@ def build_trainer(
         precision=config.precision,
         gradient_clip_val=config.gradient_clip,
         max_epochs=epochs,
+        check_val_every_n_epoch=config.val_every,
         logger=[
             CSVLogger(output, name="csv", version=""),
             TensorBoardLogger(output, name="tensorboard", version=""),
