@@ -18,7 +18,7 @@ import yaml
 from tests.conftest import REPOSITORY, SHAPES
 from wsss import __version__
 from wsss.cli import command, main
-from wsss.data import read_mask, write_mask
+from wsss.data import DataConfig, read_mask, write_mask
 from wsss.pipeline.commands import COMMANDS, command_parser, parse_settings
 from wsss.pipeline.output import IncompleteError
 from wsss.pipeline.run import run
@@ -128,6 +128,16 @@ class TestRun:
         assert not (tmp_path / "run").exists()
 
 
+def recorded_predict(given: list[DataConfig | None]):
+    """The command `predict`, with its own parameters, that only keeps the data set it is given."""
+
+    @functools.wraps(COMMANDS["predict"])
+    def keep(**settings):
+        given.append(settings["data"])
+
+    return keep
+
+
 class TestCommandLine:
     def test_a_run_from_yaml(self, steps, data, tmp_path, capsys):
         """`data: data.yaml` beside the run's file, as in configs/."""
@@ -157,6 +167,16 @@ class TestCommandLine:
         saved = str(tmp_path / "o/config.yaml")
         assert main(["eval_miou", "--config", saved, "--output", str(tmp_path / "p")]) == 0
         assert (tmp_path / "p/eval.json").read_bytes() == first
+
+    def test_an_optional_data_set_is_read_from_its_file_too(self, data, tmp_path, monkeypatch):
+        given = []
+        monkeypatch.setitem(COMMANDS, "predict", recorded_predict(given))
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
+        (tmp_path / "predict.yaml").write_text("data: data.yaml\nsplit: train\n")
+        words = ["--checkpoint", "a.ckpt", "--output", str(tmp_path / "o")]
+        assert main(["predict", "--data", str(tmp_path / "data.yaml"), *words]) == 0
+        assert main(["predict", "--config", str(tmp_path / "predict.yaml"), *words]) == 0
+        assert [one.root for one in given] == [Path(data["root"])] * 2
 
     def test_a_mistake_in_the_values_returns_1_with_its_message(self, data, tmp_path, capsys):
         words = ["eval_miou", "--data.root", data["root"], "--data.classes", json.dumps(SHAPES),

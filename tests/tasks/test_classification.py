@@ -168,6 +168,21 @@ class TestTraining:
         assert classes == {"ring": 9}
         assert model.head.weight.shape == (1, 512)
 
+    def test_validation_every_other_epoch(self, shapes, tmp_path):
+        every_other = dataclasses.replace(CPU, val_every=2)
+        train(shapes, tmp_path / "run", epochs=4, trainer=every_other)
+        rows = metrics(tmp_path / "run")
+        assert [int(row["epoch"]) for row in rows if row["val_map"]] == [1, 3]
+        last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+        assert last["epoch"] == 3
+
+    def test_the_last_epoch_must_be_validated(self, shapes, tmp_path):
+        every_other = dataclasses.replace(CPU, val_every=2)
+        with pytest.raises(ValueError, match=r"trainer\.val_every: expected a divisor of the 3"):
+            train(shapes, tmp_path / "run", epochs=3, trainer=every_other)
+        with pytest.raises(ValueError, match=r"trainer\.val_every: expected at least 1, got 0"):
+            dataclasses.replace(CPU, val_every=0)
+
 
 def train(data, output, **changes):
     settings = {

@@ -31,7 +31,7 @@ def command_parser(function: Callable[..., Any], prog: str | None = None) -> Arg
         prog=prog, description=summary, exit_on_error=prog is not None, print_config=None
     )
     parser.add_argument("--config", action="config", help="YAML file with these keys.")
-    parser.add_function_arguments(function, as_group=False, fail_untyped=True)
+    parser.add_function_arguments(function, as_group=False, fail_untyped=True, sub_configs=True)
     return parser
 
 
