@@ -136,6 +136,55 @@ def test_gradient_behind_pooling_is_the_weight_and_grad_cam_is_cam(model):
     torch.testing.assert_close(by_gradcam * cells, upsampled, **EXACT)
 
 
+def weighted(activation, weights):
+    """relu(sum of weight * map) of one image, channel by channel."""
+    total = torch.zeros_like(activation[0])
+    for weight, channel in zip(weights, activation, strict=True):
+        total += weight * channel
+    return total.clamp(min=0)
+
+
+@pytest.mark.parametrize("lowest", [0.0, -0.5], ids=["after a ReLU", "of both signs"])
+def test_gradcampp_and_xgradcam_follow_their_papers(lowest):
+    """Grad-CAM++'s equation 19 with its alpha as printed, XGrad-CAM's equation 8."""
+    torch.manual_seed(2)
+    a = torch.rand(3, 6, 4, 5, dtype=torch.float64) + lowest
+    g = torch.randn(3, 6, 4, 5, dtype=torch.float64)
+    g[0, 0] = 0
+    a[1, 2] = 0
+    for i in range(3):
+        plusplus, axiom = [], []
+        for k in range(6):
+            weight = 0.0
+            for x, y in itertools.product(range(4), range(5)):
+                pull = g[i, k, x, y].item()
+                if pull != 0:
+                    alpha = pull**2 / (2 * pull**2 + a[i, k].sum().item() * pull**3)
+                    weight += alpha * max(pull, 0.0)
+            plusplus.append(weight)
+            total = a[i, k].sum().item()
+            axiom.append((g[i, k] * a[i, k]).sum().item() / total if total else 0.0)
+        by_plusplus = METHODS["gradcampp"](a[i : i + 1], g[i : i + 1])[0]
+        by_axiom = METHODS["xgradcam"](a[i : i + 1], g[i : i + 1])[0]
+        torch.testing.assert_close(by_plusplus, weighted(a[i], plusplus), **EXACT)
+        torch.testing.assert_close(by_axiom, weighted(a[i], axiom), **EXACT)
+
+
+def test_xgradcam_behind_pooling_is_cam_over_the_cells(model):
+    images, labels = images_and_labels()
+    cells = model.backbone(images).shape[2:].numel()
+    by_xgradcam = attribute(model, images, labels, method="xgradcam").maps
+    by_cam = attribute(model, images, labels, method="cam").maps
+    torch.testing.assert_close(by_xgradcam * cells, by_cam, **EXACT)
+
+
+def test_a_map_of_zeros_has_no_pull():
+    zero = torch.zeros(1, 2, 3, 3)
+    for name, layer in METHODS.items():
+        assert layer(zero, torch.ones_like(zero)).abs().max() == 0, name
+        assert layer(torch.ones_like(zero), zero).abs().max() == 0, name
+
+
 def test_cam_refuses_a_layer_without_pooling_behind_it(model):
     images, labels = images_and_labels()
     with pytest.raises(ValueError, match="global average pooling"):

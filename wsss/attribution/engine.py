@@ -9,16 +9,20 @@ from torch import nn
 from wsss.attribution.cam import cam_layer
 from wsss.attribution.fusion import fuse_layers
 from wsss.attribution.gradcam import gradcam_layer
+from wsss.attribution.gradcampp import gradcampp_layer
 from wsss.attribution.gradients import GradientConfig, layer_rounds
 from wsss.attribution.hirescam import hirescam_layer
 from wsss.attribution.layercam import layercam_layer
 from wsss.attribution.tif import TIFConfig, tif_layer
+from wsss.attribution.xgradcam import xgradcam_layer
 
-MethodName = Literal["tif", "cam", "gradcam", "layercam", "hirescam"]
+MethodName = Literal["tif", "cam", "gradcam", "gradcampp", "xgradcam", "layercam", "hirescam"]
 
 METHODS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "cam": cam_layer,
     "gradcam": gradcam_layer,
+    "gradcampp": gradcampp_layer,
+    "xgradcam": xgradcam_layer,
     "layercam": layercam_layer,
     "hirescam": hirescam_layer,
 }

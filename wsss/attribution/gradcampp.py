@@ -1,0 +1,23 @@
+"""Grad-CAM++ (Chattopadhay et al., WACV 2018)."""
+
+import torch
+
+
+def gradcampp_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """relu(sum over k of w_k * A_k) with w_k = sum(alpha_k * relu(G_k)).
+
+    ``alpha = G^2 / (2 G^2 + sum(A_k) G^3)``, computed as ``1 / (2 + sum(A_k) G)``, which holds for
+    every G that is not 0. The paper differentiates exp(logit), which multiplies a whole map by one
+    positive number; it is left out here.
+
+    Args:
+        activation: (B, C, h, w) feature maps.
+        gradient: (B, C, h, w) derivative of the class logit with respect to them.
+
+    Returns:
+        (B, h, w), at least 0.
+    """
+    denominator = 2 + activation.sum(dim=(2, 3), keepdim=True) * gradient
+    zero = torch.zeros((), dtype=gradient.dtype, device=gradient.device)
+    pulls = torch.where(denominator != 0, gradient.relu() / denominator, zero)
+    return torch.einsum("bk,bkhw->bhw", pulls.sum(dim=(2, 3)), activation).relu()

@@ -1,0 +1,21 @@
+"""XGrad-CAM (Fu et al., BMVC 2020)."""
+
+import torch
+
+
+def xgradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """relu(sum over k of w_k * A_k) with w_k = sum(G_k * A_k) / sum(A_k).
+
+    A channel whose activations add up to 0 gets no weight.
+
+    Args:
+        activation: (B, C, h, w) feature maps.
+        gradient: (B, C, h, w) derivative of the class logit with respect to them.
+
+    Returns:
+        (B, h, w), at least 0.
+    """
+    total = activation.sum(dim=(2, 3))
+    pull = torch.einsum("bkhw,bkhw->bk", gradient, activation)
+    weights = torch.where(total != 0, pull / total, torch.zeros_like(total))
+    return torch.einsum("bk,bkhw->bhw", weights, activation).relu()
