@@ -7,11 +7,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# glibc gives large tensors back to the system after every layer; keeping them halves CPU time.
+# By default glibc gives large tensors back to the system after every layer: time in the kernel.
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
-# Threads that wait for each other sleep after 20,000 turns, not 300,000: on a busy core that is the
-# difference between a little slower and several times slower.
+# Threads that wait for each other sleep after 20,000 turns; by default they keep a core busy for
+# 300,000 that another process could use.
 export GOMP_SPINCOUNT ?= 20000
 
 .PHONY: install demo test lint check clean

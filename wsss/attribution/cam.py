@@ -2,6 +2,8 @@
 
 import torch
 
+from wsss.attribution.fusion import fuse_neurons
+
 
 def cam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """Class activation map: relu(sum over k of weight[c, k] * A_k).
@@ -27,4 +29,4 @@ def cam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
             "CAM needs a model that ends in global average pooling and a linear head, and its "
             "last feature map as the only layer; use Grad-CAM for others"
         )
-    return torch.einsum("bk,bkhw->bhw", weights, activation).relu()
+    return fuse_neurons(weights, activation)

@@ -1,4 +1,4 @@
-"""Joining the maps of several layers at the size of the image."""
+"""Joining the neurons of a layer, and the maps of several layers at the size of the image."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -6,6 +6,19 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+
+
+def fuse_neurons(weights: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """relu(sum over k of w_k * map_k).
+
+    Args:
+        weights: (B, C), one for each neuron.
+        maps: (B, C, h, w), one for each neuron.
+
+    Returns:
+        (B, h, w), at least 0.
+    """
+    return torch.einsum("bk,bkhw->bhw", weights, maps).relu()
 
 
 def fuse_layers(

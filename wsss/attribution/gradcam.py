@@ -2,6 +2,8 @@
 
 import torch
 
+from wsss.attribution.fusion import fuse_neurons
+
 
 def gradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """relu(sum over k of mean(G_k) * A_k).
@@ -14,4 +16,4 @@ def gradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Ten
         (B, h, w), at least 0.
     """
     weights = gradient.mean(dim=(2, 3))
-    return torch.einsum("bk,bkhw->bhw", weights, activation).relu()
+    return fuse_neurons(weights, activation)

@@ -2,6 +2,8 @@
 
 import torch
 
+from wsss.attribution.fusion import fuse_neurons
+
 
 def gradcampp_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """relu(sum over k of w_k * A_k) with w_k = sum(alpha_k * relu(G_k)).
@@ -20,4 +22,4 @@ def gradcampp_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.T
     denominator = 2 + activation.sum(dim=(2, 3), keepdim=True) * gradient
     zero = torch.zeros((), dtype=gradient.dtype, device=gradient.device)
     pulls = torch.where(denominator != 0, gradient.relu() / denominator, zero)
-    return torch.einsum("bk,bkhw->bhw", pulls.sum(dim=(2, 3)), activation).relu()
+    return fuse_neurons(pulls.sum(dim=(2, 3)), activation)

@@ -19,6 +19,8 @@ from typing import Literal
 
 import torch
 
+from wsss.attribution.fusion import fuse_neurons
+
 
 @dataclass(frozen=True)
 class TIFConfig:
@@ -78,7 +80,7 @@ def tif_layer(activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfi
     regions = _intercept(attribution, config)
     if weights is None:
         return regions.sum(dim=1).relu()
-    return torch.einsum("bk,bkhw->bhw", weights, regions).relu()
+    return fuse_neurons(weights, regions)
 
 
 def _neuron_attribution(

@@ -2,6 +2,8 @@
 
 import torch
 
+from wsss.attribution.fusion import fuse_neurons
+
 
 def xgradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """relu(sum over k of w_k * A_k) with w_k = sum(G_k * A_k) / sum(A_k).
@@ -18,4 +20,4 @@ def xgradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Te
     total = activation.sum(dim=(2, 3))
     pull = torch.einsum("bkhw,bkhw->bk", gradient, activation)
     weights = torch.where(total != 0, pull / total, torch.zeros_like(total))
-    return torch.einsum("bk,bkhw->bhw", weights, activation).relu()
+    return fuse_neurons(weights, activation)
