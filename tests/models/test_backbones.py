@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -186,6 +187,14 @@ class TestWeights:
         torch.save(content, tmp_path / "w.pth")
         with pytest.raises(ValueError, match=r"w\.pth"):
             build_backbone(BackboneConfig(name="resnet18", weights=str(tmp_path / "w.pth")))
+
+    def test_a_download_that_fails_names_the_key_and_the_way_out(self, monkeypatch):
+        def no_network(self, **options):
+            raise URLError("no network")
+
+        monkeypatch.setattr("torchvision.models.WeightsEnum.get_state_dict", no_network)
+        with pytest.raises(OSError, match=r"weights: cannot download .*resnet18.* \(no network\)"):
+            build_backbone(BackboneConfig(name="resnet18", weights="IMAGENET1K_V1"))
 
     def test_a_pickle_that_would_run_code_does_not_run(self, tmp_path):
         class Evil:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.error import URLError
 
 import torch
 import torchvision
@@ -150,7 +151,7 @@ def build_backbone(config: BackboneConfig) -> nn.Sequential:
     Modules keep torchvision's names, so its state dicts load and layer names mean the same.
 
     Raises:
-        ValueError, FileNotFoundError: The weights do not fit or are not there.
+        ValueError, OSError: The weights do not fit, are not there, or cannot be downloaded.
     """
     spec = BACKBONES[config.name]
     network = spec.build(weights=None)
@@ -193,7 +194,13 @@ def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
     assert config.weights is not None
     enum = torchvision.models.get_model_weights(config.name)
     if config.weights in enum.__members__:
-        state: dict[str, torch.Tensor] = enum[config.weights].get_state_dict(check_hash=True)
+        try:
+            state: dict[str, torch.Tensor] = enum[config.weights].get_state_dict(check_hash=True)
+        except URLError as error:
+            raise OSError(
+                f"weights: cannot download {enum[config.weights].url} ({error.reason}); give the "
+                "path of a local state dict, or null for random weights"
+            ) from error
         return state
     path = Path(config.weights)
     if not path.is_file():
