@@ -63,6 +63,7 @@ def layer_map(activation, gradient, config):
             "relu_ga": (g * a).clamp(min=0),
             "relu_g_a": g.clamp(min=0) * a,
             "ga": g * a,
+            "relu_g": g.clamp(min=0),
             "a": a,
         }[config.base]
         values = sorted(r.flatten().tolist())

@@ -105,7 +105,9 @@ def test_weights_get_no_gradient_and_batchnorm_no_update(model):
 
 class TestLayers:
     def test_unknown_layer_lists_usable_names(self, model):
-        with pytest.raises(ValueError, match=r"'layer9'; expected names among .*backbone\.feat"):
+        with pytest.raises(
+            ValueError, match=r"'layer9'; .*these layers work: input .*backbone\.feat"
+        ):
             attribute(model, IMAGES, LABELS, layers=["layer9"])
 
     def test_a_layer_that_runs_twice_is_refused(self):
@@ -148,7 +150,7 @@ class TestLayers:
         )
 
     def test_a_layer_without_feature_map_is_refused(self, model):
-        with pytest.raises(ValueError, match="no \\(B, C, h, w\\) feature map"):
+        with pytest.raises(ValueError, match=r"'head': gives \(1, 3\), expected \(B, C, h, w\)"):
             attribute(model, IMAGES, LABELS, layers=["head"])
 
     def test_a_layer_that_does_not_run_is_refused(self, model):

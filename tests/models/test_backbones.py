@@ -1,6 +1,7 @@
 """Backbones: strides, exact weights, what is frozen, and weights that do not fit."""
 
 import pickle
+import sys
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,12 +11,14 @@ import torchvision
 from torch import nn
 
 from wsss.models import BackboneConfig, build_backbone, build_classifier
-from wsss.models.backbones import BACKBONES, default_layers, freeze_up_to
+from wsss.models.backbones import BACKBONES, freeze_up_to
 
 SMALL = ("resnet18", "mobilenet_v2", "squeezenet1_0", "efficientnet_b0")
 # resnet34 and resnet101 share their code with those that are tried here; vgg16 is slow to build
 STRIDES = [
     ("vgg16", 8, "dilate"),
+    ("vit_b_16", 16, "none"),
+    ("swin_t", 32, "none"),
     *(
         (name, stride, dilation)
         for name in ("resnet18", "resnet50", *SMALL[1:], "convnext_tiny")
@@ -39,7 +42,7 @@ def torchvision_net(name: str) -> nn.Module:
 @pytest.mark.parametrize(("name", "stride", "dilation"), STRIDES)
 def test_output_stride(name, stride, dilation):
     config = BackboneConfig(name=name, output_stride=stride, dilation=dilation)
-    backbone = build_backbone(config).eval()
+    backbone = build_backbone(config).body.eval()
     with torch.no_grad():
         features = backbone(torch.zeros(1, 3, 64, 96))
     if name == "squeezenet1_0":  # no padding: 64 -> 29 -> 14 -> 7 -> 3
@@ -54,8 +57,10 @@ def test_centres_of_cells_stay_where_they_were(name):
     """Output stride 16 `dilate` computes, at every other cell, what stride 32 does: the same map,
     denser. Borders differ by what is padded."""
     torch.manual_seed(0)
-    coarse = build_backbone(BackboneConfig(name=name, output_stride=32)).eval()
-    fine = build_backbone(BackboneConfig(name=name, output_stride=16, dilation="dilate")).eval()
+    coarse = build_backbone(BackboneConfig(name=name, output_stride=32)).body.eval()
+    fine = build_backbone(
+        BackboneConfig(name=name, output_stride=16, dilation="dilate")
+    ).body.eval()
     fine.load_state_dict(coarse.state_dict())
     image = torch.randn(1, 3, 192, 192)
     with torch.no_grad():
@@ -89,7 +94,7 @@ def test_default_layers_are_modules_in_order(name):
         spec = BACKBONES[name]
         net = spec.build(weights=None)
     names = [module for module, _ in net.named_modules()]
-    places = [names.index(layer) for layer in default_layers(name)]
+    places = [names.index(layer) for layer in BACKBONES[name].stages]
     assert places == sorted(places)
     assert len(places) >= 3
 
@@ -102,7 +107,7 @@ class TestWeights:
         torch.save(net.state_dict(), path)
         stride = BACKBONES[name].strides[0]
         config = BackboneConfig(name=name, weights=str(path), output_stride=stride)
-        backbone = build_backbone(config).eval()
+        backbone = build_backbone(config).body.eval()
         theirs = net.state_dict()
         for key, value in backbone.state_dict().items():
             assert torch.equal(value, theirs[key]), key
@@ -213,11 +218,109 @@ class TestWeights:
         assert (tmp_path / "ran").exists(), "the call is harmless; the test is empty"
 
 
+class TestTransformers:
+    def test_vit_tokens_are_torchvisions(self):
+        net = torchvision.models.vit_b_16(weights=None).eval()
+        body = BACKBONES["vit_b_16"].body(net).eval()
+        image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+        tokens = []
+        handle = net.encoder.register_forward_hook(lambda *a: tokens.append(a[2]))
+        with torch.no_grad():
+            net(image)
+            handle.remove()
+            grid = body(image)
+        torch.testing.assert_close(grid.flatten(2).transpose(1, 2), tokens[0][:, 1:])
+
+    def test_vit_positions_are_stretched_to_other_sizes(self):
+        torch.manual_seed(0)
+        net = torchvision.models.vit_b_16(weights=None)
+        rows = torch.linspace(-1, 1, 14)[:, None].expand(14, 14)
+        with torch.no_grad():
+            net.encoder.pos_embedding[0, 1:, 0] = rows.flatten()
+        body = BACKBONES["vit_b_16"].body(net)
+        found = body._positions(7, 28)[0, 1:, 0].view(7, 28)
+        assert (found.diff(dim=0) > 0).all()
+        assert found.diff(dim=1).abs().max() < 1e-5
+
+    def test_swin_features_are_torchvisions(self):
+        net = torchvision.models.swin_t(weights=None).eval()
+        with torch.no_grad():
+            net.head.weight[:768] = torch.eye(768)
+            net.head.bias.zero_()
+        path_body = nn.Sequential(net.features, net.norm, net.permute)
+        config = BackboneConfig(name="swin_t", output_stride=32)
+        body = build_backbone(config).body.eval()
+        body.load_state_dict(
+            {k: v for k, v in net.state_dict().items() if not k.startswith("head.")}
+        )
+        image = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            torch.testing.assert_close(body(image), path_body(image))
+            torch.testing.assert_close(body(image).mean((2, 3)), net(image)[:, :768])
+
+
+class TestTimm:
+    @pytest.mark.parametrize(
+        ("name", "stride", "layers"),
+        [
+            ("resnet18", 16, ["network.layer1", "network.layer2", "network.layer3", ""]),
+            (
+                "vit_tiny_patch16_224",
+                16,
+                ["network.blocks.2", "network.blocks.5", "network.blocks.8", ""],
+            ),
+            (
+                "swin_tiny_patch4_window7_224",
+                32,
+                ["network.layers.0", "network.layers.1", "network.layers.2", ""],
+            ),
+            ("efficientnet_b0", 32, [f"network.blocks.{i}" for i in (1, 2, 4)] + [""]),
+        ],
+    )
+    def test_networks_of_timm(self, name, stride, layers):
+        pytest.importorskip("timm", reason="needs the optional package timm")
+        config = BackboneConfig(name=f"timm/{name}", output_stride=stride)
+        backbone = build_backbone(config)
+        assert backbone.layers == layers
+        side = 32 if stride == 16 else 64
+        with torch.no_grad():
+            features = backbone.body.eval()(torch.randn(2, 3, 2 * side + 3, 3 * side))
+        assert features.shape[:2] == (2, backbone.channels)
+        assert abs(features.shape[2] - 2 * side / stride) <= 1
+        assert abs(features.shape[3] - 3 * side / stride) <= 1
+
+    def test_a_state_dict_of_timm_is_loaded(self, tmp_path):
+        timm = pytest.importorskip("timm", reason="needs the optional package timm")
+        net = timm.create_model("resnet18", pretrained=False, num_classes=7).eval()
+        torch.save(net.state_dict(), tmp_path / "w.pth")
+        config = BackboneConfig("timm/resnet18", str(tmp_path / "w.pth"), output_stride=32)
+        image = torch.randn(1, 3, 64, 64)
+        with torch.no_grad():
+            features = build_backbone(config).body.eval()(image)
+            torch.testing.assert_close(features, net.forward_features(image))
+
+    def test_unknown_models_and_strides_are_refused(self):
+        pytest.importorskip("timm", reason="needs the optional package timm")
+        with pytest.raises(ValueError, match=r"no model 'resnet19'; near names are .*resnet"):
+            build_backbone(BackboneConfig(name="timm/resnet19"))
+        with pytest.raises(ValueError, match="output_stride: timm/vit_tiny_patch16_224 allows 16"):
+            build_backbone(BackboneConfig(name="timm/vit_tiny_patch16_224", output_stride=8))
+
+    def test_without_timm_the_error_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "timm", None)
+        with pytest.raises(ImportError, match=r"pip install 'wsss\[timm\]'"):
+            build_backbone(BackboneConfig(name="timm/resnet18"))
+
+    def test_other_names_are_refused(self):
+        with pytest.raises(ValueError, match=r"expected one of resnet18, .*swin_t, or timm/<name>"):
+            BackboneConfig(name="resnet51")
+
+
 class TestFreezing:
     def trained(self, name, layer):
         backbone = build_backbone(
             BackboneConfig(name=name, output_stride=BACKBONES[name].strides[0])
-        )
+        ).body
         freeze_up_to(backbone, layer)
         return {n for n, p in backbone.named_parameters() if p.requires_grad}, backbone
 

@@ -2,9 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 import torch
 from torch import nn
+
+from wsss.attribution.layout import Reader, grid_reader
+
+INPUT = "input"
+"""Name under which the images themselves count as a layer."""
 
 
 @contextmanager
@@ -19,6 +25,9 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
         model: Any module.
         guided: Guided backpropagation (Springenberg et al., 2015): negative gradients stop at
             every ReLU on their way back.
+
+    Raises:
+        ValueError: ``guided``, and the model has no ReLU or other activations besides.
     """
     training = [(module, module.training) for module in model.modules()]
     required = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
@@ -32,10 +41,7 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
         for module in in_place:
             module.inplace = False  # type: ignore[assignment]
         if guided:
-            rectifiers = [m for m in model.modules() if isinstance(m, nn.ReLU | nn.ReLU6)]
-            if not rectifiers:
-                raise ValueError("guided backpropagation needs a model with ReLU modules")
-            hooks = [module.register_forward_hook(_clip_gradient) for module in rectifiers]
+            hooks = [module.register_forward_hook(_clip_gradient) for module in _rectifiers(model)]
         with torch.enable_grad():
             yield
     finally:
@@ -49,13 +55,53 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
             module.training = flag
 
 
+SMOOTH_ACTIVATIONS = (nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Tanh, nn.ELU, nn.Softmax)
+"""Activations that are not piecewise linear: no ReLU rule and no bias decomposition fits them."""
+
+
+def smooth_activations(model: nn.Module) -> list[str]:
+    """Class names of what makes a model other than piecewise linear, each once."""
+    smooth = (*SMOOTH_ACTIVATIONS, nn.LayerNorm, nn.MultiheadAttention)
+    return sorted({type(m).__name__ for m in model.modules() if isinstance(m, smooth)})
+
+
+def _rectifiers(model: nn.Module) -> list[nn.Module]:
+    rectifiers: list[nn.Module] = [m for m in model.modules() if isinstance(m, nn.ReLU | nn.ReLU6)]
+    others = smooth_activations(model)
+    if others or not rectifiers:
+        raise ValueError(
+            "gradient.kind: guided backpropagation is defined for networks whose activations are "
+            f"ReLU modules; this one has {', '.join(others) if others else 'none'}"
+        )
+    return rectifiers
+
+
 def _clip_gradient(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
     if output.requires_grad:
         output.register_hook(lambda gradient: gradient.clamp(min=0))
 
 
+class Captured:
+    """What one forward pass left at the chosen layers.
+
+    Args:
+        images: (B, 3, H, W) to give to the model.
+
+    Attributes:
+        outputs: For each layer, the tensor that the module gave; `torch.autograd.grad` takes it.
+        readers: For each layer, how this tensor and its gradient become (B, C, h, w).
+    """
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+        self.outputs: dict[str, torch.Tensor] = {}
+        self.readers: dict[str, Reader] = {}
+
+
 @contextmanager
-def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+def capture(
+    model: nn.Module, layers: Sequence[str], images: torch.Tensor, *, protect: bool = False
+) -> Iterator[Captured]:
     """Collect the outputs of modules during one forward pass.
 
     The first of them to run becomes the start of the graph, so nothing before it is
@@ -63,54 +109,116 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, torch
 
     Args:
         model: Any module.
-        layers: Names as ``model.named_modules()`` gives them.
+        layers: Names as ``model.named_modules()`` gives them, or `INPUT`.
+        images: (B, 3, H, W) that the model will be given.
+        protect: Hand a copy of each output on, which may be overwritten in place.
 
     Yields:
-        A dict that the forward pass fills: layer name to (B, C, h, w) output.
+        The record that the forward pass of ``model(captured.images)`` fills.
 
     Raises:
-        ValueError: No such layer, one that runs more than once or not at all, one whose output
-            is overwritten in place by what follows, or no feature map comes out.
+        ValueError: No such layer (the message lists those that work), one that runs more than
+            once or not at all, one whose output is overwritten in place by what follows, or has
+            no grid.
     """
     modules = dict(model.named_modules())
-    unknown = [layer for layer in layers if layer not in modules or not layer]
+    unknown = [layer for layer in layers if layer != INPUT and (layer not in modules or not layer)]
     if unknown or not layers:
-        usable = [name for name in modules if name and name.count(".") <= 2]
-        raise ValueError(
-            f"layers: {', '.join(map(repr, unknown)) or 'none given'}; expected names among "
-            f"{', '.join(usable[:80])}{', ...' if len(usable) > 80 else ''}"
-        )
+        raise ValueError(_unknown_layers(model, images, unknown))
     if len(set(layers)) != len(layers):
         raise ValueError(f"layers: each can be given once, got {list(layers)}")
-    maps: dict[str, torch.Tensor] = {}
+    captured = Captured(images)
+    outputs, readers = captured.outputs, captured.readers
     versions: dict[str, int] = {}
+    size = (images.shape[2], images.shape[3])
+    if INPUT in layers:
+        captured.images = outputs[INPUT] = images.detach().requires_grad_(True)
+        readers[INPUT] = lambda tensor: tensor
+        versions[INPUT] = captured.images._version
 
     def keep(name: str) -> object:
-        def hook(module: nn.Module, inputs: object, output: object) -> torch.Tensor:
-            if not isinstance(output, torch.Tensor) or output.dim() != 4:
-                raise ValueError(f"layer {name!r} gives no (B, C, h, w) feature map")
-            if name in maps:
+        def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+            if name in outputs:
                 raise ValueError(f"layer {name!r} runs more than once in a forward pass")
+            try:
+                readers[name] = grid_reader(module, output, size)
+            except ValueError as error:
+                raise ValueError(f"layer {name!r}: {error}") from error
             if not output.requires_grad:
                 output = output.detach().requires_grad_(True)
-            maps[name] = output
+            outputs[name] = output
             versions[name] = output._version
-            return output
+            return output.clone() if protect else output
 
         return hook
 
     handles = []
     try:
         for layer in layers:
-            handles.append(modules[layer].register_forward_hook(keep(layer)))  # type: ignore[arg-type]
-        yield maps
+            if layer != INPUT:
+                handles.append(modules[layer].register_forward_hook(keep(layer)))  # type: ignore[arg-type]
+        yield captured
     finally:
         for handle in handles:
             handle.remove()
     for layer in layers:
-        if layer not in maps:
+        if layer not in outputs:
             raise ValueError(f"layer {layer!r} does not run in the model's forward pass")
-        if maps[layer]._version != versions[layer]:
+        if outputs[layer]._version != versions[layer]:
             raise ValueError(
                 f"layer {layer!r}: its output is overwritten in place; choose the layer after it"
             )
+
+
+def usable_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
+    """Names of the modules that run once, give a grid of more than one cell, and move the output.
+
+    Args:
+        model: (B, 3, H, W) images to (B, K) logits.
+        images: Any images that the model takes; one of them is looked at.
+    """
+    one = images[:1]
+    size = (one.shape[2], one.shape[3])
+    kept: dict[str, list[torch.Tensor | None]] = {}
+
+    def keep(name: str) -> object:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            try:
+                grid = grid_reader(module, output, size)(output)  # type: ignore[arg-type]
+                usable = grid.shape[2] * grid.shape[3] > 1
+            except ValueError:
+                usable = False
+            kept.setdefault(name, []).append(output if usable else None)  # type: ignore[arg-type]
+
+        return hook
+
+    with prepared(model):
+        handles = [
+            module.register_forward_hook(keep(name))  # type: ignore[arg-type]
+            for name, module in model.named_modules()
+            if name
+        ]
+        try:
+            logits = model(one.detach().requires_grad_(True))
+        finally:
+            for handle in handles:
+                handle.remove()
+        names = [n for n, found in kept.items() if len(found) == 1 and found[0] is not None]
+        outputs = [kept[name][0] for name in names]
+        gradients = torch.autograd.grad(logits.sum(), outputs, allow_unused=True)  # type: ignore[arg-type]
+    return [n for n, gradient in zip(names, gradients) if gradient is not None and gradient.any()]
+
+
+def _unknown_layers(model: nn.Module, images: torch.Tensor, unknown: list[str]) -> str:
+    """What to say of layers that do not exist: near names first, then all that work."""
+    usable = usable_layers(model, images)
+    near = [name for word in unknown for name in get_close_matches(word, usable, n=3, cutoff=0.5)]
+    shallow = sorted(usable, key=lambda name: name.count("."))[:60]
+    listed = [name for name in usable if name in shallow]
+    more = len(usable) - len(listed)
+    return (
+        f"layers: {', '.join(map(repr, unknown)) or 'none given'}; "
+        + (f"did you mean {' or '.join(map(repr, near))}? " if near else "")
+        + f"these layers work: {INPUT} (the images themselves), {', '.join(listed)}"
+        + (f", and {more} inside them" if more else "")
+    )

@@ -1,32 +1,19 @@
 """One call for every method: images and labels in, one map for each present class out."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from wsss.attribution.cam import cam_layer
+from wsss.attribution.base import base_layer
+from wsss.attribution.capture import INPUT
+from wsss.attribution.fullgrad import fullgrad_biases, fullgrad_layer, fullgrad_layers
 from wsss.attribution.fusion import fuse_layers
-from wsss.attribution.gradcam import gradcam_layer
-from wsss.attribution.gradcampp import gradcampp_layer
-from wsss.attribution.gradients import GradientConfig, layer_rounds
-from wsss.attribution.hirescam import hirescam_layer
-from wsss.attribution.layercam import layercam_layer
+from wsss.attribution.gradients import GradientConfig, LayerRound, layer_rounds
+from wsss.attribution.methods import METHODS, AttributionConfig, MethodName
 from wsss.attribution.tif import TIFConfig, tif_layer
-from wsss.attribution.xgradcam import xgradcam_layer
-
-MethodName = Literal["tif", "cam", "gradcam", "gradcampp", "xgradcam", "layercam", "hirescam"]
-
-METHODS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "cam": cam_layer,
-    "gradcam": gradcam_layer,
-    "gradcampp": gradcampp_layer,
-    "xgradcam": xgradcam_layer,
-    "layercam": layercam_layer,
-    "hirescam": hirescam_layer,
-}
-"""The baselines: activation and gradient of a layer to its map. TIF takes options besides."""
 
 
 class Attribution(NamedTuple):
@@ -63,56 +50,138 @@ def attribute(
         model: (B, 3, H, W) images to (B, K) logits.
         images: (B, 3, H, W), normalised as the model expects.
         labels: (B, K) multi-hot: which classes of which image to explain.
-        method: ``tif`` or a baseline of `METHODS`.
-        layers: Names of modules. None takes ``model.default_layers``: all of them for TIF, the
-            last one for the baselines. A baseline given several layers is fused as TIF is.
-        tif: Options of TIF; the defaults if None.
-        gradient: Which gradient; the plain one if None.
+        method, layers, tif, gradient: See `AttributionConfig`; None takes its defaults.
         size: Height and width of the maps; those of the images if None.
 
     Returns:
         The maps. They are not yet normalised over the image.
 
     Raises:
-        ValueError: Shapes that do not match, an unknown method, or layers that cannot be used.
+        ValueError: Shapes that do not match, an unknown method, layers that cannot be used, or a
+            method that is not defined for this network.
     """
-    _check(images, labels, method)
-    tif = tif or TIFConfig()
-    gradient = gradient or GradientConfig()
-    names = list(layers) if layers is not None else _default_layers(model, method)
+    config = AttributionConfig(
+        method=method,
+        layers=list(layers) if layers is not None else None,
+        tif=tif or TIFConfig(),
+        gradient=gradient or GradientConfig(),
+    )
+    return attribute_many(model, images, labels, [config], size=size)[0]
+
+
+def attribute_many(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    configs: Sequence[AttributionConfig],
+    *,
+    size: tuple[int, int] | None = None,
+) -> list[Attribution]:
+    """Explain images in several ways that share passes: one set for each kind of gradient.
+
+    Args:
+        model, images, labels, size: See `attribute`.
+        configs: The ways.
+
+    Returns:
+        The maps of each way.
+
+    Raises:
+        ValueError: See `attribute`.
+    """
+    _check(images, labels)
     size = size or (images.shape[2], images.shape[3])
+    names = [layers_of(model, config) for config in configs]
+    groups: dict[GradientConfig, list[int]] = defaultdict(list)
+    for i, config in enumerate(configs):
+        groups[config.resolved_gradient()].append(i)
     present = labels.to(images.device) > 0
-    counts = present.sum(dim=1)
     image_index, class_index = present.nonzero(as_tuple=True)
-    maps = images.new_zeros((len(image_index), *size))
-    for count in counts.unique().tolist():
-        if count == 0:
-            continue
-        chosen = (counts == count).nonzero()[:, 0]
-        classes = class_index[counts[image_index] == count].view(-1, count)
-        rows = (counts[image_index] == count).nonzero()[:, 0].view(-1, count)
-        rounds = layer_rounds(model, images[chosen], classes, names, gradient)
-        for r, one in enumerate(rounds):
-            layer_maps = [
-                tif_layer(a, g, tif) if method == "tif" else METHODS[method](a, g)
-                for a, g in zip(one.activations, one.gradients, strict=True)
-            ]
-            maps[rows[:, r]] = _fuse(layer_maps, size, method, tif)
-    return Attribution(maps, image_index, class_index)
+    maps = [images.new_zeros((len(image_index), *size)) for _ in configs]
+    for gradient, members in groups.items():
+        layers = list(dict.fromkeys(name for i in members for name in names[i]))
+        protect = any(configs[i].method == "fullgrad" for i in members)
+        for chosen, classes, rows in _buckets(present, image_index, class_index):
+            rounds = layer_rounds(model, images[chosen], classes, layers, gradient, protect=protect)
+            for r, one in enumerate(rounds):
+                for i in members:
+                    maps[i][rows[:, r]] = explain_round(model, one, names[i], configs[i], size)
+    return [Attribution(found, image_index, class_index) for found in maps]
 
 
-def _fuse(
-    layer_maps: list[torch.Tensor], size: tuple[int, int], method: str, tif: TIFConfig
+def layers_of(model: nn.Module, config: AttributionConfig) -> list[str]:
+    """Names of the layers that a configuration looks at.
+
+    Raises:
+        ValueError: The model has no default layers, or the method is not defined for it.
+    """
+    if config.method == "fullgrad":
+        return fullgrad_layers(model)
+    if config.takes_no_layers:
+        return [INPUT]
+    if config.layers is not None:
+        return config.layers
+    names = getattr(model, "default_layers", None)
+    if not isinstance(names, list):
+        raise ValueError(
+            f"layers: {type(model).__name__} has no default_layers; name modules of the model, "
+            "as model.named_modules() lists them"
+        )
+    return names if config.method == "tif" else names[-1:]
+
+
+def explain_round(
+    model: nn.Module,
+    one: LayerRound,
+    layers: Sequence[str],
+    config: AttributionConfig,
+    size: tuple[int, int],
 ) -> torch.Tensor:
-    """TIF's fusion for TIF and for several layers; one layer of a baseline stays as it is."""
-    if method == "tif" or len(layer_maps) > 1:
+    """(B, H, W) maps of one class an image from its activations and gradients.
+
+    Args:
+        model: The network that was explained.
+        one: Activations and gradients of at least ``layers``.
+        layers: As `layers_of` gives them.
+        config: Method and options.
+        size: Height and width of the maps.
+    """
+    tif = config.tif
+    if config.method == "fullgrad":
+        biases = fullgrad_biases(model)
+        layer_maps = [
+            fullgrad_layer(
+                one.gradients[name]
+                * (one.activations[name] if name == INPUT else biases[name][:, None, None])
+            )
+            for name in layers
+        ]
+        return fuse_layers(layer_maps, size, normalise="none", fusion="sum")
+    pairs = [(one.activations[name], one.gradients[name]) for name in layers]
+    if config.method == "tif":
+        layer_maps = [tif_layer(a, g, tif) for a, g in pairs]
+    elif config.method == "base":
+        layer_maps = [base_layer(a, g, tif.base) for a, g in pairs]
+    else:
+        layer_maps = [METHODS[config.method].layer_map(a, g) for a, g in pairs]
+    if config.method == "tif" or len(layer_maps) > 1:
         return fuse_layers(layer_maps, size, normalise=tif.normalise, fusion=tif.fusion)
     return fuse_layers(layer_maps, size, normalise="none", fusion="sum")
 
 
-def _check(images: torch.Tensor, labels: torch.Tensor, method: str) -> None:
-    if method != "tif" and method not in METHODS:
-        raise ValueError(f"method: expected tif, {', '.join(METHODS)}; got {method!r}")
+def _buckets(
+    present: torch.Tensor, image_index: torch.Tensor, class_index: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Images with equally many classes: their indices, (B, R) classes and (B, R) pair numbers."""
+    counts = present.sum(dim=1)
+    for count in counts.unique().tolist():
+        if count:
+            chosen = (counts == count).nonzero()[:, 0]
+            rows = (counts[image_index] == count).nonzero()[:, 0].view(-1, count)
+            yield chosen, class_index[rows], rows
+
+
+def _check(images: torch.Tensor, labels: torch.Tensor) -> None:
     if images.dim() != 4:
         raise ValueError(f"images: expected (B, 3, H, W), got {tuple(images.shape)}")
     if labels.dim() != 2 or labels.shape[0] != images.shape[0]:
@@ -120,13 +189,3 @@ def _check(images: torch.Tensor, labels: torch.Tensor, method: str) -> None:
             f"labels: expected (B, K) multi-hot with B = {images.shape[0]}, got "
             f"{tuple(labels.shape)}"
         )
-
-
-def _default_layers(model: nn.Module, method: str) -> list[str]:
-    names = getattr(model, "default_layers", None)
-    if not isinstance(names, list):
-        raise ValueError(
-            f"layers: {type(model).__name__} has no default_layers; name modules of the model, "
-            "as model.named_modules() lists them"
-        )
-    return names if method == "tif" else names[-1:]

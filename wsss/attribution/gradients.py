@@ -1,13 +1,15 @@
 """Gradients of class logits at chosen layers: plain, or averaged over changed inputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 
-from wsss.attribution.capture import capture, prepared
+from wsss.attribution.capture import Captured, capture, prepared
+
+GradientKind = Literal["plain", "integrated", "smooth", "guided"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class GradientConfig:
         seed: Seed of SmoothGrad's noise.
     """
 
-    kind: Literal["plain", "integrated", "smooth", "guided"] = "plain"
+    kind: GradientKind = "plain"
     steps: int = 8
     noise: float = 0.15
     seed: int = 0
@@ -45,8 +47,8 @@ class LayerRound(NamedTuple):
         logits: (B, K) logits of the unchanged images.
     """
 
-    activations: list[torch.Tensor]
-    gradients: list[torch.Tensor]
+    activations: dict[str, torch.Tensor]
+    gradients: dict[str, torch.Tensor]
     logits: torch.Tensor
 
 
@@ -56,6 +58,8 @@ def layer_rounds(
     classes: torch.Tensor,
     layers: Sequence[str],
     config: GradientConfig,
+    *,
+    protect: bool = False,
 ) -> list[LayerRound]:
     """One forward pass, then one backward pass for each class, for a whole batch.
 
@@ -66,8 +70,9 @@ def layer_rounds(
         model: (B, 3, H, W) images to (B, K) logits.
         images: (B, 3, H, W).
         classes: (B, R) int64: the classes to explain, R an image.
-        layers: Names of modules.
+        layers: Names of modules, or ``input`` for the images.
         config: Which gradient.
+        protect: See `capture`.
 
     Returns:
         R rounds; round ``r`` belongs to ``classes[:, r]``.
@@ -77,42 +82,63 @@ def layer_rounds(
     """
     with prepared(model, guided=config.kind == "guided"):
         if config.kind in ("plain", "guided"):
-            return _rounds(model, images, classes, layers)
-        with torch.no_grad(), capture(model, layers) as maps:
-            logits = model(images)
-        activations = [maps[layer].detach() for layer in layers]
-        sums: list[list[torch.Tensor]] = []
+            return _rounds(model, images, classes, layers, protect)
+        with torch.no_grad(), capture(model, layers, images, protect=protect) as captured:
+            logits = model(captured.images)
+        activations = _grids(captured, captured.outputs)
+        sums: list[dict[str, torch.Tensor]] = []
         for changed in _changed_inputs(images, config):
-            rounds = _rounds(model, changed, classes, layers)
-            gradients = [[g / config.steps for g in one.gradients] for one in rounds]
-            sums = (
-                [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(sums, gradients)]
-                if sums
-                else gradients
-            )
+            rounds = _rounds(model, changed, classes, layers, protect)
+            if not sums:
+                sums = [{k: g / config.steps for k, g in one.gradients.items()} for one in rounds]
+                continue
+            for total, one in zip(sums, rounds, strict=True):
+                for layer, gradient in one.gradients.items():
+                    total[layer].add_(gradient, alpha=1 / config.steps)
         return [LayerRound(activations, gradients, logits) for gradients in sums]
 
 
 def _rounds(
-    model: nn.Module, images: torch.Tensor, classes: torch.Tensor, layers: Sequence[str]
+    model: nn.Module,
+    images: torch.Tensor,
+    classes: torch.Tensor,
+    layers: Sequence[str],
+    protect: bool,
 ) -> list[LayerRound]:
-    with capture(model, layers) as maps:
-        logits = model(images)
+    with capture(model, layers, images, protect=protect) as captured:
+        logits = model(captured.images)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise ValueError("model: expected (B, K) logits as its output")
-    outputs = [maps[layer] for layer in layers]
-    activations = [output.detach() for output in outputs]
+    names = list(captured.outputs)
+    activations = _grids(captured, captured.outputs)
     rounds = []
     for r in range(classes.shape[1]):
         target = logits.gather(1, classes[:, r : r + 1]).sum()
-        gradients = torch.autograd.grad(
-            target, outputs, retain_graph=r + 1 < classes.shape[1], allow_unused=True
+        found = torch.autograd.grad(
+            target,
+            list(captured.outputs.values()),
+            retain_graph=r + 1 < classes.shape[1],
+            allow_unused=True,
         )
-        for layer, gradient in zip(layers, gradients, strict=True):
+        raw: dict[str, torch.Tensor] = {}
+        for layer, gradient in zip(names, found, strict=True):
             if gradient is None:
                 raise ValueError(f"layer {layer!r} has no influence on the logits")
-        rounds.append(LayerRound(activations, list(gradients), logits.detach()))
+            raw[layer] = gradient
+        gradients = _grids(captured, raw)
+        for layer, gradient in raw.items():
+            if gradient.dim() == 3 and not gradients[layer].any() and gradient.any():
+                raise ValueError(
+                    f"layer {layer!r}: only its class token reaches the logits; choose an earlier "
+                    "layer, such as the normalisation or the output of the block before it"
+                )
+        rounds.append(LayerRound(activations, gradients, logits.detach()))
     return rounds
+
+
+def _grids(captured: Captured, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each layer's tensor as (B, C, h, w)."""
+    return {layer: captured.readers[layer](t.detach()) for layer, t in tensors.items()}
 
 
 def _changed_inputs(images: torch.Tensor, config: GradientConfig) -> Iterator[torch.Tensor]:

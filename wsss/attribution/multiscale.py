@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wsss.attribution.engine import MethodName, attribute
-from wsss.attribution.gradients import GradientConfig
-from wsss.attribution.tif import TIFConfig
+from wsss.attribution.engine import attribute_many
+from wsss.attribution.methods import AttributionConfig
 
 
 @dataclass(frozen=True)
@@ -58,47 +57,55 @@ def attribute_multiscale(
     model: nn.Module,
     image: torch.Tensor,
     labels: torch.Tensor,
-    config: MultiScaleConfig,
-    *,
-    method: MethodName = "tif",
-    layers: Sequence[str] | None = None,
-    tif: TIFConfig | None = None,
-    gradient: GradientConfig | None = None,
+    sizes: MultiScaleConfig,
+    config: AttributionConfig | None = None,
 ) -> torch.Tensor:
     """Maps of the present classes of one image, averaged over sizes and flips.
 
     Args:
-        model, method, layers, tif, gradient: See `attribute`.
+        model: (B, 3, H, W) images to (B, K) logits.
         image: (3, H, W), normalised as the model expects.
         labels: (K,) multi-hot.
-        config: Sizes and flip.
+        sizes: Sizes and flip.
+        config: Method and options; plain TIF if None.
 
     Returns:
         (P, H, W) maps of the P present classes in class order, at least 0.
+
+    Raises:
+        ValueError: See `attribute`.
     """
+    return attribute_multiscale_many(model, image, labels, sizes, [config or AttributionConfig()])[
+        0
+    ]
+
+
+def attribute_multiscale_many(
+    model: nn.Module,
+    image: torch.Tensor,
+    labels: torch.Tensor,
+    sizes: MultiScaleConfig,
+    configs: Sequence[AttributionConfig],
+) -> list[torch.Tensor]:
+    """The maps of `attribute_multiscale` for several configurations that share passes."""
     height, width = image.shape[1:]
     present = int((labels > 0).sum())
-    total = image.new_zeros((present, height, width))
+    totals = [image.new_zeros((present, height, width)) for _ in configs]
     if not present:
-        return total
-    for size in config.sizes(height, width):
+        return totals
+    for size in sizes.sizes(height, width):
         scaled = image[None]
         if size != (height, width):
             scaled = F.interpolate(
                 scaled, size, mode="bilinear", align_corners=False, antialias=True
             )
-        views = torch.cat([scaled, scaled.flip(3)]) if config.flip else scaled
-        maps = attribute(
-            model,
-            views,
-            labels[None].expand(len(views), -1),
-            method=method,
-            layers=layers,
-            tif=tif,
-            gradient=gradient,
-            size=(height, width),
-        ).maps
-        total += maps[:present]
-        if config.flip:
-            total += maps[present:].flip(2)
-    return total / (len(config.scales) * (2 if config.flip else 1))
+        views = torch.cat([scaled, scaled.flip(3)]) if sizes.flip else scaled
+        found = attribute_many(
+            model, views, labels[None].expand(len(views), -1), configs, size=(height, width)
+        )
+        for total, one in zip(totals, found, strict=True):
+            total += one.maps[:present]
+            if sizes.flip:
+                total += one.maps[present:].flip(2)
+    views_seen = len(sizes.scales) * (2 if sizes.flip else 1)
+    return [total / views_seen for total in totals]

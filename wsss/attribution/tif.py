@@ -19,6 +19,7 @@ from typing import Literal
 
 import torch
 
+from wsss.attribution.base import Base, neuron_attribution
 from wsss.attribution.fusion import fuse_neurons
 
 
@@ -28,7 +29,8 @@ class TIFConfig:
 
     Args:
         base: Neuron attribution R from activation A and gradient G: ``relu_ga`` is relu(G * A),
-            ``relu_g_a`` is relu(G) * A, ``ga`` is G * A with its sign, ``a`` is A.
+            ``relu_g_a`` is relu(G) * A, ``ga`` is G * A with its sign, ``relu_g`` is relu(G),
+            ``a`` is A.
         threshold: Level t below which a neuron's map is background: alpha times the map's
             ``max``, its alpha-``quantile``, alpha times its ``mean``, or ``none``: no
             interception at all, negative values included.
@@ -41,7 +43,7 @@ class TIFConfig:
         fusion: How the layers' upsampled maps are joined.
     """
 
-    base: Literal["relu_ga", "relu_g_a", "ga", "a"] = "relu_ga"
+    base: Base = "relu_ga"
     threshold: Literal["max", "quantile", "mean", "none"] = "max"
     alpha: float = 0.0
     region: Literal["soft", "binary", "residual"] = "soft"
@@ -75,23 +77,12 @@ def tif_layer(activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfi
     Returns:
         (B, h, w) map S of the layer, at least 0.
     """
-    attribution = _neuron_attribution(activation, gradient, config)
+    attribution = neuron_attribution(activation, gradient, config.base)
     weights = _neuron_weights(activation, gradient, config)
     regions = _intercept(attribution, config)
     if weights is None:
         return regions.sum(dim=1).relu()
     return fuse_neurons(weights, regions)
-
-
-def _neuron_attribution(
-    activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfig
-) -> torch.Tensor:
-    if config.base == "a":
-        return activation
-    if config.base == "relu_g_a":
-        return gradient.relu() * activation
-    product = gradient * activation
-    return product.relu_() if config.base == "relu_ga" else product
 
 
 def _neuron_weights(

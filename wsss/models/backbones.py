@@ -11,6 +11,8 @@ import torch
 import torchvision
 from torch import nn
 
+from wsss.models.timm_body import PREFIX, build_timm_body
+from wsss.models.vit import ViTBody
 from wsss.models.weights import load_weights
 
 BackboneName = Literal[
@@ -23,6 +25,8 @@ BackboneName = Literal[
     "squeezenet1_0",
     "efficientnet_b0",
     "convnext_tiny",
+    "vit_b_16",
+    "swin_t",
 ]
 
 
@@ -38,6 +42,7 @@ class BackboneSpec(NamedTuple):
         strides: Output strides that the architecture allows, its own first.
         strided: For each halving that can be undone, deepest first: the modules that hold it and
             all that follows up to the next.
+        body: Makes the body of the network where it is more than its children in a row.
     """
 
     build: Callable[..., nn.Module]
@@ -47,6 +52,7 @@ class BackboneSpec(NamedTuple):
     head: tuple[str, ...]
     strides: tuple[int, ...]
     strided: tuple[tuple[str, ...], ...] = ()
+    body: Callable[..., nn.Module] | None = None
 
 
 def _resnet(build: Callable[..., nn.Module], channels: int) -> BackboneSpec:
@@ -115,6 +121,23 @@ BACKBONES: dict[str, BackboneSpec] = {
         head=("classifier.",),
         strides=(32,),
     ),
+    "vit_b_16": BackboneSpec(
+        build=_MODELS.vit_b_16,
+        children=(),
+        stages=(*(f"encoder.layers.encoder_layer_{block}" for block in (2, 5, 8)), "encoder.ln"),
+        channels=768,
+        head=("heads.",),
+        strides=(16,),
+        body=ViTBody,
+    ),
+    "swin_t": BackboneSpec(
+        build=_MODELS.swin_t,
+        children=("features", "norm", "permute"),
+        stages=(*_features(1, 3, 5), "norm"),
+        channels=768,
+        head=("head.",),
+        strides=(32,),
+    ),
 }
 
 
@@ -123,20 +146,29 @@ class BackboneConfig:
     """Which network looks at the images, and from which weights it starts.
 
     Args:
-        name: torchvision architecture.
+        name: torchvision architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of
+            timm, which is an optional package.
         weights: A name of torchvision's weights enum (``IMAGENET1K_V1``, ``DEFAULT``; downloaded
-            by torchvision), the path of a local state dict, or ``null`` for random weights.
+            by torchvision), the path of a local state dict, or ``null`` for random weights. For
+            timm: ``DEFAULT`` (downloaded by timm), a path or ``null``.
         output_stride: Input pixels per cell of the last feature map.
         dilation: What replaces a removed stride: ``dilate`` keeps the receptive field (DeepLab),
             ``none`` keeps the kernels as they are (irn).
     """
 
-    name: BackboneName = "resnet50"
+    name: str = "resnet50"
     weights: str | None = None
     output_stride: int = 16
     dilation: Literal["dilate", "none"] = "none"
 
     def __post_init__(self) -> None:
+        if self.name.startswith(PREFIX):
+            return  # its strides are known once timm is asked
+        if self.name not in BACKBONES:
+            raise ValueError(
+                f"model.name: expected one of {', '.join(BACKBONES)}, or {PREFIX}<name>; got "
+                f"{self.name!r}"
+            )
         strides = BACKBONES[self.name].strides
         if self.output_stride not in strides:
             raise ValueError(
@@ -145,26 +177,53 @@ class BackboneConfig:
             )
 
 
-def build_backbone(config: BackboneConfig) -> nn.Sequential:
-    """Build the body of a network: (B, 3, H, W) normalised images to (B, C, h, w) features.
+class Backbone(NamedTuple):
+    """A body and what must be known of it.
 
-    Modules keep torchvision's names, so its state dicts load and layer names mean the same.
+    Args:
+        body: (B, 3, H, W) normalised images to (B, C, h, w) features.
+        channels: C.
+        layers: Last module of each resolution, shallow to deep; an empty name is the body itself.
+    """
+
+    body: nn.Module
+    channels: int
+    layers: list[str]
+
+
+def build_backbone(config: BackboneConfig) -> Backbone:
+    """Build the body of a network, with its weights.
+
+    Modules keep torchvision's names, so its state dicts load and layer names mean the same;
+    timm's networks are found under ``network.``.
 
     Raises:
         ValueError, OSError: The weights do not fit, are not there, or cannot be downloaded.
+        ImportError: A network of timm is asked for, and timm is not installed.
     """
+    if config.name.startswith(PREFIX):
+        return _build_timm(config)
     spec = BACKBONES[config.name]
     network = spec.build(weights=None)
-    body = nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in spec.children))
+    if spec.body is not None:
+        body = spec.body(network)
+    else:
+        children = ((name, network.get_submodule(name)) for name in spec.children)
+        body = nn.Sequential(OrderedDict(children))
     if config.weights is not None:
         load_weights(body, _read_weights(config), source=config.weights, ignored=spec.head)
     _set_output_stride(body, spec, config)
-    return body
+    return Backbone(body, spec.channels, list(spec.stages))
 
 
-def default_layers(name: str) -> list[str]:
-    """Last module of each resolution of a backbone, shallow to deep."""
-    return list(BACKBONES[name].stages)
+def _build_timm(config: BackboneConfig) -> Backbone:
+    name, weights = config.name.removeprefix(PREFIX), config.weights
+    body = build_timm_body(name, config.output_stride, pretrained=weights == "DEFAULT")
+    if weights is not None and weights != "DEFAULT":
+        state = _read_state(Path(weights), f"a file nor DEFAULT, timm's own for {name}")
+        heads = ("fc.", "head.", "head_dist.", "classifier.", "fc_norm.")
+        load_weights(body.network, state, source=weights, ignored=heads)
+    return Backbone(body, body.channels, body.layers())
 
 
 def freeze_up_to(backbone: nn.Module, layer: str) -> None:
@@ -202,12 +261,16 @@ def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
                 "path of a local state dict, or null for random weights"
             ) from error
         return state
-    path = Path(config.weights)
+    return _read_state(
+        Path(config.weights),
+        f"a file nor one of torchvision's names for {config.name} ({', '.join(enum.__members__)})",
+    )
+
+
+def _read_state(path: Path, nor: str) -> dict[str, torch.Tensor]:
+    """A state dict from a local file; ``nor`` ends the sentence of what its name is not."""
     if not path.is_file():
-        raise FileNotFoundError(
-            f"weights: {config.weights!r} is neither a file nor one of torchvision's names for "
-            f"{config.name} ({', '.join(enum.__members__)})"
-        )
+        raise FileNotFoundError(f"weights: {str(path)!r} is neither {nor}")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file
@@ -217,7 +280,7 @@ def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
     return loaded
 
 
-def _set_output_stride(body: nn.Sequential, spec: BackboneSpec, config: BackboneConfig) -> None:
+def _set_output_stride(body: nn.Module, spec: BackboneSpec, config: BackboneConfig) -> None:
     """Undo the deepest halvings until the output stride is reached."""
     removed = (spec.strides[0] // config.output_stride).bit_length() - 1
     groups = list(reversed(spec.strided[:removed]))
@@ -244,7 +307,7 @@ def _unstride_conv(conv: nn.Conv2d, factor: int, dilate: bool) -> int:
     return factor * 2 if strided and spatial else factor
 
 
-def _unstride_pool(body: nn.Sequential, name: str) -> None:
+def _unstride_pool(body: nn.Module, name: str) -> None:
     """Replace a 2 x 2 pooling by the identity."""
     parent, _, child = name.rpartition(".")
     setattr(body.get_submodule(parent), child, nn.Identity())

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from wsss.models.backbones import BACKBONES, BackboneConfig, build_backbone, default_layers
+from wsss.models.backbones import BackboneConfig, build_backbone
 
 
 class Classifier(nn.Module):
@@ -17,7 +17,8 @@ class Classifier(nn.Module):
         backbone: (B, 3, H, W) images to (B, C, h, w) features.
         channels: C.
         num_classes: K foreground classes.
-        layers: Names of the backbone's modules that attribution uses unless told otherwise.
+        layers: Names of the backbone's modules that attribution uses unless told otherwise; an
+            empty name is the backbone itself.
     """
 
     def __init__(
@@ -27,7 +28,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = nn.Linear(channels, num_classes, bias=False)
         nn.init.normal_(self.head.weight, std=0.01)
-        self.default_layers = [f"backbone.{layer}" for layer in layers]
+        self.default_layers = [f"backbone.{layer}".removesuffix(".") for layer in layers]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised images to (B, K) logits."""
@@ -38,9 +39,5 @@ class Classifier(nn.Module):
 
 def build_classifier(config: BackboneConfig, num_classes: int) -> Classifier:
     """Build the classifier of a backbone; the head starts at random."""
-    return Classifier(
-        build_backbone(config),
-        BACKBONES[config.name].channels,
-        num_classes,
-        default_layers(config.name),
-    )
+    backbone = build_backbone(config)
+    return Classifier(backbone.body, backbone.channels, num_classes, backbone.layers)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from wsss.models.backbones import BACKBONES, BackboneConfig, BackboneName, build_backbone
+from wsss.models.backbones import BackboneConfig, BackboneName, build_backbone
 
 DEEPLAB_V2_BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2")
 DEEPLAB_V3 = {
@@ -116,8 +116,7 @@ def build_deeplab(config: DeepLabConfig, num_labels: int) -> Segmenter:
                 name=config.backbone, output_stride=config.output_stride, dilation="dilate"
             )
         )
-        channels = BACKBONES[config.backbone].channels
-        return Segmenter(backbone, ASPPSum(channels, num_labels, config.rates))
+        return Segmenter(backbone.body, ASPPSum(backbone.channels, num_labels, config.rates))
     network = DEEPLAB_V3[config.name](
         weights=None, weights_backbone=None, num_classes=num_labels, aux_loss=False
     )

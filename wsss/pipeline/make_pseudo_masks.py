@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from wsss.attribution.engine import MethodName
 from wsss.attribution.gradients import GradientConfig
+from wsss.attribution.methods import AttributionConfig, MethodName
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale
 from wsss.attribution.tif import TIFConfig
 from wsss.data.config import DataConfig
@@ -85,6 +85,7 @@ def make_pseudo_masks(
         Folder of the masks.
     """
     settings = dict(locals())
+    attribution = AttributionConfig(method=method, layers=layers, tif=tif, gradient=gradient)
     if (checkpoint is None) == (scores_from is None):
         raise ValueError("give either checkpoint or scores_from")
     if not 0 <= predicted_threshold <= 1:
@@ -128,7 +129,7 @@ def make_pseudo_masks(
         if model is not None:
             explained = _explain(
                 model, todo, data, label_mode, predicted_threshold, resolve_device(device),
-                method=method, layers=layers, tif=tif, gradient=gradient, multiscale=multiscale,
+                multiscale, attribution,
             )  # fmt: skip
         else:
             assert scores_from is not None
@@ -187,12 +188,8 @@ def _explain(
     label_mode: str,
     predicted_threshold: float,
     device: torch.device,
-    *,
-    method: MethodName,
-    layers: list[str] | None,
-    tif: TIFConfig,
-    gradient: GradientConfig,
     multiscale: MultiScaleConfig,
+    attribution: AttributionConfig,
 ) -> Iterator[tuple[Record, Scores | Exception]]:
     """Scores of each image, or the error that its file caused."""
     model.to(device)
@@ -208,16 +205,7 @@ def _explain(
             labels = torch.from_numpy(record.labels)
         else:
             labels = _predict_labels(model, image, multiscale, predicted_threshold)
-        maps = attribute_multiscale(
-            model,
-            image,
-            labels,
-            multiscale,
-            method=method,
-            layers=layers,
-            tif=tif,
-            gradient=gradient,
-        )
+        maps = attribute_multiscale(model, image, labels, multiscale, attribution)
         present = np.flatnonzero(labels.cpu().numpy() > 0)
         yield record, to_scores(maps.cpu().numpy(), values[present])
 

@@ -1,0 +1,45 @@
+"""The gradient-based attributions that TIF is built on, with nothing of TIF."""
+
+from typing import Literal
+
+import torch
+
+Base = Literal["relu_ga", "relu_g_a", "ga", "a", "relu_g"]
+
+
+def neuron_attribution(
+    activation: torch.Tensor, gradient: torch.Tensor, base: Base
+) -> torch.Tensor:
+    """What each cell of each neuron (channel) contributes to the logit.
+
+    Args:
+        activation: (B, C, h, w) feature maps A.
+        gradient: (B, C, h, w) derivative G of the class logit with respect to them.
+        base: ``relu_ga`` is relu(G * A), ``relu_g_a`` is relu(G) * A, ``ga`` is G * A with its
+            sign, ``relu_g`` is relu(G), ``a`` is A.
+
+    Returns:
+        (B, C, h, w) neuron attributions R.
+    """
+    if base == "a":
+        return activation
+    if base == "relu_g":
+        return gradient.relu()
+    if base == "relu_g_a":
+        return gradient.relu() * activation
+    product = gradient * activation
+    return product.relu_() if base == "relu_ga" else product
+
+
+def base_layer(activation: torch.Tensor, gradient: torch.Tensor, base: Base) -> torch.Tensor:
+    """relu(sum over k of R_k): a base attribution alone, all neurons alike.
+
+    With ``ga`` this is HiResCAM, with ``relu_g_a`` LayerCAM.
+
+    Args:
+        activation, gradient, base: See `neuron_attribution`.
+
+    Returns:
+        (B, h, w), at least 0.
+    """
+    return neuron_attribution(activation, gradient, base).sum(dim=1).relu()

@@ -1,0 +1,102 @@
+"""Feature maps of any layout as (B, C, h, w): channels first, channels last, or tokens."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+Reader = Callable[[torch.Tensor], torch.Tensor]
+
+MAX_PREFIX_TOKENS = 8
+"""Most tokens before the grid's (class, distillation and register tokens)."""
+
+
+def grid_reader(module: nn.Module, output: object, image_size: tuple[int, int]) -> Reader:
+    """How a module's output, and a gradient of the same shape, is read as a grid of cells.
+
+    - (B, C, h, w) is taken as it is.
+    - (B, h, w, C), as in Swin transformers, is recognised by the ``LayerNorm`` and ``Linear``
+      layers inside the module, which work on the last dimension, or, where there is no layer, by
+      which two dimensions have the image's shape.
+    - (B, p + h w, C) tokens, as in ViT, lose their first p <= 8 tokens; h and w are those of
+      square patches of the image.
+
+    Args:
+        module: The module.
+        output: What it gave.
+        image_size: Height and width of the model's input.
+
+    Returns:
+        A function from a tensor of the output's shape to (B, C, h, w).
+
+    Raises:
+        ValueError: The output is no tensor or has no grid.
+    """
+    if not isinstance(output, torch.Tensor) or not output.is_floating_point():
+        raise ValueError("gives no tensor")
+    shape = tuple(output.shape)
+    if output.dim() == 4:
+        return _from_channels_last if _is_channels_last(module, shape, image_size) else _as_is
+    if output.dim() == 3:
+        grid = token_grid(shape[1], image_size)
+        if grid is not None:
+            return _from_tokens(*grid)
+        raise ValueError(
+            f"gives (B, N, C) = {shape}, but N is no grid of square patches of an image of "
+            f"{image_size[0]} x {image_size[1]} pixels, with up to {MAX_PREFIX_TOKENS} tokens "
+            "before it"
+        )
+    raise ValueError(f"gives {shape}, expected (B, C, h, w), (B, h, w, C) or (B, N, C)")
+
+
+def token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
+    """Rows and columns of the grid that N tokens hold after the fewest prefix tokens, or None."""
+    best = None
+    for side in range(1, min(image_size) + 1):
+        rows, columns = image_size[0] // side, image_size[1] // side
+        prefix = tokens - rows * columns
+        if 0 <= prefix <= MAX_PREFIX_TOKENS and (best is None or prefix < best[0]):
+            best = (prefix, rows, columns)
+    return best[1:] if best is not None else None
+
+
+def _is_channels_last(module: nn.Module, shape: tuple[int, ...], image: tuple[int, int]) -> bool:
+    """Whether (B, a, b, c) is (B, h, w, C): by the layers inside, else by the image's shape."""
+    leaves = [part for part in module.modules() if not any(part.children())]
+    if any(isinstance(leaf, nn.Conv2d) for leaf in leaves):
+        return _last_width(leaves[-1]) == shape[3]  # a convolution that is flattened and normed
+    widths = {width for leaf in leaves if (width := _last_width(leaf)) is not None}
+    if widths:
+        return shape[3] in widths
+    return _stretch(shape[1:3], image) < 1.1 and _stretch(shape[2:4], image) > 1.3
+
+
+def _last_width(leaf: nn.Module) -> int | None:
+    """Size of the last dimension that a layer gives, if the last dimension is what it works on."""
+    if isinstance(leaf, nn.Linear):
+        return leaf.out_features
+    if isinstance(leaf, nn.LayerNorm) and not type(leaf).__name__.endswith("2d"):
+        return int(leaf.normalized_shape[-1])
+    return None
+
+
+def _stretch(grid: tuple[int, ...], image: tuple[int, int]) -> float:
+    """Factor, at least 1, by which a grid's cells are longer one way than the other."""
+    ratio = (image[0] / grid[0]) / (image[1] / grid[1])
+    return max(ratio, 1 / ratio)
+
+
+def _as_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def _from_channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.permute(0, 3, 1, 2)
+
+
+def _from_tokens(rows: int, columns: int) -> Reader:
+    def read(tensor: torch.Tensor) -> torch.Tensor:
+        cells = tensor[:, tensor.shape[1] - rows * columns :]
+        return cells.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+
+    return read

@@ -1,0 +1,111 @@
+"""Networks of timm (``pip install 'wsss[timm]'``) as bodies of a classifier."""
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from wsss.models.vit import whole_patches
+
+PREFIX = "timm/"
+"""What stands before timm's model names in a configuration."""
+
+_ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+
+
+class TimmBody(nn.Module):
+    """The features of a timm network as (B, C, h, w), whatever their layout.
+
+    Args:
+        network: A timm model without head and pooling.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.channels: int = network.num_features
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) normalised images to (B, C, h, w) features."""
+        patch_embed = getattr(self.network, "patch_embed", None)
+        patch = getattr(patch_embed, "patch_size", None)
+        if patch is not None:
+            images = whole_patches(images, patch[0])
+        features: torch.Tensor = self.network.forward_features(images)
+        if features.dim() == 3:
+            assert patch is not None
+            rows, columns = images.shape[2] // patch[0], images.shape[3] // patch[1]
+            cells = features[:, features.shape[1] - rows * columns :]
+            return cells.transpose(1, 2).unflatten(2, (rows, columns))
+        if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
+            return features.permute(0, 3, 1, 2)
+        return features
+
+    def layers(self) -> list[str]:
+        """Last module of each resolution from stride 4 on, or four evenly spaced blocks.
+
+        The last name is empty: it stands for the body's own output.
+        """
+        stages = [stage for stage in self.network.feature_info if stage["reduction"] >= 4]
+        if len({stage["reduction"] for stage in stages}) == 1:
+            stages = [stages[(len(stages) * quarter) // 4 - 1] for quarter in (1, 2, 3, 4)]
+        return [f"network.{stage['module']}" for stage in stages[:-1]] + [""]
+
+
+def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmBody:
+    """Build the body of a timm network.
+
+    Args:
+        name: timm's name, without `PREFIX`.
+        output_stride: Input pixels per cell of the last feature map.
+        pretrained: Let timm download the weights that it names.
+
+    Raises:
+        ImportError: timm is not installed.
+        ValueError: timm has no such model, or it has no such output stride.
+    """
+    timm = _import_timm()
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
+        raise ValueError(
+            f"model.name: timm has no model {name!r}"
+            + (f"; near names are {', '.join(near)}" if near else "")
+        )
+    network = _create(timm, name, pretrained=pretrained)
+    own = _stride(network)
+    if own != output_stride:
+        try:
+            network = _create(timm, name, pretrained=pretrained, output_stride=output_stride)
+        except Exception as error:  # timm's families refuse in different ways
+            raise ValueError(
+                f"output_stride: {PREFIX}{name} allows {own}, got {output_stride}"
+            ) from error
+        if _stride(network) != output_stride:
+            raise ValueError(f"output_stride: {PREFIX}{name} allows {own}, got {output_stride}")
+    return TimmBody(network)
+
+
+def _import_timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(
+            f"models named {PREFIX}... need timm: pip install 'wsss[timm]'"
+        ) from error
+    return timm
+
+
+def _create(timm: ModuleType, name: str, **options: Any) -> Any:
+    """Create a model that takes images of any size, if its family can."""
+    for sizes in _ANY_SIZE:
+        try:
+            return timm.create_model(name, num_classes=0, global_pool="", **sizes, **options)
+        except TypeError as error:
+            refused = error
+    raise refused
+
+
+def _stride(network: Any) -> int:
+    reductions = [stage["reduction"] for stage in network.feature_info]
+    return int(reductions[-1])
