@@ -16,6 +16,11 @@ class ThresholdSweep:
     Args:
         num_labels: L = K + 1, background at 0.
         steps: The thresholds are 0, 1 / steps, ..., 1.
+
+    Attributes:
+        histogram: (L, L, steps + 2) int64 pixel counts; those of two sweeps can be added.
+        thresholds: (steps + 1,) float32.
+        images: Number of images counted.
     """
 
     def __init__(self, num_labels: int, steps: int = 100) -> None:
@@ -25,7 +30,7 @@ class ThresholdSweep:
         self.thresholds = (np.arange(steps + 1) / steps).astype(np.float32)
         self.images = 0
         self._levels = len(self.thresholds) + 1
-        self._counts = np.zeros((num_labels, num_labels, self._levels), dtype=np.int64)
+        self.histogram = np.zeros((num_labels, num_labels, self._levels), dtype=np.int64)
 
     def update(self, labels: np.ndarray, scores: np.ndarray, truth: np.ndarray) -> None:
         """Count one image.
@@ -54,18 +59,20 @@ class ThresholdSweep:
         else:
             predicted = level = np.zeros_like(true)
         cell = (true * self.num_labels + predicted) * self._levels + level
-        self._counts += np.bincount(cell, minlength=self._counts.size).reshape(self._counts.shape)
+        self.histogram += np.bincount(cell, minlength=self.histogram.size).reshape(
+            self.histogram.shape
+        )
         self.images += 1
 
     def counts(self) -> np.ndarray:
         """(T, L, L + 1) int64 confusion counts of the T thresholds, as `Confusion` has them."""
-        passing = self._counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
+        passing = self.histogram[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]
         result = np.zeros(
             (len(self.thresholds), self.num_labels, self.num_labels + 1), dtype=np.int64
         )
         foreground = passing[:, 1:, 1:]  # level > j: at least j + 1 thresholds passed
         result[:, :, 1:-1] = foreground.transpose(2, 0, 1)
-        total = self._counts.sum(axis=(1, 2))
+        total = self.histogram.sum(axis=(1, 2))
         result[:, :, 0] = total - result[:, :, 1:-1].sum(axis=2)
         return result
 

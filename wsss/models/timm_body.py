@@ -1,5 +1,6 @@
 """Networks of timm (``pip install 'wsss[timm]'``) as bodies of a classifier."""
 
+from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
 
@@ -67,7 +68,7 @@ def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmB
     """
     timm = _import_timm()
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
+        near = get_close_matches(name, timm.list_models(), n=5)
         raise ValueError(
             f"model.name: timm has no model {name!r}"
             + (f"; near names are {', '.join(near)}" if near else "")

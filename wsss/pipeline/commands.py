@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from wsss.pipeline.benchmark_attribution import benchmark_attribution
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.predict import predict
@@ -17,6 +18,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "eval_miou": eval_miou,
     "train_seg": train_seg,
     "predict": predict,
+    "benchmark_attribution": benchmark_attribution,
 }
 
 

@@ -15,12 +15,12 @@ def gini(maps: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: A value below zero.
     """
-    values = maps.flatten(1).double()
+    values = maps.flatten(1)
     if values.numel() and values.min() < 0:
         raise ValueError("maps: expected values of at least 0")
-    ascending = values.sort(dim=1).values
+    ascending = values.sort(dim=1).values.double()
     count = values.shape[1]
-    rank = torch.arange(1, count + 1, device=values.device, dtype=values.dtype)
-    total = values.sum(dim=1)
+    rank = torch.arange(1, count + 1, device=values.device, dtype=torch.float64)
+    total = ascending.sum(dim=1)
     weighted = (ascending * ((count - rank + 0.5) / count)).sum(dim=1)
     return torch.where(total > 0, 1 - 2 * weighted / total, torch.zeros_like(total))
