@@ -36,7 +36,7 @@ def attribute(
     labels: torch.Tensor,
     *,
     method: MethodName = "tif",
-    layers: Sequence[str] | None = None,
+    layers: Sequence[str] | int | None = None,
     tif: TIFConfig | None = None,
     gradient: GradientConfig | None = None,
     size: tuple[int, int] | None = None,
@@ -62,7 +62,7 @@ def attribute(
     """
     config = AttributionConfig(
         method=method,
-        layers=list(layers) if layers is not None else None,
+        layers=list(layers) if isinstance(layers, Sequence) else layers,
         tif=tif or TIFConfig(),
         gradient=gradient or GradientConfig(),
     )
@@ -119,7 +119,7 @@ def layers_of(model: nn.Module, config: AttributionConfig) -> list[str]:
         return fullgrad_layers(model)
     if config.takes_no_layers:
         return [INPUT]
-    if config.layers is not None:
+    if isinstance(config.layers, list):
         return config.layers
     names = getattr(model, "default_layers", None)
     if not isinstance(names, list):
@@ -127,7 +127,10 @@ def layers_of(model: nn.Module, config: AttributionConfig) -> list[str]:
             f"layers: {type(model).__name__} has no default_layers; name modules of the model, "
             "as model.named_modules() lists them"
         )
-    return names if config.method == "tif" else names[-1:]
+    count = config.layers or (len(names) if config.method == "tif" else 1)
+    if count > len(names):
+        raise ValueError(f"layers: {count} of {len(names)} default layers: {', '.join(names)}")
+    return names[-count:]
 
 
 def explain_round(

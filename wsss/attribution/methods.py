@@ -75,8 +75,9 @@ class AttributionConfig:
     Args:
         method: ``tif``; ``base``: TIF's neuron attribution (``tif.base``) alone, all neurons
             alike; ``fullgrad``; or a baseline of `METHODS`.
-        layers: Names of modules. None takes ``model.default_layers``: all of them for TIF, the
-            last one for the others. A baseline given several layers is fused as TIF is.
+        layers: Names of modules, or a number n: the last n of ``model.default_layers``. None
+            takes all of these for TIF and the last one for the others. A baseline given several
+            layers is fused as TIF is.
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
 
@@ -85,7 +86,7 @@ class AttributionConfig:
     """
 
     method: MethodName = "tif"
-    layers: list[str] | None = None
+    layers: list[str] | int | None = None
     tif: TIFConfig = field(default_factory=TIFConfig)
     gradient: GradientConfig = field(default_factory=GradientConfig)
 
@@ -100,6 +101,8 @@ class AttributionConfig:
                 f"gradient.kind: method {self.method} is defined by the {fixed} gradient, got "
                 f"{kind!r}"
             )
+        if isinstance(self.layers, int) and self.layers < 1:
+            raise ValueError(f"layers: expected at least 1, got {self.layers}")
         if self.layers is not None and self.takes_no_layers:
             raise ValueError(
                 f"layers: method {self.method} explains the input and takes none; its map of "

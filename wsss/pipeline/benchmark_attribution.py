@@ -26,6 +26,7 @@ from wsss.data.records import Record, load_records
 from wsss.data.transforms import normalise
 from wsss.metrics import ThresholdSweep
 from wsss.metrics.attribution import (
+    Spectrum,
     area_under_curve,
     confidence_change,
     deletion_curve,
@@ -35,8 +36,7 @@ from wsss.metrics.attribution import (
     insertion_curve,
     pointing_game,
     road_curve,
-    spectral_distance,
-    spectrum_shares,
+    spectrum,
 )
 from wsss.pipeline.benchmark_report import Part, write_report
 from wsss.pipeline.devices import Device, resolve_device
@@ -156,8 +156,9 @@ def benchmark_attribution(
     for split, records in lists.items():
         asked = fidelity if split == report_split else None
         parts[split] = _measure(
-            model, records, ways, label_map, multiscale, asked, where, output / "parts" / split
-        )
+            model, records, ways, label_map, multiscale, asked, where, output / "parts" / split,
+            report=split == report_split,
+        )  # fmt: skip
     table = write_report(
         output,
         {family: list(members) for family, members in ways_of.items()},
@@ -245,6 +246,8 @@ def _measure(
     fidelity: FidelityConfig | None,
     device: torch.device,
     folder: Path,
+    *,
+    report: bool,
 ) -> list[Part]:
     """Metrics of a list in parts of a few images; parts that are there are read."""
     parts = []
@@ -257,7 +260,9 @@ def _measure(
         part = Part(list(ways), label_map.num_labels)
         for i, record in enumerate(records[start : start + _CHUNK], start=start):
             asked = fidelity if fidelity is not None and i < fidelity.images else None
-            _measure_image(model, record, ways, label_map, multiscale, asked, device, part)
+            _measure_image(
+                model, record, ways, label_map, multiscale, asked, device, part, report=report
+            )
         part.write(path)
         parts.append(part)
     return parts
@@ -272,17 +277,16 @@ def _measure_image(
     fidelity: FidelityConfig | None,
     device: torch.device,
     part: Part,
+    *,
+    report: bool,
 ) -> None:
+    """Count an image for the threshold sweep and, where it is reported, measure the rest."""
     truth = label_map.to_index(read_mask(record.mask), record.mask)
     present = _labels(record).nonzero()[:, 0]
     masks = torch.from_numpy(truth)[None] == present[:, None, None] + 1
     scored = torch.from_numpy(truth != IGNORE)[None].expand_as(masks)
     found = _maps(model, record, list(ways.values()), multiscale, device)
-    bands = ("low", "middle", "high")
-    truth_bands = {
-        f"mask_{band}": share
-        for band, share in zip(bands, spectrum_shares(masks.float()).T, strict=True)
-    }
+    exact = spectrum(masks)
     small = None if fidelity is None else _small(record, fidelity, device)
     for way, maps in enumerate(found):
         maps = maps.cpu()
@@ -290,19 +294,30 @@ def _measure_image(
         scores = normalise_maps(maps.numpy())
         sweep = ThresholdSweep(label_map.num_labels)
         sweep.update((present + 1).numpy(), scores, truth)
-        values = {
-            "pointing_0": pointing_game(maps, masks, 0),
-            "pointing_15": pointing_game(maps, masks, 15),
-            "energy": energy_pointing_game(maps, masks, scored),
-            "enrichment": energy_enrichment(maps, masks, scored),
-            "gini": gini(maps),
-            **dict(zip(bands, spectrum_shares(maps).T, strict=True)),
-            "spectral_distance": spectral_distance(maps, masks),
-            **truth_bands,
-        }
+        values: dict[str, torch.Tensor] = {}
+        if report:
+            values = _compare(maps, masks, scored, exact)
         if small is not None and fidelity is not None:
             values |= _fidelity(model, small, maps.to(device), present.to(device), fidelity)
         part.add(record.image_id, present.tolist(), way, sweep.histogram, values)
+
+
+def _compare(
+    maps: torch.Tensor, masks: torch.Tensor, scored: torch.Tensor, exact: Spectrum
+) -> dict[str, torch.Tensor]:
+    """Metrics that compare maps with masks and do not ask the classifier."""
+    found = spectrum(maps)
+    bands = ("low", "middle", "high")
+    return {
+        "pointing_0": pointing_game(maps, masks, 0),
+        "pointing_15": pointing_game(maps, masks, 15),
+        "energy": energy_pointing_game(maps, masks, scored),
+        "enrichment": energy_enrichment(maps, masks, scored),
+        "gini": gini(maps),
+        **dict(zip(bands, found.shares().T, strict=True)),
+        "spectral_distance": found.distance(exact),
+        **dict(zip((f"mask_{band}" for band in bands), exact.shares().T, strict=True)),
+    }
 
 
 def _small(record: Record, fidelity: FidelityConfig, device: torch.device) -> torch.Tensor:

@@ -39,7 +39,7 @@ def make_pseudo_masks(
     label_mode: Literal["given", "predicted"] = "given",
     predicted_threshold: float = 0.5,
     method: MethodName = "tif",
-    layers: list[str] | None = None,
+    layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),
     multiscale: MultiScaleConfig = MultiScaleConfig(),
@@ -69,7 +69,8 @@ def make_pseudo_masks(
             to which the classifier gives at least predicted_threshold.
         predicted_threshold: Probability above which a class counts as predicted.
         method: Attribution method.
-        layers: Names of the model's modules that are explained; null takes the method's default.
+        layers: Names of the model's modules that are explained, or a number n: the last n default
+            layers; null takes the method's default.
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
         multiscale: Sizes at which each image is explained.

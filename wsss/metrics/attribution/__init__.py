@@ -17,11 +17,12 @@ from wsss.metrics.attribution.localisation import (
 )
 from wsss.metrics.attribution.sanity import randomisation_check, rank_correlation
 from wsss.metrics.attribution.sparseness import gini
-from wsss.metrics.attribution.spectrum import BAND_EDGES, spectral_distance, spectrum_shares
+from wsss.metrics.attribution.spectrum import BAND_EDGES, Spectrum, spectrum
 
 __all__ = [
     "BAND_EDGES",
     "ConfidenceChange",
+    "Spectrum",
     "area_under_curve",
     "confidence_change",
     "deletion_curve",
@@ -34,6 +35,5 @@ __all__ = [
     "randomisation_check",
     "rank_correlation",
     "road_curve",
-    "spectral_distance",
-    "spectrum_shares",
+    "spectrum",
 ]

@@ -12,7 +12,7 @@ def impute_noisy_linear(
     *,
     noise: float = 0.01,
     seed: int = 0,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-3,
     max_iterations: int = 2000,
 ) -> torch.Tensor:
     """Fill removed pixels with the weighted mean of their eight neighbours, plus noise.

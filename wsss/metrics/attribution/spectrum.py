@@ -7,6 +7,8 @@ changes nothing.
 """
 
 import math
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
@@ -14,79 +16,96 @@ BAND_EDGES = (1 / 32, 1 / 8)
 """Cycles per pixel that separate low from middle and middle from high frequencies."""
 
 
-def spectrum_shares(maps: torch.Tensor) -> torch.Tensor:
-    """Shares of a map's energy at low, middle and high frequencies.
+class Spectrum(NamedTuple):
+    """Energies of N maps of one size.
 
     Args:
-        maps: (N, H, W).
-
-    Returns:
-        (N, 3) shares below 1/32, from there below 1/8, and from 1/8 cycles per pixel on. They
-        add up to 1; a constant map has none and gets zeros.
+        energy: (N, H * W - 1) float64, from the lowest to the highest frequency; all zero for a
+            constant map.
+        frequency: (H * W - 1,) float64 cycles per pixel, ascending.
     """
-    energy, frequency = _energy(maps)
-    band = torch.bucketize(frequency, torch.tensor(BAND_EDGES, device=maps.device), right=True)
-    shares = energy.new_zeros(len(maps), 3)
-    shares.index_add_(1, band, energy)
-    total = shares.sum(dim=1, keepdim=True)
-    return shares / total.clamp_min(torch.finfo(total.dtype).tiny)
+
+    energy: torch.Tensor
+    frequency: torch.Tensor
+
+    def shares(self) -> torch.Tensor:
+        """Shares of the energy at low, middle and high frequencies.
+
+        Returns:
+            (N, 3) shares below 1/32, from there below 1/8, and from 1/8 cycles per pixel on. They
+            add up to 1; a constant map has none and gets zeros.
+        """
+        edges = torch.tensor(BAND_EDGES, device=self.frequency.device, dtype=torch.float64)
+        first, second = torch.searchsorted(self.frequency, edges).tolist()
+        bands = (slice(0, first), slice(first, second), slice(second, None))
+        shares = torch.stack([self.energy[:, band].sum(dim=1) for band in bands], dim=1)
+        total = shares.sum(dim=1, keepdim=True)
+        return shares / total.clamp_min(torch.finfo(total.dtype).tiny)
+
+    def distance(self, other: "Spectrum") -> torch.Tensor:
+        """How far apart two energies lie on the axis of frequency, in octaves.
+
+        The Wasserstein-1 distance of the two distributions of energy over log2(frequency): 1
+        means that energy must move by one octave on average. With a ground-truth mask as
+        ``other`` it says how far a map is from the spectrum of an exact one.
+
+        Returns:
+            (N,), at least 0; nan where one of the two is constant.
+
+        Raises:
+            ValueError: The maps were of another size or number.
+        """
+        if self.energy.shape != other.energy.shape:
+            raise ValueError(
+                f"expected spectra of one shape, got {tuple(self.energy.shape)} and "
+                f"{tuple(other.energy.shape)}"
+            )
+        gap = (_cumulated(self.energy) - _cumulated(other.energy)).abs()[:, :-1]
+        return gap @ self.frequency.log2().diff()
 
 
-def spectral_distance(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """How far apart the energies of two maps lie on the axis of frequency, in octaves.
-
-    The Wasserstein-1 distance of the two distributions of energy over log2(frequency): 1 means
-    that energy must move by one octave on average. With ground-truth masks as ``others`` it says
-    how far a map is from the spectrum of an exact one.
+def spectrum(maps: torch.Tensor) -> Spectrum:
+    """Energy of maps at each spatial frequency.
 
     Args:
-        maps: (N, H, W).
-        others: (N, H, W), bool or float.
-
-    Returns:
-        (N,), at least 0; nan where one of the two is constant.
+        maps: (N, H, W), bool or float, of more than one pixel.
 
     Raises:
-        ValueError: Shapes differ.
+        ValueError: Another shape.
     """
-    if maps.shape != others.shape:
-        raise ValueError(
-            f"expected maps of one shape, got {tuple(maps.shape)} and {tuple(others.shape)}"
-        )
-    first, frequency = _energy(maps)
-    second, _ = _energy(others.to(first.dtype))
-    order = frequency.argsort()
-    octave = frequency[order].log2()
-    cumulated = [
-        (energy / energy.sum(dim=1, keepdim=True))[:, order].cumsum(dim=1)
-        for energy in (first, second)
-    ]
-    gap = (cumulated[0] - cumulated[1]).abs()[:, :-1]
-    return (gap * octave.diff()).sum(dim=1)
-
-
-def _energy(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, H * W - 1) float64 energies without the mean's, and their cycles per pixel."""
-    if maps.dim() != 3:
-        raise ValueError(f"maps: expected (N, H, W), got {tuple(maps.shape)}")
+    if maps.dim() != 3 or maps.shape[1] * maps.shape[2] < 2:
+        raise ValueError(f"maps: expected (N, H, W) of two pixels or more, got {tuple(maps.shape)}")
     height, width = maps.shape[1:]
     values = maps.double()
+    peak = values.abs().amax(dim=(1, 2))[:, None]
     values = values - values.mean(dim=(1, 2), keepdim=True)
-    rows, columns = _dct_matrix(height, maps.device), _dct_matrix(width, maps.device)
-    coefficients = rows @ values @ columns.T
-    energy = coefficients.square().flatten(1)
-    down = torch.arange(height, device=maps.device, dtype=torch.float64) / (2 * height)
-    across = torch.arange(width, device=maps.device, dtype=torch.float64) / (2 * width)
-    frequency = torch.hypot(down[:, None], across[None, :]).flatten()
-    peak = maps.abs().amax(dim=(1, 2))[:, None].double()
+    rows, columns = _dct_matrix(height), _dct_matrix(width)
+    coefficients = rows.to(maps.device) @ values @ columns.T.to(maps.device)
+    frequency, order = _frequencies(height, width)
+    energy = coefficients.square().flatten(1)[:, order.to(maps.device)]
     rounding = 1e-24 * peak**2 * height * width  # of a constant map nothing else is left
-    energy = torch.where(energy.sum(1, keepdim=True) > rounding, energy, torch.zeros_like(energy))
-    return energy[:, 1:], frequency[1:]
+    total = energy.sum(dim=1, keepdim=True)
+    energy = torch.where(total > rounding, energy, torch.zeros_like(energy))
+    return Spectrum(energy, frequency.to(maps.device))
 
 
-def _dct_matrix(size: int, device: torch.device) -> torch.Tensor:
-    """(size, size) orthonormal DCT-II, without its own scale for the mean, which is left out."""
-    k = torch.arange(size, device=device, dtype=torch.float64)
+def _cumulated(energy: torch.Tensor) -> torch.Tensor:
+    return (energy / energy.sum(dim=1, keepdim=True)).cumsum(dim=1)
+
+
+@lru_cache(maxsize=16)
+def _frequencies(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ascending cycles per pixel of all coefficients but the mean's, and their places."""
+    down = torch.arange(height, dtype=torch.float64) / (2 * height)
+    across = torch.arange(width, dtype=torch.float64) / (2 * width)
+    frequency, order = torch.hypot(down[:, None], across[None, :]).flatten().sort()
+    return frequency[1:], order[1:]
+
+
+@lru_cache(maxsize=16)
+def _dct_matrix(size: int) -> torch.Tensor:
+    """(size, size) orthonormal DCT-II."""
+    k = torch.arange(size, dtype=torch.float64)
     matrix = torch.cos(math.pi / size * k[:, None] * (k[None, :] + 0.5)) * math.sqrt(2 / size)
     matrix[0] /= math.sqrt(2)
     return matrix
