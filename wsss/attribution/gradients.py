@@ -110,6 +110,8 @@ def _rounds(
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise ValueError("model: expected (B, K) logits as its output")
     names = list(captured.outputs)
+    if not logits.requires_grad:
+        raise ValueError(f"layers: {', '.join(names)} have no influence on the logits")
     activations = _grids(captured, captured.outputs)
     rounds = []
     for r in range(classes.shape[1]):

@@ -1,0 +1,198 @@
+"""What TIF costs: against the least possible work, pytorch-grad-cam and Captum, in one run.
+
+    python benchmarks/attribution.py --json ratios.json
+
+ResNet-50 with random weights, 320 x 320 pixels, 4 layers, 3 classes an image. All contestants take
+turns, and the fastest turn of each counts. Writes one flat object of ratios, and of MiB:
+
+- tif_over_floor: TIF, all of its arithmetic included, over one forward pass and one
+  ``autograd.grad`` for each class;
+- tif_over_pytorch_grad_cam: over its LayerCAM with the same layers, a call for each class;
+- tif_over_captum: over its LayerGradCam, a call for each class and layer;
+- batch_over_floor: TIF on 8 images with 1 to 3 classes over F + mean(K) * B of these 8 images;
+- *_memory_mib: by how much a process of its own grows above the loaded model.
+
+Needs ``pip install -e '.[dev]'``.
+"""
+
+import multiprocessing
+import resource
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from json import dumps
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+import torchvision
+from jsonargparse import auto_cli
+from torch import nn
+
+from wsss.attribution import attribute
+
+LAYERS = ["layer1", "layer2", "layer3", "layer4"]
+CLASSES = (3, 71, 404)
+COUNTS = (1, 2, 3, 1, 2, 3, 1, 2)
+
+
+class Contest:
+    """The contestants, on one model and one set of images.
+
+    Args:
+        side: Height and width of the images in pixels.
+    """
+
+    def __init__(self, side: int) -> None:
+        torch.manual_seed(0)
+        self.model = torchvision.models.resnet50(weights=None).eval()
+        self.model.requires_grad_(False)
+        self.image = torch.randn(1, 3, side, side)
+        self.images = torch.randn(len(COUNTS), 3, side, side)
+        self.labels = torch.zeros(1, 1000)
+        self.labels[0, list(CLASSES)] = 1
+        self.batch_labels = torch.zeros(len(COUNTS), 1000)
+        for row, count in zip(self.batch_labels, COUNTS, strict=True):
+            row[list(CLASSES[:count])] = 1
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Logits, and the layers' outputs; the graph starts at the first of these."""
+        outputs: list[torch.Tensor] = []
+
+        def keep(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+            if not output.requires_grad:
+                output = output.detach().requires_grad_(True)
+            outputs.append(output)
+            return output
+
+        handles = [self.model.get_submodule(name).register_forward_hook(keep) for name in LAYERS]
+        logits = self.model(images)
+        for handle in handles:
+            handle.remove()
+        return logits, outputs
+
+    def floor(self) -> None:
+        """One forward pass and one autograd.grad for each class."""
+        logits, outputs = self.forward(self.image)
+        for k in CLASSES:
+            torch.autograd.grad(logits[0, k], outputs, retain_graph=k != CLASSES[-1])
+
+    def tif(self) -> None:
+        """TIF of one image with three classes."""
+        attribute(self.model, self.image, self.labels, layers=LAYERS)
+
+    def batch(self) -> None:
+        """TIF of eight images with one to three classes."""
+        attribute(self.model, self.images, self.batch_labels, layers=LAYERS)
+
+    def batch_forward(self) -> None:
+        """F of the eight images."""
+        self.forward(self.images)
+
+    def batch_forward_and_backward(self) -> None:
+        """F + B of the eight images."""
+        logits, outputs = self.forward(self.images)
+        torch.autograd.grad(logits[:, CLASSES[0]].sum(), outputs)
+
+    def pytorch_grad_cam(self) -> None:
+        """Its LayerCAM: it takes one class an image, so one call for each class."""
+        from pytorch_grad_cam import LayerCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        layers = [self.model.get_submodule(name) for name in LAYERS]
+        with trainable(self.model), LayerCAM(model=self.model, target_layers=layers) as cam:
+            for k in CLASSES:
+                cam(input_tensor=self.image, targets=[ClassifierOutputTarget(k)])
+
+    def captum(self) -> None:
+        """Its LayerGradCam: one layer and one class a call."""
+        from captum.attr import LayerAttribution, LayerGradCam
+
+        size = tuple(self.image.shape[2:])
+        with trainable(self.model):
+            for name in LAYERS:
+                explain = LayerGradCam(self.model, self.model.get_submodule(name))
+                for k in CLASSES:
+                    found = explain.attribute(self.image, target=k, relu_attributions=True)
+                    LayerAttribution.interpolate(found, size, "bilinear")
+
+
+@contextmanager
+def trainable(model: nn.Module) -> Iterator[None]:
+    """Weights that ask for gradients, as a trained model has them; grad-cam fails without."""
+    model.requires_grad_(True)
+    try:
+        yield
+    finally:
+        model.requires_grad_(False)
+        model.zero_grad()
+
+
+def seconds(contestant: Callable[[], None]) -> float:
+    """Wall time of one turn."""
+    start = time.perf_counter()
+    contestant()
+    return time.perf_counter() - start
+
+
+def report_growth(side: int, name: str, pipe: Connection) -> None:
+    """Send by how many MiB this process's peak grows while a contestant runs."""
+    warnings.simplefilter("ignore")
+    contest = Contest(side)
+    with torch.no_grad():
+        contest.model(contest.image[..., :32, :32])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    getattr(contest, name)()
+    pipe.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def growth(side: int, name: str) -> float:
+    """`report_growth` in a new process."""
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe()
+    process = context.Process(target=report_growth, args=(side, name, theirs))
+    process.start()
+    result = float(mine.recv())
+    process.join()
+    return result
+
+
+def main(json: Path | None = None, side: int = 320, turns: int = 7) -> None:
+    """Measure and print the ratios.
+
+    Args:
+        json: File to write them to.
+        side: Height and width of the images in pixels.
+        turns: How often each contestant runs.
+    """
+    warnings.simplefilter("ignore")
+    contest = Contest(side)
+    names = (
+        "floor", "tif", "pytorch_grad_cam", "captum",
+        "batch", "batch_forward", "batch_forward_and_backward",
+    )  # fmt: skip
+    best = dict.fromkeys(names, float("inf"))
+    for turn in range(turns + 1):  # the first turn warms up
+        for name in names:
+            spent = seconds(getattr(contest, name))
+            best[name] = min(best[name], spent) if turn else best[name]
+    backward = best["batch_forward_and_backward"] - best["batch_forward"]
+    batch_floor = best["batch_forward"] + sum(COUNTS) / len(COUNTS) * backward
+    ratios = {
+        "tif_over_floor": best["tif"] / best["floor"],
+        "tif_over_pytorch_grad_cam": best["tif"] / best["pytorch_grad_cam"],
+        "tif_over_captum": best["tif"] / best["captum"],
+        "batch_over_floor": best["batch"] / batch_floor,
+    }
+    for name in ("floor", "tif", "pytorch_grad_cam", "captum", "batch"):
+        ratios[f"{name}_memory_mib"] = growth(side, name)
+    text = dumps({name: round(value, 4) for name, value in ratios.items()}, indent=2)
+    print(text)
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)

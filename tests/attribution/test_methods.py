@@ -1,0 +1,304 @@
+"""Every method on every backbone, layouts of transformers, any module, and what is refused."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from wsss.attribution import (
+    ALL_METHODS,
+    AttributionConfig,
+    GradientConfig,
+    TIFConfig,
+    attribute,
+    attribute_many,
+    usable_layers,
+)
+from wsss.attribution.capture import INPUT
+from wsss.attribution.fullgrad import fullgrad_biases
+from wsss.attribution.gradients import layer_rounds
+from wsss.attribution.layout import grid_reader, token_grid
+from wsss.models import BACKBONES, BackboneConfig, build_classifier
+
+LABELS = torch.tensor([[1, 0, 1, 0], [0, 0, 1, 0]])
+SMOOTH = {"efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t", "timm/vit_tiny_patch16_224"}
+ONLY_PIECEWISE_LINEAR = {"fullgrad", "guided_backprop"}
+BACKBONE_NAMES = [*BACKBONES, "timm/resnet18", "timm/vit_tiny_patch16_224"]
+
+
+def images(size: tuple[int, int] = (64, 80)) -> torch.Tensor:
+    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def classifier(name: str) -> nn.Module:
+    """A classifier with random weights whose features differ from place to place."""
+    if name.startswith("timm/"):
+        pytest.importorskip("timm", reason="needs the optional package timm")
+        stride = 16
+    else:
+        stride = BACKBONES[name].strides[-1 if name == "squeezenet1_0" else 0]
+    torch.manual_seed(1)
+    model = build_classifier(BackboneConfig(name=name, output_stride=stride), 4)
+    nn.init.uniform_(model.head.weight)  # positive: a random network's logits have an explanation
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=BACKBONE_NAMES)
+def backbone(request):
+    return request.param, classifier(request.param)
+
+
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_every_method_on_every_backbone(backbone, method):
+    name, model = backbone
+    steps = GradientConfig(steps=2)
+    if name in SMOOTH and method in ONLY_PIECEWISE_LINEAR:
+        with pytest.raises(ValueError, match=r"(piecewise linear|ReLU).*this one has \w+"):
+            attribute(model, images(), LABELS, method=method, gradient=steps)
+        return
+    found = attribute(model, images(), LABELS, method=method, gradient=steps)
+    assert found.maps.shape == (3, 64, 80)
+    assert torch.isfinite(found.maps).all()
+    assert found.maps.min() >= 0
+    if name not in SMOOTH:  # features of both signs may speak against a class everywhere
+        assert (found.maps.amax((1, 2)) > 0).all()
+    alone = attribute(model, images()[1:], LABELS[1:], method=method, gradient=steps).maps
+    if method != "smoothgrad":  # its noise is drawn for the batch
+        peak = alone.max().clamp_min(1e-12)
+        assert (found.maps[2:] - alone).abs().max() / peak < 2e-3
+
+
+class TestSharedPasses:
+    CONFIGS = (
+        AttributionConfig(),
+        AttributionConfig(method="layercam", layers=2),
+        AttributionConfig(method="fullgrad"),
+        AttributionConfig(method="saliency"),
+        AttributionConfig(method="integrated_gradients", gradient=GradientConfig(steps=3)),
+        AttributionConfig(gradient=GradientConfig(kind="integrated", steps=3)),
+        AttributionConfig(method="base", gradient=GradientConfig(kind="guided")),
+    )
+
+    def test_many_ways_at_once_are_the_same_as_one_by_one(self):
+        model = classifier("resnet18").double()
+        together = attribute_many(model, images().double(), LABELS, self.CONFIGS)
+        for config, found in zip(self.CONFIGS, together, strict=True):
+            [alone] = attribute_many(model, images().double(), LABELS, [config])
+            torch.testing.assert_close(found.maps, alone.maps, rtol=1e-9, atol=1e-12)
+
+    def test_one_forward_pass_a_kind_of_gradient_and_number_of_classes(self):
+        model = classifier("resnet18")
+        passes = []
+        model.register_forward_hook(lambda module, inputs, output: passes.append(len(inputs[0])))
+        plain = [c for c in self.CONFIGS if c.resolved_gradient() == GradientConfig()]
+        assert len(plain) == 4
+        attribute_many(model, images(), LABELS, plain)
+        assert passes == [1, 1]
+        passes.clear()
+        attribute_many(model, images(), torch.ones(2, 4), plain)
+        assert passes == [2]
+
+
+class TestFullGrad:
+    def test_its_terms_add_up_to_the_logit(self):
+        torch.manual_seed(0)
+        model = classifier("resnet18").double()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.5, 2)
+                nn.init.normal_(module.bias)
+        biases = fullgrad_biases(model)
+        classes = torch.tensor([[0, 2], [1, 3]])
+        names = [INPUT, *biases]
+        batch = images((32, 32)).double()
+        rounds = layer_rounds(model, batch, classes, names, GradientConfig(), protect=True)
+        for r, one in enumerate(rounds):
+            total = (one.gradients[INPUT] * batch).sum((1, 2, 3))
+            for name, bias in biases.items():
+                total = total + (one.gradients[name].sum((2, 3)) * bias).sum(1)
+            expected = one.logits.gather(1, classes[:, r : r + 1])[:, 0]
+            torch.testing.assert_close(total, expected, rtol=1e-9, atol=1e-9)
+
+    def test_against_the_authors_code(self):
+        """Their post-processing, layer by layer: absolute value, stretch, upsample, add."""
+        model = classifier("vgg16")
+        image = images((32, 48))[:1].requires_grad_(True)
+        for module in model.modules():
+            if hasattr(module, "inplace"):
+                module.inplace = False
+        kept = []
+        convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        handles = [c.register_forward_hook(lambda m, i, o: kept.append(o)) for c in convolutions]
+        logit = model(image)[0, 1]
+        gradients = torch.autograd.grad(logit, [image, *kept])
+        for handle in handles:
+            handle.remove()
+
+        def process(term):
+            term = term.abs()
+            term = term - term.min()
+            return term / (term.max() + 1e-6)
+
+        expected = process(gradients[0] * image).sum(1)
+        for conv, gradient in zip(convolutions, gradients[1:], strict=True):
+            term = process(gradient * conv.bias[:, None, None])
+            up = nn.functional.interpolate(term, (32, 48), mode="bilinear", align_corners=False)
+            expected = expected + up.sum(1)
+        found = attribute(
+            model, image.detach(), torch.tensor([[0, 1, 0, 0]]), method="fullgrad"
+        ).maps
+        torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-3)
+
+
+class TestLayouts:
+    def test_tokens(self):
+        assert token_grid(196, (224, 224)) == (14, 14)
+        assert token_grid(197, (224, 224)) == (14, 14)  # a class token
+        assert token_grid(201, (224, 224)) == (14, 14)  # and four registers
+        assert token_grid(1 + 4 * 6, (64, 96)) == (4, 6)
+        assert token_grid(1 + 6 * 4, (96, 64)) == (6, 4)
+        assert token_grid(77, (224, 224)) is None
+
+    @pytest.mark.parametrize("side", [224, 384])  # at 384 a side of the grid is as long as C
+    def test_swin_is_channels_last_and_convnext_is_not(self, side):
+        for build, names, last in (
+            (torchvision.models.swin_t, ["features.0", "features.1", "features.2", "norm"], True),
+            (torchvision.models.convnext_tiny, [f"features.{i}" for i in range(4)], False),
+        ):
+            model = build(weights=None).eval()
+            for name in names:
+                module = model.get_submodule(name)
+                channels = {"features.2": 192, "features.3": 192, "norm": 768}.get(name, 96)
+                cells = {"features.2": side // 8, "features.3": side // 8, "norm": side // 32}.get(
+                    name, side // 4
+                )
+                shape = (1, cells, cells, channels) if last else (1, channels, cells, cells)
+                grid = grid_reader(module, torch.zeros(shape), (side, side))(torch.zeros(shape))
+                assert grid.shape == (1, channels, cells, cells), (name, side)
+
+    def test_a_module_without_layers_is_read_by_the_images_shape(self):
+        output = torch.zeros(1, 12, 20, 96)
+        assert grid_reader(nn.Dropout(), output, (192, 320))(output).shape == (1, 96, 12, 20)
+        output = torch.zeros(1, 96, 12, 20)
+        assert grid_reader(nn.ReLU(), output, (192, 320))(output).shape == (1, 96, 12, 20)
+
+    @pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
+    def test_cells_lie_where_their_pixels_are(self, name):
+        """A changed patch moves the cell that is there most, windows shifted or not."""
+        model = classifier(name)
+        stride = 16 if name == "vit_b_16" else 4
+        layer = model.default_layers[0]
+        module = model.get_submodule(layer)
+        kept = []
+        handle = module.register_forward_hook(lambda m, i, o: kept.append(o))
+        before = images((128, 160))[:1]
+        after = before.clone()
+        rows, columns = slice(96, 112), slice(32, 48)
+        after[..., rows, columns] += 5
+        with torch.no_grad():
+            model(before), model(after)
+        handle.remove()
+        read = grid_reader(module, kept[0], (128, 160))
+        change = (read(kept[1]) - read(kept[0])).norm(dim=1)[0]
+        row, column = divmod(int(change.argmax()), change.shape[1])
+        assert 96 <= (row + 0.5) * stride < 112
+        assert 32 <= (column + 0.5) * stride < 48
+
+    def test_torchvisions_own_vit_and_its_class_token(self):
+        torch.manual_seed(0)
+        model = torchvision.models.vit_b_16(weights=None, num_classes=4, image_size=64).eval()
+        nn.init.normal_(model.heads.head.weight)
+        batch = images((64, 64))
+        last = "encoder.layers.encoder_layer_11"
+        with pytest.raises(ValueError, match=f"{last}': only its class token reaches the logits"):
+            attribute(model, batch, LABELS, layers=[last])
+        maps = attribute(model, batch, LABELS, layers=["encoder.layers.encoder_layer_10"]).maps
+        assert (maps.amax((1, 2)) > 0).all()
+        inside = attribute(model, batch, LABELS, layers=[f"{last}.ln_1"], method="gradcam").maps
+        assert torch.isfinite(inside).all()
+
+
+class TestAnyModule:
+    @pytest.fixture
+    def model(self):
+        """A user's own network: nothing of ours, a layer that no output depends on."""
+
+        class Own(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU())
+                self.aside = nn.Conv2d(8, 8, 1)
+                self.twice = nn.ReLU()
+                self.deep = nn.Conv2d(8, 8, 3, 2, 1)
+                self.out = nn.Linear(8, 4)
+
+            def forward(self, x):
+                x = self.twice(self.stem(x))
+                self.aside(x)
+                return self.out(self.twice(self.deep(x)).mean((2, 3)))
+
+        torch.manual_seed(0)
+        return Own().eval()
+
+    def test_layers_by_name(self, model):
+        maps = attribute(model, images(), LABELS, layers=["stem", "deep"]).maps
+        assert maps.shape == (3, 64, 80)
+
+    def test_usable_layers_are_those_that_work(self, model):
+        usable = usable_layers(model, images())
+        assert usable == ["stem.0", "stem.1", "stem", "deep"]
+        for name in usable:
+            attribute(model, images(), LABELS, layers=[name])
+        for name in ("aside", "twice", "out"):
+            with pytest.raises(ValueError, match=name):
+                attribute(model, images(), LABELS, layers=[name])
+
+    def test_a_wrong_name_gives_the_names_that_work(self, model):
+        with pytest.raises(
+            ValueError,
+            match=r"'deeep'; did you mean 'deep'\? these layers work: input \(the images "
+            r"themselves\), stem\.0, stem\.1, stem, deep$",
+        ):
+            attribute(model, images(), LABELS, layers=["deeep"])
+
+    def test_without_default_layers_names_are_asked_for(self, model):
+        with pytest.raises(ValueError, match="Own has no default_layers; name modules"):
+            attribute(model, images(), LABELS)
+
+    def test_the_input_is_a_layer(self, model):
+        tif = TIFConfig(base="ga", threshold="none", weights="one", normalise="none")
+        maps = attribute(model, images(), LABELS, layers=[INPUT], tif=tif).maps
+        batch = images().requires_grad_(True)
+        gradient = torch.autograd.grad(model(batch)[0, 2], batch)[0][0]
+        expected = (gradient * batch[0]).sum(0).relu().detach()
+        torch.testing.assert_close(maps[1], expected)
+
+
+class TestNumberOfLayers:
+    def test_the_last_default_layers(self):
+        model = classifier("resnet18")
+        by_number = attribute(model, images(), LABELS, layers=2).maps
+        by_name = attribute(model, images(), LABELS, layers=model.default_layers[-2:]).maps
+        assert torch.equal(by_number, by_name)
+        everything = attribute(model, images(), LABELS, layers=4).maps
+        assert torch.equal(everything, attribute(model, images(), LABELS).maps)
+
+    @pytest.mark.parametrize("count", [0, 5])
+    def test_other_numbers_are_refused(self, count):
+        with pytest.raises(ValueError, match="layers: "):
+            attribute(classifier("resnet18"), images(), LABELS, layers=count)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "saliency", "layers": ["features"]}, "explains the input and takes none"),
+        ({"method": "smoothgrad", "gradient": GradientConfig("guided")}, "defined by the smooth"),
+        ({"method": "cam", "gradient": GradientConfig("smooth")}, "defined by the plain gradient"),
+        ({"method": "fullgrad", "layers": 1}, "takes none"),
+    ],
+)
+def test_options_that_contradict_the_method_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        AttributionConfig(**arguments)
