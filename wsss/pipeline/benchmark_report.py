@@ -17,7 +17,7 @@ from wsss.data.records import Record
 from wsss.metrics import ThresholdSweep
 from wsss.refinement.seeds import normalise_maps
 from wsss.visualisation.figures import attribution_figure
-from wsss.visualisation.overlay import overlay_maps
+from wsss.visualisation.overlay import MAP_COLOUR, overlay_maps
 from wsss.visualisation.sheet import contact_sheet, strip
 
 METRICS = (
@@ -30,8 +30,6 @@ ground truth."""
 
 _EXAMPLES = 4
 """Best and worst cases drawn."""
-
-_YELLOW = np.array([[255, 205, 40]], dtype=np.uint8)
 
 Explain = Callable[[Record, Sequence[str]], list[torch.Tensor]]
 
@@ -241,7 +239,7 @@ def _examples(
         tiles, captions = [image], [f"{image_id} ({lead[p]:+.2f})"]
         for name, maps in zip(names, explain(record, names), strict=True):
             scores = normalise_maps(maps[row : row + 1].cpu().numpy())
-            tiles.append(overlay_maps(image, scores, _YELLOW))
+            tiles.append(overlay_maps(image, scores, MAP_COLOUR))
             captions.append(f"{name} {energy[ways.index(name), p]:.2f}")
         strips.append(strip(tiles, captions, height=150))
     return contact_sheet(strips, columns=1)

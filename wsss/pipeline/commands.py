@@ -1,12 +1,14 @@
 """Which commands there are, and how their parameters are read from YAML and command lines."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from wsss.pipeline.benchmark_attribution import benchmark_attribution
 from wsss.pipeline.eval_miou import eval_miou
+from wsss.pipeline.explain import explain
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.predict import predict
 from wsss.pipeline.train_cls import train_cls
@@ -18,6 +20,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "eval_miou": eval_miou,
     "train_seg": train_seg,
     "predict": predict,
+    "explain": explain,
     "benchmark_attribution": benchmark_attribution,
 }
 
@@ -33,7 +36,14 @@ def command_parser(function: Callable[..., Any], prog: str | None = None) -> Arg
         prog=prog, description=summary, exit_on_error=prog is not None, print_config=None
     )
     parser.add_argument("--config", action="config", help="YAML file with these keys.")
-    parser.add_function_arguments(function, as_group=False, fail_untyped=True, sub_configs=True)
+    by_hand: set[str | int] = set()
+    if function is explain:  # wsss explain IMAGE --labels dog person
+        parser.add_argument("image", type=Path, help="The photograph.")
+        parser.add_argument("--labels", type=str, nargs="+", help="Names of classes to explain.")
+        by_hand = {"image", "labels"}
+    parser.add_function_arguments(
+        function, as_group=False, fail_untyped=True, sub_configs=True, skip=by_hand
+    )
     return parser
 
 

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+MAP_COLOUR = np.array([[255, 205, 40]], dtype=np.uint8)
+"""(1, 3) RGB in which the map of a single class is shown."""
+
 
 def colour_mask(values: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """(H, W) uint8 mask values to (H, W, 3) uint8 RGB by a (256, 3) palette."""

@@ -1,0 +1,236 @@
+"""The benchmark of attributions: protocol, going on where it stopped, tables and pictures."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import SHAPES
+from wsss.attribution import AttributionConfig, MultiScaleConfig, TIFConfig, attribute_multiscale
+from wsss.cli import command
+from wsss.data import DataConfig, LabelMap, load_records, read_image, read_mask
+from wsss.data.transforms import normalise
+from wsss.metrics import ThresholdSweep
+from wsss.metrics.attribution import energy_pointing_game
+from wsss.pipeline import benchmark_attribution as module
+from wsss.pipeline.benchmark_attribution import FidelityConfig, benchmark_attribution
+from wsss.pipeline.variants import FamilyConfig, expand
+from wsss.refinement import normalise_maps
+from wsss.tasks.checkpoint import load_classifier
+
+ONE = MultiScaleConfig(scales=(1.0,), flip=False)
+FAMILIES = {
+    "CAM": FamilyConfig(method="cam"),
+    "TIF": FamilyConfig(vary={"tif.alpha": [0.0, 0.3], "layers": [1, 3]}),
+}
+WAYS = [
+    "CAM", "TIF, alpha 0.0, layers 1", "TIF, alpha 0.0, layers 3", "TIF, alpha 0.3, layers 1",
+    "TIF, alpha 0.3, layers 3",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def arguments(shapes, classifier_checkpoint, tmp_path_factory):
+    return {
+        "data": shapes,
+        "checkpoint": classifier_checkpoint,
+        "choose_split": "train",
+        "report_split": "val",
+        "families": FAMILIES,
+        "multiscale": ONE,
+        "fidelity": FidelityConfig(images=2, long_side=48, steps=3, fractions=(0.5,)),
+        "timing_images": 1,
+        "device": "cpu",
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(arguments, tmp_path_factory):
+    output = tmp_path_factory.mktemp("benchmark") / "out"
+    benchmark_attribution(**arguments, output=output, pictures=["CAM", "TIF"])
+    return output
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_row_for_each_way_and_the_best_of_each_family_marked(finished):
+    table = rows(finished / "results.csv")
+    assert [row["way"] for row in table] == WAYS
+    best = max(table[1:], key=lambda row: float(row["miou_choose"]))
+    assert [row["way"] for row in table if row["chosen"] == "True"] == ["CAM", best["way"]]
+    assert json.loads((finished / "results.json").read_text())[0]["way"] == "CAM"
+    for row in table:
+        assert 0 <= float(row["miou"]) <= float(row["miou_best"]) <= 1
+        assert float(row["cost"]) > 0
+
+
+def test_thresholds_come_from_the_other_list(finished):
+    curves = {}
+    for row in rows(finished / "curve.csv"):
+        curves.setdefault((row["list"], row["way"]), []).append(float(row["miou"]))
+    for row in rows(finished / "results.csv"):
+        best = int(np.argmax(curves["choose", row["way"]]))
+        assert float(row["threshold"]) == pytest.approx(best / 100)
+        assert float(row["miou"]) == pytest.approx(curves["report", row["way"]][best], abs=1e-5)
+
+
+def test_scores_are_those_of_the_methods_themselves(finished, arguments):
+    """Made again with the public functions, one method and one image at a time."""
+    data = arguments["data"]
+    model, _ = load_classifier(arguments["checkpoint"])
+    label_map = LabelMap(list(data.classes.values()))
+    sweep = ThresholdSweep(label_map.num_labels)
+    energies = []
+    for record in load_records(data, "val", with_labels=True):
+        labels = torch.from_numpy(record.labels)
+        maps = attribute_multiscale(
+            model, normalise(read_image(record.image)), labels, ONE,
+            AttributionConfig(tif=TIFConfig(alpha=0.3), layers=1),
+        )  # fmt: skip
+        truth = label_map.to_index(read_mask(record.mask), record.mask)
+        present = labels.nonzero()[:, 0]
+        sweep.update(present.numpy() + 1, normalise_maps(maps.numpy()), truth)
+        masks = torch.from_numpy(truth)[None] == present[:, None, None] + 1
+        scored = torch.from_numpy(truth != 255)[None].expand_as(masks)
+        energies += energy_pointing_game(maps, masks, scored).tolist()
+    row = rows(finished / "results.csv")[3]
+    assert float(row["miou_best"]) == pytest.approx(sweep.miou().max(), abs=1e-5)
+    assert float(row["energy"]) == pytest.approx(np.mean(energies), abs=1e-5)
+
+
+def test_fidelity_is_measured_on_the_first_images(finished, arguments):
+    ids = [r.image_id for r in load_records(arguments["data"], "val", with_labels=False)]
+    table = rows(finished / "pairs.csv")
+    for name in ("insertion", "deletion", "drop", "increase", "gain", "morf", "lerf"):
+        assert {row["image"] for row in table if row[name]} == set(ids[:2])
+        assert all(0 <= float(row[name]) <= 1 for row in table if row[name])
+
+
+def test_pictures(finished):
+    for name in ("figure.png", "examples.png"):
+        with Image.open(finished / name) as picture:
+            assert np.asarray(picture).std() > 10, name
+            assert picture.width > 300
+
+
+def test_an_interrupted_run_goes_on(finished, arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_CHUNK", 4)
+    measure = module._measure_image
+    seen = []
+
+    def stops(model, record, *rest, **keywords):
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+        seen.append(record.image_id)
+        measure(model, record, *rest, **keywords)
+
+    monkeypatch.setattr(module, "_measure_image", stops)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark_attribution(**arguments, output=tmp_path / "out")
+    assert not (tmp_path / "out/results.csv").exists()
+    again = []
+
+    def counts(model, record, *rest, **keywords):
+        again.append(record.image_id)
+        measure(model, record, *rest, **keywords)
+
+    monkeypatch.setattr(module, "_measure_image", counts)
+    benchmark_attribution(**arguments, output=tmp_path / "out")
+    assert not set(again) & set(seen[:4]), "the first part was there"
+    assert len(again) == 12 - 4 + 6
+    for old, new in zip(rows(finished / "results.csv"), rows(tmp_path / "out/results.csv")):
+        assert {k: v for k, v in old.items() if k != "cost"} == {
+            k: v for k, v in new.items() if k != "cost"
+        }
+
+
+def test_a_damaged_part_is_named(finished, arguments, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "out")
+    part = tmp_path / "out/parts/val/00000.npz"
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"val/00000\.npz: damaged .*delete it"):
+        benchmark_attribution(**arguments, output=tmp_path / "out")
+
+
+def test_one_list_for_both_is_refused(arguments, tmp_path):
+    with pytest.raises(ValueError, match="both 'train'"):
+        benchmark_attribution(**{**arguments, "report_split": "train"}, output=tmp_path / "out")
+
+
+def test_an_image_on_both_lists_is_refused(arguments, tmp_path, shapes):
+    import shutil
+
+    root = tmp_path / "data"
+    shutil.copytree(shapes.root, root)
+    lists = root / "ImageSets/Segmentation"
+    first = (lists / "train.txt").read_text().split()[0]
+    with (lists / "val.txt").open("a") as file:
+        file.write(f"{first}\n")
+    data = dataclasses.replace(shapes, root=root)
+    with pytest.raises(ValueError, match=f"1 images are on both lists.*{first}"):
+        benchmark_attribution(**{**arguments, "data": data}, output=tmp_path / "out")
+
+
+def test_pictures_of_an_unknown_family_are_refused(arguments, tmp_path):
+    with pytest.raises(ValueError, match="no family 'Grad-CAM'; expected CAM, TIF"):
+        benchmark_attribution(**arguments, output=tmp_path / "out", pictures=["Grad-CAM"])
+
+
+class TestExpand:
+    def test_every_combination(self):
+        ways = expand(FAMILIES)
+        assert [name for family in ways.values() for name in family] == WAYS
+        assert ways["TIF"][WAYS[3]] == AttributionConfig(layers=1, tif=TIFConfig(alpha=0.3))
+
+    def test_layers_by_name(self):
+        ways = expand({"A": FamilyConfig(vary={"layers": [["features.3", "features.5"]]})})
+        assert list(ways["A"]) == ["A, layers 3+5"]
+
+    @pytest.mark.parametrize(
+        ("vary", "message"),
+        [
+            ({"tif.alfa": [1]}, "families.A.vary: no option 'tif.alfa'"),
+            ({"alpha": [1]}, "no option 'alpha'"),
+            ({"tif.alpha": ["much"]}, "families.A.*much"),
+            ({"tif.region": ["fuzzy"]}, "families.A.*fuzzy"),
+            ({"tif.alpha": [1.5]}, "expected 0 <= alpha < 1"),
+        ],
+    )
+    def test_what_is_no_option_is_refused(self, vary, message):
+        with pytest.raises(ValueError, match=message):
+            expand({"A": FamilyConfig(vary=vary)})
+
+    def test_nothing_is_refused(self):
+        with pytest.raises(ValueError, match="at least one method"):
+            expand({})
+
+
+def test_from_yaml_by_the_command_line(arguments, tmp_path):
+    data: DataConfig = arguments["data"]
+    (tmp_path / "b.yaml").write_text(
+        f"""
+data: {{root: {data.root}, classes: {json.dumps(SHAPES)}}}
+choose_split: train
+report_split: val
+limit: 2
+multiscale: {{scales: [1.0], flip: false}}
+fidelity: null
+families:
+  LayerCAM: {{method: layercam}}
+  "TIF: guided": {{method: tif, gradient: {{kind: guided}}, vary: {{tif.weights: [one]}}}}
+"""
+    )
+    words = ["--config", str(tmp_path / "b.yaml"), "--checkpoint", str(arguments["checkpoint"])]
+    assert command("benchmark_attribution", [*words, "--output", str(tmp_path / "out")]) == 0
+    table = rows(tmp_path / "out/results.csv")
+    assert [row["way"] for row in table] == ["LayerCAM", "TIF: guided, weights one"]
+    assert table[0]["insertion"] == ""

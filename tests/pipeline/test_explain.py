@@ -1,0 +1,65 @@
+"""``wsss explain``: one photograph, the classes asked for or the classifier's own."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss.cli import main
+from wsss.data import load_records
+
+
+@pytest.fixture
+def photograph(shapes):
+    return load_records(shapes, "val", with_labels=False)[0].image
+
+
+def explain(photograph, checkpoint, output, *words):
+    return main(
+        ["explain", str(photograph), "--checkpoint", str(checkpoint), "--output", str(output),
+         "--height", "72", "--device", "cpu", *words]
+    )  # fmt: skip
+
+
+def tiles(path, photograph):
+    """How many pictures of the photograph's shape stand side by side."""
+    with Image.open(path) as picture, Image.open(photograph) as image:
+        return picture.width / (round(image.width * 72 / image.height) + 6)
+
+
+def test_the_classes_asked_for(photograph, classifier_checkpoint, tmp_path):
+    out = tmp_path / "new" / "out.png"
+    assert explain(photograph, classifier_checkpoint, out, "--labels", "star", "bar") == 0
+    assert tiles(out, photograph) == 3  # itself and two maps
+    other = tmp_path / "other.png"
+    arguments = ("--labels", "star", "bar", "--method", "cam")
+    assert explain(photograph, classifier_checkpoint, other, *arguments) == 0
+    assert not np.array_equal(np.asarray(Image.open(out)), np.asarray(Image.open(other)))
+
+
+def test_the_classifiers_own_classes(photograph, classifier_checkpoint, tmp_path):
+    """An untrained one is sure of nothing: its best class is shown all the same."""
+    out = tmp_path / "out.png"
+    assert explain(photograph, classifier_checkpoint, out, "--top", "1") == 0
+    assert tiles(out, photograph) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--labels", "moon"], "labels: moon not among the classes of .*: ring, star"),
+        (["--layers", "['features.99']"], "these layers work: "),
+        (["--top", "0"], "expected at least 1"),
+    ],
+)
+def test_bad_input_is_named(photograph, classifier_checkpoint, tmp_path, capsys, words, message):
+    out = tmp_path / "out.png"
+    assert explain(photograph, classifier_checkpoint, out, *words) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not out.exists()
+
+
+def test_a_missing_photograph_is_named(classifier_checkpoint, tmp_path, capsys):
+    assert explain(tmp_path / "no.jpg", classifier_checkpoint, tmp_path / "out.png") == 1
+    assert "image not found" in capsys.readouterr().err

@@ -1,0 +1,94 @@
+"""Show where a classifier sees its classes in one photograph."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from wsss.attribution.gradients import GradientConfig
+from wsss.attribution.methods import AttributionConfig, MethodName
+from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale
+from wsss.attribution.tif import TIFConfig
+from wsss.data.atomic import atomic_write
+from wsss.data.images import read_image
+from wsss.data.transforms import normalise
+from wsss.pipeline.devices import Device, resolve_device
+from wsss.refinement.seeds import normalise_maps
+from wsss.tasks.checkpoint import load_classifier
+from wsss.visualisation.overlay import MAP_COLOUR, overlay_maps
+from wsss.visualisation.sheet import strip
+
+
+def explain(
+    image: Path,
+    checkpoint: Path,
+    labels: list[str] | None = None,
+    output: Path = Path("explained.png"),
+    top: int = 3,
+    method: MethodName = "tif",
+    layers: list[str] | int | None = None,
+    tif: TIFConfig = TIFConfig(),
+    gradient: GradientConfig = GradientConfig(),
+    multiscale: MultiScaleConfig = MultiScaleConfig(scales=(1.0,)),
+    height: int = 320,
+    device: Device = "auto",
+) -> Path:
+    """Explain one photograph and save a picture of its class maps.
+
+    The picture shows the photograph and, for each class, the map laid over it, with the
+    classifier's probability of the class.
+
+    Args:
+        image: The photograph.
+        checkpoint: Classifier written by train_cls.
+        labels: Names of the classes to explain. Without any: those that the classifier gives a
+            probability of at least 0.5, at most top of them, or else its best one.
+        output: PNG file for the picture.
+        top: Most classes that are explained without labels.
+        method: Attribution method.
+        layers: Names of the model's modules that are explained, or a number n: the last n default
+            layers; null takes the method's default.
+        tif: Options of TIF.
+        gradient: Which gradient the attribution is made of.
+        multiscale: Sizes at which the photograph is explained.
+        height: Height of the picture in pixels, without the captions.
+        device: Where the network runs.
+
+    Returns:
+        The picture.
+    """
+    config = AttributionConfig(method=method, layers=layers, tif=tif, gradient=gradient)
+    if top < 1 or height < 1:
+        raise ValueError(f"top and height: expected at least 1, got {top} and {height}")
+    where = resolve_device(device)
+    pixels = read_image(image)
+    model, classes = load_classifier(checkpoint)
+    model.to(where)
+    names = list(classes)
+    unknown = [label for label in labels or [] if label not in classes]
+    if unknown:
+        raise ValueError(
+            f"labels: {', '.join(unknown)} not among the classes of {checkpoint}: "
+            f"{', '.join(names)}"
+        )
+    photograph = normalise(pixels).to(where)
+    with torch.no_grad():
+        probabilities = model(photograph[None])[0].sigmoid().cpu()
+    if labels:
+        chosen = sorted({names.index(label) for label in labels})
+    else:
+        likely = probabilities.argsort(descending=True).tolist()[:top]
+        chosen = sorted(k for i, k in enumerate(likely) if i == 0 or probabilities[k] >= 0.5)
+    wanted = torch.zeros(len(names))
+    wanted[chosen] = 1
+    maps = attribute_multiscale(model, photograph, wanted, multiscale, config).cpu().numpy()
+    scores = normalise_maps(maps)
+    pictures = [pixels] + [
+        overlay_maps(pixels, scores[p : p + 1], MAP_COLOUR) for p in range(len(chosen))
+    ]
+    captions = [image.name] + [f"{names[k]} {probabilities[k]:.2f}" for k in chosen]
+    picture = strip(pictures, captions, height=height)
+    with atomic_write(output) as file:
+        Image.fromarray(np.ascontiguousarray(picture)).save(file, format="PNG")
+    return output
