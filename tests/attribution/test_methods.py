@@ -159,6 +159,14 @@ class TestLayouts:
         assert token_grid(1 + 4 * 6, (64, 96)) == (4, 6)
         assert token_grid(1 + 6 * 4, (96, 64)) == (6, 4)
         assert token_grid(77, (224, 224)) is None
+        assert token_grid(1 + 14 * 15, (232, 252)) == (14, 15)  # 16-pixel patches, rests left out
+        for height in range(48, 400, 37):
+            for width in range(48, 400, 29):
+                rows, columns = height // 16, width // 16
+                if min(rows, columns) > 8:
+                    for prefix in (0, 1, 2, 5):
+                        found = token_grid(rows * columns + prefix, (height, width))
+                        assert found == (rows, columns)
 
     @pytest.mark.parametrize("side", [224, 384])  # at 384 a side of the grid is as long as C
     def test_swin_is_channels_last_and_convnext_is_not(self, side):
@@ -217,6 +225,15 @@ class TestLayouts:
         assert (maps.amax((1, 2)) > 0).all()
         inside = attribute(model, batch, LABELS, layers=[f"{last}.ln_1"], method="gradcam").maps
         assert torch.isfinite(inside).all()
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "timm/vit_tiny_patch16_224"])
+def test_transformers_take_images_of_any_size(name):
+    model = classifier(name)
+    for size in ((232, 252), (77, 130)):
+        maps = attribute(model, images(size), LABELS).maps
+        assert maps.shape == (3, *size)
+        assert torch.isfinite(maps).all()
 
 
 class TestAnyModule:

@@ -50,14 +50,19 @@ def grid_reader(module: nn.Module, output: object, image_size: tuple[int, int]) 
 
 
 def token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
-    """Rows and columns of the grid that N tokens hold after the fewest prefix tokens, or None."""
-    best = None
+    """Rows and columns of the grid of square patches that N tokens hold, or None.
+
+    Patches that fill the image to its borders come first, then the fewest prefix tokens. As rows
+    and columns fall together with a growing patch, there is one answer but for tiny grids.
+    """
+    found = []
     for side in range(1, min(image_size) + 1):
         rows, columns = image_size[0] // side, image_size[1] // side
         prefix = tokens - rows * columns
-        if 0 <= prefix <= MAX_PREFIX_TOKENS and (best is None or prefix < best[0]):
-            best = (prefix, rows, columns)
-    return best[1:] if best is not None else None
+        if 0 <= prefix <= MAX_PREFIX_TOKENS:
+            gap = image_size[0] % side + image_size[1] % side > 0
+            found.append((gap, prefix, rows, columns))
+    return min(found)[2:] if found else None
 
 
 def _is_channels_last(module: nn.Module, shape: tuple[int, ...], image: tuple[int, int]) -> bool:

@@ -47,8 +47,8 @@ class ViTBody(nn.Module):
 
 
 def whole_patches(images: torch.Tensor, patch: int) -> torch.Tensor:
-    """Resize (B, 3, H, W) images to the nearest sides that are multiples of a patch's side."""
-    height, width = (max(1, round(side / patch)) * patch for side in images.shape[2:])
+    """Resize (B, 3, H, W) images to as many whole patches as fit into them, at least one."""
+    height, width = (max(1, side // patch) * patch for side in images.shape[2:])
     if (height, width) == tuple(images.shape[2:]):
         return images
     return F.interpolate(images, (height, width), mode="bilinear", align_corners=False)

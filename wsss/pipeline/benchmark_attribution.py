@@ -91,7 +91,7 @@ def benchmark_attribution(
     image's forward pass and gradients serve all ways that can share them. An interrupted run goes
     on where it stopped when the command is given again.
 
-    Writes results.csv and results.json (one row for each way), curve.csv (mIoU of each way at each
+    Writes results.csv, .json and .md (one row for each way), curve.csv (mIoU of each way at each
     threshold), pairs.csv (metrics of each image and class), figure.png and, if asked for,
     examples.png.
 

@@ -152,6 +152,7 @@ def write_report(
         rows.append(row)
     _write_csv(output / "results.csv", list(rows[0]), [list(map(_cell, r.values())) for r in rows])
     atomic_write_text(output / "results.json", json.dumps(rows, indent=2))
+    atomic_write_text(output / "results.md", _markdown(rows))
     curve_rows = [
         [split, name, f"{t:.2f}", f"{miou:.5f}"]
         for split, found in curves.items()
@@ -194,6 +195,40 @@ def _curves(parts: Sequence[Part]) -> list[np.ndarray]:
 def _mean(values: np.ndarray) -> float | None:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else None
+
+
+def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The main columns as a table to paste; the best way of each family is bold."""
+    columns = {
+        "mIoU, other list": ("miou_choose", 100),
+        "mIoU": ("miou", 100),
+        "threshold": ("threshold", 1),
+        "pointing 15 px": ("pointing_15", 100),
+        "pointing 0 px": ("pointing_0", 100),
+        "energy": ("energy", 100),
+        "enrichment": ("enrichment", 1),
+        "Gini": ("gini", 1),
+        "high frequencies": ("high", 100),
+        "octaves off": ("spectral_distance", 1),
+        "insertion": ("insertion", 100),
+        "deletion": ("deletion", 100),
+        "drop": ("drop", 100),
+        "increase": ("increase", 100),
+        "gain": ("gain", 100),
+        "MoRF": ("morf", 100),
+        "LeRF": ("lerf", 100),
+        "cost": ("cost", 1),
+    }
+    shown = {name: how for name, how in columns.items() if rows[0][how[0]] is not None}
+    lines = [f"| way | {' | '.join(shown)} |", "|---|" + "---|" * len(shown)]
+    for row in rows:
+        cells = [
+            "" if row[key] is None else f"{scale * row[key]:.{1 if scale == 100 else 2}f}"
+            for key, scale in shown.values()
+        ]
+        name = f"**{row['way']}**" if row["chosen"] else row["way"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _cell(value: Any) -> str:
