@@ -13,7 +13,7 @@ class ImageReadError(ValueError):
     """An image file that cannot be decoded; the message names it."""
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path | str) -> np.ndarray:
     """Read an image as RGB.
 
     Grey images are repeated into three channels, palette and CMYK images converted, an alpha
@@ -30,6 +30,7 @@ def read_image(path: Path) -> np.ndarray:
         FileNotFoundError: There is no such file.
         ImageReadError: The file is truncated or not an image.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"image not found: {path}")
     try:

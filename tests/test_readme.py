@@ -1,0 +1,21 @@
+"""The README's code runs as it stands there."""
+
+import re
+
+import numpy as np
+from PIL import Image
+
+from tests.conftest import REPOSITORY
+
+
+def test_the_five_lines_explain_a_photograph(tmp_path, monkeypatch):
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert 'weights="DEFAULT"' in code
+    code = code.replace('weights="DEFAULT"', "weights=None")  # a download
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("dog.jpg")
+    exec(compile(code, "README.md", "exec"), {})
+    with Image.open("tif.png") as picture:
+        assert picture.size == (128, 96)
