@@ -15,7 +15,7 @@ from wsss.attribution import (
     usable_layers,
 )
 from wsss.attribution.capture import INPUT
-from wsss.attribution.fullgrad import fullgrad_biases
+from wsss.attribution.fullgrad import fullgrad_layers, fullgrad_terms
 from wsss.attribution.gradients import layer_rounds
 from wsss.attribution.layout import grid_reader, token_grid
 from wsss.models import BACKBONES, BackboneConfig, build_classifier
@@ -63,9 +63,8 @@ def test_every_method_on_every_backbone(backbone, method):
     if name not in SMOOTH:  # features of both signs may speak against a class everywhere
         assert (found.maps.amax((1, 2)) > 0).all()
     alone = attribute(model, images()[1:], LABELS[1:], method=method, gradient=steps).maps
-    if method != "smoothgrad":  # its noise is drawn for the batch
-        peak = alone.max().clamp_min(1e-12)
-        assert (found.maps[2:] - alone).abs().max() / peak < 2e-3
+    peak = alone.max().clamp_min(1e-12)
+    assert (found.maps[2:] - alone).abs().max() / peak < 2e-3
 
 
 class TestSharedPasses:
@@ -100,23 +99,29 @@ class TestSharedPasses:
 
 
 class TestFullGrad:
-    def test_its_terms_add_up_to_the_logit(self):
+    @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])  # ReLU, and ReLU6
+    def test_its_terms_add_up_to_the_logit(self, name):
         torch.manual_seed(0)
-        model = classifier("resnet18").double()
+        model = classifier(name).double()
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.2)
                 module.running_var.uniform_(0.5, 2)
                 nn.init.normal_(module.bias)
-        biases = fullgrad_biases(model)
+                nn.init.uniform_(module.weight, 1, 4)
         classes = torch.tensor([[0, 2], [1, 3]])
-        names = [INPUT, *biases]
+        names = fullgrad_layers(model)
         batch = images((32, 32)).double()
         rounds = layer_rounds(model, batch, classes, names, GradientConfig(), protect=True)
         for r, one in enumerate(rounds):
-            total = (one.gradients[INPUT] * batch).sum((1, 2, 3))
-            for name, bias in biases.items():
-                total = total + (one.gradients[name].sum((2, 3)) * bias).sum(1)
+            terms = [
+                fullgrad_terms(model, layer, one.activations[layer], one.gradients[layer])
+                for layer in names
+            ]
+            total = sum(term.sum((1, 2, 3)) for term in terms)
+            if name == "mobilenet_v2":
+                ceilings = [t for t, n in zip(terms, names) if n.endswith((".2", ".1.2"))]
+                assert any(t.abs().sum() > 0 for t in ceilings), "no ReLU6 is at its ceiling"
             expected = one.logits.gather(1, classes[:, r : r + 1])[:, 0]
             torch.testing.assert_close(total, expected, rtol=1e-9, atol=1e-9)
 
@@ -182,14 +187,16 @@ class TestLayouts:
                     name, side // 4
                 )
                 shape = (1, cells, cells, channels) if last else (1, channels, cells, cells)
-                grid = grid_reader(module, torch.zeros(shape), (side, side))(torch.zeros(shape))
+                batch = torch.Size((1, 3, side, side))
+                grid = grid_reader(module, torch.zeros(shape), batch)(torch.zeros(shape))
                 assert grid.shape == (1, channels, cells, cells), (name, side)
 
     def test_a_module_without_layers_is_read_by_the_images_shape(self):
         output = torch.zeros(1, 12, 20, 96)
-        assert grid_reader(nn.Dropout(), output, (192, 320))(output).shape == (1, 96, 12, 20)
+        batch = torch.Size((1, 3, 192, 320))
+        assert grid_reader(nn.Dropout(), output, batch)(output).shape == (1, 96, 12, 20)
         output = torch.zeros(1, 96, 12, 20)
-        assert grid_reader(nn.ReLU(), output, (192, 320))(output).shape == (1, 96, 12, 20)
+        assert grid_reader(nn.ReLU(), output, batch)(output).shape == (1, 96, 12, 20)
 
     @pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
     def test_cells_lie_where_their_pixels_are(self, name):
@@ -207,7 +214,7 @@ class TestLayouts:
         with torch.no_grad():
             model(before), model(after)
         handle.remove()
-        read = grid_reader(module, kept[0], (128, 160))
+        read = grid_reader(module, kept[0], before.shape)
         change = (read(kept[1]) - read(kept[0])).norm(dim=1)[0]
         row, column = divmod(int(change.argmax()), change.shape[1])
         assert 96 <= (row + 0.5) * stride < 112

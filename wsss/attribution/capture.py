@@ -55,13 +55,17 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
             module.training = flag
 
 
-SMOOTH_ACTIVATIONS = (nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Tanh, nn.ELU, nn.Softmax)
+SMOOTH_ACTIVATIONS = (
+    nn.GELU, nn.SiLU, nn.Mish, nn.ELU, nn.Softplus, nn.Tanh, nn.Sigmoid, nn.Softmax,
+    nn.Hardswish, nn.Hardsigmoid,
+)  # fmt: skip
 """Activations that are not piecewise linear: no ReLU rule and no bias decomposition fits them."""
 
 
 def smooth_activations(model: nn.Module) -> list[str]:
     """Class names of what makes a model other than piecewise linear, each once."""
-    smooth = (*SMOOTH_ACTIVATIONS, nn.LayerNorm, nn.MultiheadAttention)
+    norms = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
+    smooth = (*SMOOTH_ACTIVATIONS, *norms, nn.MultiheadAttention)
     return sorted({type(m).__name__ for m in model.modules() if isinstance(m, smooth)})
 
 
@@ -130,7 +134,6 @@ def capture(
     captured = Captured(images)
     outputs, readers = captured.outputs, captured.readers
     versions: dict[str, int] = {}
-    size = (images.shape[2], images.shape[3])
     if INPUT in layers:
         captured.images = outputs[INPUT] = images.detach().requires_grad_(True)
         readers[INPUT] = lambda tensor: tensor
@@ -141,7 +144,7 @@ def capture(
             if name in outputs:
                 raise ValueError(f"layer {name!r} runs more than once in a forward pass")
             try:
-                readers[name] = grid_reader(module, output, size)
+                readers[name] = grid_reader(module, output, images.shape)
             except ValueError as error:
                 raise ValueError(f"layer {name!r}: {error}") from error
             if not output.requires_grad:
@@ -178,13 +181,12 @@ def usable_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
         images: Any images that the model takes; one of them is looked at.
     """
     one = images[:1]
-    size = (one.shape[2], one.shape[3])
     kept: dict[str, list[torch.Tensor | None]] = {}
 
     def keep(name: str) -> object:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             try:
-                grid = grid_reader(module, output, size)(output)  # type: ignore[arg-type]
+                grid = grid_reader(module, output, one.shape)(output)  # type: ignore[arg-type]
                 usable = grid.shape[2] * grid.shape[3] > 1
             except ValueError:
                 usable = False

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from wsss.attribution.base import base_layer
 from wsss.attribution.capture import INPUT
-from wsss.attribution.fullgrad import fullgrad_biases, fullgrad_layer, fullgrad_layers
+from wsss.attribution.fullgrad import fullgrad_layer, fullgrad_layers, fullgrad_terms
 from wsss.attribution.fusion import fuse_layers
 from wsss.attribution.gradients import GradientConfig, LayerRound, layer_rounds
 from wsss.attribution.methods import METHODS, AttributionConfig, MethodName
+from wsss.attribution.neurons import base_layer
 from wsss.attribution.tif import TIFConfig, tif_layer
 
 
@@ -36,7 +36,7 @@ def attribute(
     labels: torch.Tensor,
     *,
     method: MethodName = "tif",
-    layers: Sequence[str] | int | None = None,
+    layers: str | Sequence[str] | int | None = None,
     tif: TIFConfig | None = None,
     gradient: GradientConfig | None = None,
     size: tuple[int, int] | None = None,
@@ -62,7 +62,7 @@ def attribute(
     """
     config = AttributionConfig(
         method=method,
-        layers=list(layers) if isinstance(layers, Sequence) else layers,
+        layers=[layers] if isinstance(layers, str) else _listed(layers),
         tif=tif or TIFConfig(),
         gradient=gradient or GradientConfig(),
     )
@@ -103,10 +103,16 @@ def attribute_many(
         protect = any(configs[i].method == "fullgrad" for i in members)
         for chosen, classes, rows in _buckets(present, image_index, class_index):
             rounds = layer_rounds(model, images[chosen], classes, layers, gradient, protect=protect)
+            if rounds[0].logits.shape[1] != labels.shape[1]:
+                raise ValueError(
+                    f"labels: expected {rounds[0].logits.shape[1]} columns, one for each logit of "
+                    f"the model, got {labels.shape[1]}"
+                )
             for r, one in enumerate(rounds):
                 for i in members:
-                    maps[i][rows[:, r]] = explain_round(model, one, names[i], configs[i], size)
-    return [Attribution(found, image_index, class_index) for found in maps]
+                    found = explain_round(model, one, names[i], configs[i], size)
+                    maps[i][rows[:, r]] = found.to(images.dtype)
+    return [Attribution(one_way, image_index, class_index) for one_way in maps]
 
 
 def layers_of(model: nn.Module, config: AttributionConfig) -> list[str]:
@@ -151,12 +157,8 @@ def explain_round(
     """
     tif = config.tif
     if config.method == "fullgrad":
-        biases = fullgrad_biases(model)
         layer_maps = [
-            fullgrad_layer(
-                one.gradients[name]
-                * (one.activations[name] if name == INPUT else biases[name][:, None, None])
-            )
+            fullgrad_layer(fullgrad_terms(model, name, one.activations[name], one.gradients[name]))
             for name in layers
         ]
         return fuse_layers(layer_maps, size, normalise="none", fusion="sum")
@@ -170,6 +172,10 @@ def explain_round(
     if config.method == "tif" or len(layer_maps) > 1:
         return fuse_layers(layer_maps, size, normalise=tif.normalise, fusion=tif.fusion)
     return fuse_layers(layer_maps, size, normalise="none", fusion="sum")
+
+
+def _listed(layers: Sequence[str] | int | None) -> list[str] | int | None:
+    return list(layers) if isinstance(layers, Sequence) else layers
 
 
 def _buckets(
@@ -187,6 +193,13 @@ def _buckets(
 def _check(images: torch.Tensor, labels: torch.Tensor) -> None:
     if images.dim() != 4:
         raise ValueError(f"images: expected (B, 3, H, W), got {tuple(images.shape)}")
+    if torch.is_inference(images) or torch.is_inference_mode_enabled():
+        raise ValueError("images: torch.inference_mode() records no gradients; use torch.no_grad()")
+    if labels.dim() == 2 and not ((labels == 0) | (labels == 1)).all():
+        raise ValueError(
+            "labels: expected multi-hot values 0 and 1; class indices become such by "
+            "torch.nn.functional.one_hot"
+        )
     if labels.dim() != 2 or labels.shape[0] != images.shape[0]:
         raise ValueError(
             f"labels: expected (B, K) multi-hot with B = {images.shape[0]}, got "

@@ -1,8 +1,9 @@
 """FullGrad (Srinivas and Fleuret, NeurIPS 2019).
 
 A network of convolutions, BatchNorm and ReLU is piecewise linear, and its logit is exactly
-``sum(x * dy/dx) + sum over biases of b * dy/db``. FullGrad shows all of these terms: the input's,
-and for each layer with a bias the map of ``b_k * G_k`` of every channel.
+``sum(x * dy/dx) + sum over biases of b * dy/db``. FullGrad shows the input's term and, for each
+convolution and BatchNorm with a bias, the map of ``b_k * G_k`` of every channel; linear layers have
+no map. A ReLU6 at its ceiling adds 6 whatever comes in, so it counts as a layer with that bias.
 """
 
 import torch
@@ -14,13 +15,12 @@ _EPS = 1e-6
 """Of the authors' code: keeps a constant map from being divided by 0."""
 
 
-def fullgrad_biases(model: nn.Module) -> dict[str, torch.Tensor]:
-    """(C,) bias of each convolution and BatchNorm that has one, by its module's name.
-
-    In eval mode BatchNorm adds ``beta - gamma * mean / sqrt(var + eps)``.
+def fullgrad_layers(model: nn.Module) -> list[str]:
+    """The layers whose gradients FullGrad needs: the input and all layers with a bias.
 
     Raises:
-        ValueError: The network is not piecewise linear, so its logit is no such sum.
+        ValueError: The network is not piecewise linear, so its logit is no such sum, or it has a
+            BatchNorm that holds its activation, so that the gradient behind it is out of reach.
     """
     smooth = smooth_activations(model)
     if smooth:
@@ -28,23 +28,54 @@ def fullgrad_biases(model: nn.Module) -> dict[str, torch.Tensor]:
             "method fullgrad: a logit is the sum of FullGrad's terms only in a piecewise linear "
             f"network; this one has {', '.join(smooth)}"
         )
-    biases = {}
+    layers = [INPUT]
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
-            assert module.running_var is not None
-            scale = (module.running_var + module.eps).rsqrt()
-            if module.affine:
-                scale = scale * module.weight
-            shift = -module.running_mean * scale
-            biases[name] = (shift + module.bias if module.affine else shift).detach()
-        elif isinstance(module, nn.Conv2d) and module.bias is not None:
-            biases[name] = module.bias.detach()
-    return biases
+        if isinstance(module, nn.BatchNorm2d):
+            if type(module) is not nn.BatchNorm2d:
+                raise ValueError(
+                    f"method fullgrad: {name!r} is a {type(module).__name__}, which may hold an "
+                    "activation besides its BatchNorm"
+                )
+            layers.append(name)
+        elif isinstance(module, nn.ReLU6) or (
+            isinstance(module, nn.Conv2d) and module.bias is not None
+        ):
+            layers.append(name)
+    return layers
 
 
-def fullgrad_layers(model: nn.Module) -> list[str]:
-    """The layers whose gradients FullGrad needs: the input and all layers with a bias."""
-    return [INPUT, *fullgrad_biases(model)]
+def fullgrad_terms(
+    model: nn.Module, layer: str, activation: torch.Tensor, gradient: torch.Tensor
+) -> torch.Tensor:
+    """The products that add up to a layer's part of the logit.
+
+    Args:
+        model: The network.
+        layer: One of `fullgrad_layers`.
+        activation: (B, C, h, w) its output.
+        gradient: (B, C, h, w) derivative of the logit with respect to it.
+
+    Returns:
+        (B, C, h, w): ``x * G`` of the input, ``b * G`` of a layer. In eval mode the bias of
+        BatchNorm is ``beta - gamma * mean / sqrt(var + eps)``.
+    """
+    if layer == INPUT:
+        return activation * gradient
+    module = model.get_submodule(layer)
+    if isinstance(module, nn.ReLU6):
+        return 6.0 * (activation >= 6.0) * gradient
+    if isinstance(module, nn.BatchNorm2d):
+        if module.running_mean is None or module.running_var is None:
+            raise ValueError(f"method fullgrad: {layer!r} keeps no running statistics")
+        scale = (module.running_var + module.eps).rsqrt()
+        if module.affine:
+            scale = scale * module.weight
+        bias = -module.running_mean * scale + (module.bias if module.affine else 0.0)
+    else:
+        assert isinstance(module, nn.Conv2d)
+        assert module.bias is not None
+        bias = module.bias
+    return bias.detach()[:, None, None] * gradient
 
 
 def fullgrad_layer(terms: torch.Tensor) -> torch.Tensor:

@@ -109,6 +109,10 @@ def _rounds(
         logits = model(captured.images)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise ValueError("model: expected (B, K) logits as its output")
+    if classes.numel() and int(classes.max()) >= logits.shape[1]:
+        raise ValueError(
+            f"labels: class {int(classes.max())} of a model with {logits.shape[1]} logits"
+        )
     names = list(captured.outputs)
     if not logits.requires_grad:
         raise ValueError(f"layers: {', '.join(names)} have no influence on the logits")
@@ -139,8 +143,12 @@ def _rounds(
 
 
 def _grids(captured: Captured, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each layer's tensor as (B, C, h, w)."""
-    return {layer: captured.readers[layer](t.detach()) for layer, t in tensors.items()}
+    """Each layer's tensor as (B, C, h, w), in float32 where the network ran with less."""
+    grids = {layer: captured.readers[layer](t.detach()) for layer, t in tensors.items()}
+    return {
+        layer: grid.float() if grid.dtype in (torch.float16, torch.bfloat16) else grid
+        for layer, grid in grids.items()
+    }
 
 
 def _changed_inputs(images: torch.Tensor, config: GradientConfig) -> Iterator[torch.Tensor]:
@@ -153,6 +161,6 @@ def _changed_inputs(images: torch.Tensor, config: GradientConfig) -> Iterator[to
     extent = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
     for _ in range(config.steps):
         noise = torch.randn(
-            images.shape, generator=generator, device=images.device, dtype=images.dtype
+            images.shape[1:], generator=generator, device=images.device, dtype=images.dtype
         )
-        yield images + config.noise * extent * noise
+        yield images + config.noise * extent * noise  # the same for each image of a batch

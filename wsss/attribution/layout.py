@@ -11,7 +11,7 @@ MAX_PREFIX_TOKENS = 8
 """Most tokens before the grid's (class, distillation and register tokens)."""
 
 
-def grid_reader(module: nn.Module, output: object, image_size: tuple[int, int]) -> Reader:
+def grid_reader(module: nn.Module, output: object, images: torch.Size) -> Reader:
     """How a module's output, and a gradient of the same shape, is read as a grid of cells.
 
     - (B, C, h, w) is taken as it is.
@@ -24,7 +24,7 @@ def grid_reader(module: nn.Module, output: object, image_size: tuple[int, int]) 
     Args:
         module: The module.
         output: What it gave.
-        image_size: Height and width of the model's input.
+        images: Shape (B, 3, H, W) of the model's input.
 
     Returns:
         A function from a tensor of the output's shape to (B, C, h, w).
@@ -34,7 +34,9 @@ def grid_reader(module: nn.Module, output: object, image_size: tuple[int, int]) 
     """
     if not isinstance(output, torch.Tensor) or not output.is_floating_point():
         raise ValueError("gives no tensor")
-    shape = tuple(output.shape)
+    shape, image_size = tuple(output.shape), (images[2], images[3])
+    if output.dim() > 0 and shape[0] != images[0]:
+        raise ValueError(f"gives {shape} for {images[0]} images; expected one row an image")
     if output.dim() == 4:
         return _from_channels_last if _is_channels_last(module, shape, image_size) else _as_is
     if output.dim() == 3:

@@ -47,10 +47,18 @@ class MultiScaleConfig:
             for scale in self.scales
         ]
 
+    def base_view(self, image: torch.Tensor) -> torch.Tensor:
+        """(3, H, W) image to its (1, 3, h, w) view at scale 1, on which classes are predicted."""
+        base = MultiScaleConfig(scales=(1.0,), long_side=self.long_side, cell=self.cell)
+        size = base.sizes(*image.shape[1:])[0]
+        return F.interpolate(
+            image[None], size, mode="bilinear", align_corners=False, antialias=True
+        )
+
     def _side(self, length: float) -> int:
         if self.cell is None:
             return max(32, round(length))
-        return max(32 // self.cell, round(length / self.cell)) * self.cell + 1
+        return max(-(-32 // self.cell), round(length / self.cell)) * self.cell + 1
 
 
 def attribute_multiscale(

@@ -19,8 +19,8 @@ from typing import Literal
 
 import torch
 
-from wsss.attribution.base import Base, neuron_attribution
 from wsss.attribution.fusion import fuse_neurons
+from wsss.attribution.neurons import Base, neuron_attribution
 
 
 @dataclass(frozen=True)

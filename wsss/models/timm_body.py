@@ -31,11 +31,16 @@ class TimmBody(nn.Module):
         """(B, 3, H, W) normalised images to (B, C, h, w) features."""
         patch_embed = getattr(self.network, "patch_embed", None)
         patch = getattr(patch_embed, "patch_size", None)
+        if isinstance(patch, int):
+            patch = (patch, patch)
         if patch is not None:
             images = whole_patches(images, patch[0])
         features: torch.Tensor = self.network.forward_features(images)
         if features.dim() == 3:
-            assert patch is not None
+            if patch is None:
+                raise ValueError(
+                    f"{type(self.network).__name__} gives tokens, but has no patches to place them"
+                )
             rows, columns = images.shape[2] // patch[0], images.shape[3] // patch[1]
             cells = features[:, features.shape[1] - rows * columns :]
             return cells.transpose(1, 2).unflatten(2, (rows, columns))

@@ -1,8 +1,9 @@
 """Compare ways to explain a classifier on one data set, with shared passes."""
 
+import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,14 +146,17 @@ def benchmark_attribution(
         output,
         "benchmark_attribution",
         settings,
-        identity={"checkpoint_sha256": file_sha256(checkpoint)},
+        identity={
+            "checkpoint_sha256": file_sha256(checkpoint),
+            "lists_sha256": _fingerprint(records for records in lists.values()),
+        },
         free=("device", "pictures"),
     )
     label_map = LabelMap(list(data.classes.values()))
     costs = _costs(
         model, lists[choose_split][:timing_images], ways, multiscale, where, output / "cost.json"
     )
-    parts: dict[str, list[Part]] = {}
+    parts: dict[str, Part] = {}
     for split, records in lists.items():
         asked = fidelity if split == report_split else None
         parts[split] = _measure(
@@ -176,6 +180,17 @@ def benchmark_attribution(
         ways=len(ways), choose_images=len(lists[choose_split]), images=len(lists[report_split])
     )
     return table
+
+
+def _fingerprint(lists: Iterable[Sequence[Record]]) -> str:
+    """SHA-256 of the ids and labels of lists: parts of other lists must not be taken for theirs."""
+    digest = hashlib.sha256()
+    for records in lists:
+        for record in records:
+            digest.update(
+                f"{record.image_id} {_labels(record).nonzero()[:, 0].tolist()}\n".encode()
+            )
+    return digest.hexdigest()
 
 
 def _maps(
@@ -205,7 +220,9 @@ def _costs(
 ) -> dict[str, float]:
     """Time of each way on its own, divided by the time of a forward pass at the same sizes."""
     if path.is_file():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if there["device"] == device.type:
+            return dict(there["costs"])
     spent = dict.fromkeys(ways, 0.0)
     forward = 0.0
 
@@ -233,7 +250,7 @@ def _costs(
             spent[name] += passed if i else 0.0
     costs = {name: seconds / forward for name, seconds in spent.items()}
     with atomic_write(path) as file:
-        file.write(json.dumps(costs, indent=2).encode())
+        file.write(json.dumps({"device": device.type, "costs": costs}, indent=2).encode())
     return costs
 
 
@@ -248,14 +265,14 @@ def _measure(
     folder: Path,
     *,
     report: bool,
-) -> list[Part]:
-    """Metrics of a list in parts of a few images; parts that are there are read."""
-    parts = []
+) -> Part:
+    """Metrics of a list, made in parts of a few images; parts that are there are read."""
+    total = Part(list(ways), label_map.num_labels)
     starts = range(0, len(records), _CHUNK)
     for start in tqdm(starts, desc=folder.name, unit=f"{_CHUNK} images"):
         path = folder / f"{start:05d}.npz"
         if path.is_file():
-            parts.append(Part.read(path))
+            total.merge(Part.read(path))
             continue
         part = Part(list(ways), label_map.num_labels)
         for i, record in enumerate(records[start : start + _CHUNK], start=start):
@@ -264,8 +281,8 @@ def _measure(
                 model, record, ways, label_map, multiscale, asked, device, part, report=report
             )
         part.write(path)
-        parts.append(part)
-    return parts
+        total.merge(part)
+    return total
 
 
 def _measure_image(
@@ -305,10 +322,13 @@ def _measure_image(
 def _compare(
     maps: torch.Tensor, masks: torch.Tensor, scored: torch.Tensor, exact: Spectrum
 ) -> dict[str, torch.Tensor]:
-    """Metrics that compare maps with masks and do not ask the classifier."""
+    """Metrics that compare maps with masks and do not ask the classifier.
+
+    A label without a pixel in the mask has nothing to be compared with: its values are nan.
+    """
     found = spectrum(maps)
     bands = ("low", "middle", "high")
-    return {
+    values = {
         "pointing_0": pointing_game(maps, masks, 0),
         "pointing_15": pointing_game(maps, masks, 15),
         "energy": energy_pointing_game(maps, masks, scored),
@@ -317,6 +337,12 @@ def _compare(
         **dict(zip(bands, found.shares().T, strict=True)),
         "spectral_distance": found.distance(exact),
         **dict(zip((f"mask_{band}" for band in bands), exact.shares().T, strict=True)),
+    }
+    there = (masks & scored).flatten(1).any(dim=1)
+    of_maps = ("gini", *bands)
+    return {
+        name: value if name in of_maps else value.double().where(there, torch.nan)
+        for name, value in values.items()
     }
 
 

@@ -30,7 +30,7 @@ def explain(
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),
-    multiscale: MultiScaleConfig = MultiScaleConfig(scales=(1.0,)),
+    multiscale: MultiScaleConfig = MultiScaleConfig(scales=(1.0,), long_side=512),
     height: int = 320,
     device: Device = "auto",
 ) -> Path:
@@ -74,7 +74,7 @@ def explain(
         )
     photograph = normalise(pixels).to(where)
     with torch.no_grad():
-        probabilities = model(photograph[None])[0].sigmoid().cpu()
+        probabilities = model(multiscale.base_view(photograph))[0].sigmoid().cpu()
     if labels:
         chosen = sorted({names.index(label) for label in labels})
     else:

@@ -215,15 +215,8 @@ def _predict_labels(
     model: nn.Module, image: torch.Tensor, multiscale: MultiScaleConfig, threshold: float
 ) -> torch.Tensor:
     """(K,) multi-hot classes whose probability, at the base size, reaches the threshold."""
-    height, width = image.shape[1:]
-    base = MultiScaleConfig(
-        scales=(1.0,), long_side=multiscale.long_side, cell=multiscale.cell
-    ).sizes(height, width)[0]
     with torch.no_grad():
-        scaled = nn.functional.interpolate(
-            image[None], base, mode="bilinear", align_corners=False, antialias=True
-        )
-        return (model(scaled)[0].sigmoid() >= threshold).float().cpu()
+        return (model(multiscale.base_view(image))[0].sigmoid() >= threshold).float().cpu()
 
 
 def _stored(

@@ -34,6 +34,7 @@ def expand(families: Mapping[str, FamilyConfig]) -> dict[str, dict[str, Attribut
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(AttributionConfig, "config")
     result: dict[str, dict[str, AttributionConfig]] = {}
+    names: set[str] = set()
     for family, given in families.items():
         common = {f.name: plain(getattr(given, f.name)) for f in fields(AttributionConfig)}
         ways = {}
@@ -45,7 +46,13 @@ def expand(families: Mapping[str, FamilyConfig]) -> dict[str, dict[str, Attribut
             except Exception as error:  # jsonargparse raises several kinds
                 raise ValueError(f"families.{family}, {chosen}: {error}") from error
             words = ", ".join(f"{key.split('.')[-1]} {_short(v)}" for key, v in chosen.items())
-            ways[f"{family}, {words}" if words else family] = built["config"]
+            name = f"{family}, {words}" if words else family
+            if name in names:
+                raise ValueError(f"families.{family}: two ways are called {name!r}")
+            names.add(name)
+            ways[name] = built["config"]
+        if not ways:
+            raise ValueError(f"families.{family}.vary: a key has no value")
         result[family] = ways
     return result
 
@@ -68,7 +75,7 @@ def _with(common: dict[str, Any], chosen: dict[str, Any], family: str) -> dict[s
 
 
 def _short(value: Any) -> str:
-    """A varied value in a name; of layers their last words."""
+    """A varied value in a name; of layers what they do not have in common at the front."""
     if isinstance(value, list):
-        return "+".join(str(item).rpartition(".")[2] for item in value)
+        return "+".join(str(item).removeprefix("backbone.") for item in value)
     return str(value)

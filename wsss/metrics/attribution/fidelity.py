@@ -144,7 +144,7 @@ def road_curve(
     rank = _rank(maps if order == "morf" else -maps)
     columns = []
     for fraction in fractions:
-        removed = rank < round(fraction * rank[0].numel())
+        removed = rank < round(fraction * maps.shape[1] * maps.shape[2])
         filled = impute_noisy_linear(images, removed, noise=noise, seed=seed)
         with torch.no_grad():
             columns.append(sigmoid_of(model(filled), classes))
@@ -171,7 +171,7 @@ def _step_curve(
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, got {steps}")
     rank = _rank(maps)
-    pixels = rank[0].numel()
+    pixels = maps.shape[1] * maps.shape[2]
     wanted = [(n, step) for n in range(len(start)) for step in range(steps + 1)]
     found = []
     with torch.no_grad():

@@ -70,9 +70,9 @@ def _cascade(model: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]:
         for name, module in changed.named_modules()
         if any(True for _ in module.parameters(recurse=False))
     ]
-    for name, module in reversed(with_weights):
+    for number, (name, module) in enumerate(reversed(with_weights)):
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manual_seed(seed + number)  # layers of one shape must not become the same
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
