@@ -299,12 +299,49 @@ class TestAnyModule:
         torch.testing.assert_close(maps[1], expected)
 
 
+class TestLabels:
+    def test_class_indices_are_not_taken_for_multi_hot(self):
+        with pytest.raises(ValueError, match="one_hot"):
+            attribute(classifier("resnet18"), images(), torch.tensor([[2], [3]]))
+
+    @pytest.mark.parametrize("width", [1, 3, 7])
+    def test_a_column_for_each_logit(self, width):
+        labels = torch.zeros(2, width)
+        labels[:, -1] = 1
+        with pytest.raises(ValueError, match=r"labels: (expected 4 columns|class 6 of a model)"):
+            attribute(classifier("resnet18"), images(), labels)
+
+
+def test_inference_mode_is_refused_and_bfloat16_works():
+    model = classifier("resnet18")
+    with torch.inference_mode(), pytest.raises(ValueError, match="no_grad"):
+        attribute(model, images(), LABELS)
+    exact = attribute(model, images(), LABELS).maps
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = attribute(model, images(), LABELS).maps
+    assert rough.dtype == torch.float32
+    assert ((rough - exact).abs().mean() / exact.mean()) < 0.2
+
+
+def test_windows_are_not_taken_for_images():
+    timm = pytest.importorskip("timm", reason="needs the optional package timm")
+    model = timm.create_model("swin_tiny_patch4_window7_224", num_classes=4).eval()
+    batch = images((224, 224))
+    usable = usable_layers(model, batch)
+    assert "layers.0.blocks.0" in usable
+    assert not any("layers.0.blocks.0.attn" in name for name in usable)
+    with pytest.raises(ValueError, match=r"for 2 images; expected one row an image"):
+        attribute(model, batch, LABELS, layers=["layers.0.blocks.0.attn"])
+
+
 class TestNumberOfLayers:
     def test_the_last_default_layers(self):
         model = classifier("resnet18")
         by_number = attribute(model, images(), LABELS, layers=2).maps
         by_name = attribute(model, images(), LABELS, layers=model.default_layers[-2:]).maps
         assert torch.equal(by_number, by_name)
+        one = attribute(model, images(), LABELS, layers=model.default_layers[-1]).maps
+        assert torch.equal(one, attribute(model, images(), LABELS, layers=1).maps)
         everything = attribute(model, images(), LABELS, layers=4).maps
         assert torch.equal(everything, attribute(model, images(), LABELS).maps)
 

@@ -152,6 +152,13 @@ class TestFidelity:
                 filled = reference.impute(image, removed)
                 assert value == pytest.approx(reference.probability(model, filled, k), abs=1e-4)
 
+    def test_no_pair_gives_no_value(self, model, images, maps):
+        nothing = (model, images[:0], maps[:0], CLASSES[:0])
+        assert deletion_curve(*nothing, steps=4).shape == (0, 5)
+        assert insertion_curve(*nothing, steps=4).shape == (0, 5)
+        assert road_curve(*nothing, order="morf", fractions=(0.1, 0.2)).shape == (0, 2)
+        assert confidence_change(*nothing).drop.shape == (0,)
+
     def test_shapes_that_do_not_match_are_refused(self, model, images, maps):
         with pytest.raises(ValueError, match=r"\(N, H, W\) maps"):
             deletion_curve(model, images, maps[:, 1:], CLASSES)
@@ -329,6 +336,17 @@ class TestSanity:
         assert found[names[-1]].abs().max() < 0.9
         for name, value in model.state_dict().items():
             assert torch.equal(value, before[name])
+
+    def test_layers_of_one_shape_become_different(self):
+        model = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.Conv2d(2, 2, 3, padding=1))
+        kept = []
+
+        def explain(network):
+            kept.append([layer.weight.detach().clone() for layer in network])
+            return network(torch.ones(1, 2, 4, 4))[:, 0].detach()
+
+        randomisation_check(model, explain)
+        assert not torch.equal(*kept[-1])
 
     def test_it_leaves_torchs_random_numbers_alone(self):
         model = nn.Sequential(nn.Conv2d(3, 2, 1))

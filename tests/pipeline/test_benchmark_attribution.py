@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from wsss.cli import command
 from wsss.data import DataConfig, LabelMap, load_records, read_image, read_mask
 from wsss.data.transforms import normalise
 from wsss.metrics import ThresholdSweep
-from wsss.metrics.attribution import energy_pointing_game
+from wsss.metrics.attribution import energy_pointing_game, spectrum
 from wsss.pipeline import benchmark_attribution as module
 from wsss.pipeline.benchmark_attribution import FidelityConfig, benchmark_attribution
 from wsss.pipeline.variants import FamilyConfig, expand
@@ -67,7 +68,7 @@ def test_a_row_for_each_way_and_the_best_of_each_family_marked(finished):
     assert [row["way"] for row in table if row["chosen"] == "True"] == ["CAM", best["way"]]
     assert json.loads((finished / "results.json").read_text())[0]["way"] == "CAM"
     for row in table:
-        assert 0 <= float(row["miou"]) <= float(row["miou_best"]) <= 1
+        assert 0 <= float(row["miou"]) <= float(row["miou_oracle"]) <= 1
         assert float(row["cost"]) > 0
 
 
@@ -101,7 +102,7 @@ def test_scores_are_those_of_the_methods_themselves(finished, arguments):
         scored = torch.from_numpy(truth != 255)[None].expand_as(masks)
         energies += energy_pointing_game(maps, masks, scored).tolist()
     row = rows(finished / "results.csv")[3]
-    assert float(row["miou_best"]) == pytest.approx(sweep.miou().max(), abs=1e-5)
+    assert float(row["miou_oracle"]) == pytest.approx(sweep.miou().max(), abs=1e-5)
     assert float(row["energy"]) == pytest.approx(np.mean(energies), abs=1e-5)
 
 
@@ -152,13 +153,40 @@ def test_an_interrupted_run_goes_on(finished, arguments, tmp_path, monkeypatch):
 
 
 def test_a_damaged_part_is_named(finished, arguments, tmp_path):
-    import shutil
-
     shutil.copytree(finished, tmp_path / "out")
     part = tmp_path / "out/parts/val/00000.npz"
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"val/00000\.npz: damaged .*delete it"):
         benchmark_attribution(**arguments, output=tmp_path / "out")
+
+
+def test_images_without_a_class_are_counted_and_change_nothing_else(
+    arguments, tmp_path, shapes, monkeypatch
+):
+    """Alone in their part, and among the images of the fidelity metrics."""
+    monkeypatch.setattr(module, "_CHUNK", 1)
+    root = tmp_path / "data"
+    shutil.copytree(shapes.root, root)
+    labels = root / "labels.csv"
+    first = load_records(shapes, "val", with_labels=False)[0].image_id
+    lines = labels.read_text().splitlines()
+    labels.write_text("\n".join(f"{first}," if x.startswith(f"{first},") else x for x in lines))
+    changed = {**arguments, "data": dataclasses.replace(shapes, root=root)}
+    benchmark_attribution(**changed, output=tmp_path / "out")
+    table = rows(tmp_path / "out/pairs.csv")
+    assert first not in {row["image"] for row in table}
+    assert rows(tmp_path / "out/results.csv")[0]["insertion"]
+    with pytest.raises(ValueError, match="lists_sha256"):
+        benchmark_attribution(**{**changed, "data": shapes}, output=tmp_path / "out")
+
+
+def test_a_label_without_a_pixel_is_left_out_of_the_means(finished, arguments):
+    maps, masks = torch.rand(2, 20, 30), torch.zeros(2, 20, 30, dtype=torch.bool)
+    masks[0, 5:9, 3:12] = True
+    values = module._compare(maps, masks, torch.ones_like(masks), spectrum(masks))
+    for name, value in values.items():
+        assert bool(value[1].isnan()) == (name not in ("gini", "low", "middle", "high")), name
+        assert not value[0].isnan()
 
 
 def test_one_list_for_both_is_refused(arguments, tmp_path):
@@ -167,8 +195,6 @@ def test_one_list_for_both_is_refused(arguments, tmp_path):
 
 
 def test_an_image_on_both_lists_is_refused(arguments, tmp_path, shapes):
-    import shutil
-
     root = tmp_path / "data"
     shutil.copytree(shapes.root, root)
     lists = root / "ImageSets/Segmentation"
@@ -193,7 +219,7 @@ class TestExpand:
 
     def test_layers_by_name(self):
         ways = expand({"A": FamilyConfig(vary={"layers": [["features.3", "features.5"]]})})
-        assert list(ways["A"]) == ["A, layers 3+5"]
+        assert list(ways["A"]) == ["A, layers features.3+features.5"]
 
     @pytest.mark.parametrize(
         ("vary", "message"),
@@ -212,6 +238,15 @@ class TestExpand:
     def test_nothing_is_refused(self):
         with pytest.raises(ValueError, match="at least one method"):
             expand({})
+        with pytest.raises(ValueError, match=r"families\.A\.vary: a key has no value"):
+            expand({"A": FamilyConfig(vary={"tif.alpha": []})})
+
+    def test_two_ways_of_one_name_are_refused(self):
+        twice = {"A": FamilyConfig(vary={"tif.alpha": [0.1, 0.1]})}
+        with pytest.raises(ValueError, match=r"two ways are called 'A, alpha 0\.1'"):
+            expand(twice)
+        with pytest.raises(ValueError, match="two ways are called"):
+            expand({"A, alpha 0.1": FamilyConfig(), "A": FamilyConfig(vary={"tif.alpha": [0.1]})})
 
 
 def test_from_yaml_by_the_command_line(arguments, tmp_path):
