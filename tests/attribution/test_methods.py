@@ -330,7 +330,7 @@ def test_windows_are_not_taken_for_images():
     usable = usable_layers(model, batch)
     assert "layers.0.blocks.0" in usable
     assert not any("layers.0.blocks.0.attn" in name for name in usable)
-    with pytest.raises(ValueError, match=r"for 2 images; expected one row an image"):
+    with pytest.raises(ValueError, match=r"for 1 images; expected one row an image"):
         attribute(model, batch, LABELS, layers=["layers.0.blocks.0.attn"])
 
 
