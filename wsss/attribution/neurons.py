@@ -19,14 +19,14 @@ def neuron_attribution(
             sign, ``relu_g`` is relu(G), ``a`` is A.
 
     Returns:
-        (B, C, h, w) neuron attributions R.
+        (B, C, h, w) neuron attributions R; a new tensor but for ``a``.
     """
     if base == "a":
         return activation
     if base == "relu_g":
         return gradient.relu()
     if base == "relu_g_a":
-        return gradient.relu() * activation
+        return gradient.relu().mul_(activation)
     product = gradient * activation
     return product.relu_() if base == "relu_ga" else product
 
