@@ -101,7 +101,7 @@ def test_trap_1_the_scored_list_stands_beside_the_number(own_shapes, tmp_path):
 def test_trap_4_the_sweep_counts_beyond_32_bits():
     sweep = ThresholdSweep(2, steps=2)
     sweep.update(np.array([1]), np.full((1, 4, 4), 0.7, np.float32), np.ones((4, 4), np.uint8))
-    sweep._counts *= 2**31
+    sweep.histogram *= 2**31
     assert sweep.counts().dtype == np.int64
     assert sweep.counts()[0].tolist() == [[0, 0, 0], [0, 16 * 2**31, 0]]
 

@@ -63,6 +63,6 @@ def _overview() -> str:
     lines = ["usage: wsss COMMAND [--config FILE.yaml] [--key value ...]", "", "commands:"]
     for name, function in _commands().items():
         summary = (function.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:<20}{summary}")
+        lines.append(f"  {name:<24}{summary}")
     lines += ["", "wsss COMMAND --help explains each key."]
     return "\n".join(lines)

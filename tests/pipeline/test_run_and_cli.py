@@ -305,7 +305,12 @@ class TestHelp:
         text = printed.getvalue()
         assert text.startswith(f"usage: wsss {name}")
         for parameter in inspect.signature({**COMMANDS, "run": run}[name]).parameters:
-            assert f"--{parameter}" in text
+            word = (
+                f"\n  {parameter} "
+                if (name, parameter) == ("explain", "image")
+                else f"--{parameter}"
+            )
+            assert word in text, word
 
 
 class TestShippedConfigurations:

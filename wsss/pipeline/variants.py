@@ -16,6 +16,11 @@ class FamilyConfig(AttributionConfig):
     """A method with the options that are tried.
 
     Args:
+        method: ``tif``, ``base``, ``fullgrad`` or a baseline.
+        layers: Names of modules, or a number n: the last n default layers. ``null`` takes the
+            method's default.
+        tif: Options of TIF.
+        gradient: Which gradient the attribution is made of.
         vary: Dotted keys of the method's options, such as ``tif.alpha`` or ``layers``, and the
             values of each; every combination is one way to explain. Nothing: the method as it is.
     """
