@@ -1,6 +1,8 @@
 """The README's code runs as it stands there."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 from PIL import Image
@@ -16,6 +18,10 @@ def test_the_five_lines_explain_a_photograph(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("dog.jpg")
-    exec(compile(code, "README.md", "exec"), {})
+    (tmp_path / "five_lines.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "five_lines.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     with Image.open("tif.png") as picture:
         assert picture.size == (128, 96)

@@ -62,7 +62,7 @@ def attribute(
     """
     config = AttributionConfig(
         method=method,
-        layers=[layers] if isinstance(layers, str) else _listed(layers),
+        layers=_listed(layers),
         tif=tif or TIFConfig(),
         gradient=gradient or GradientConfig(),
     )
@@ -174,7 +174,10 @@ def explain_round(
     return fuse_layers(layer_maps, size, normalise="none", fusion="sum")
 
 
-def _listed(layers: Sequence[str] | int | None) -> list[str] | int | None:
+def _listed(layers: str | Sequence[str] | int | None) -> list[str] | int | None:
+    """Layers as `AttributionConfig` takes them; one name is a list of one."""
+    if isinstance(layers, str):
+        return [layers]
     return list(layers) if isinstance(layers, Sequence) else layers
 
 

@@ -2,6 +2,8 @@
 
 import torch
 
+from wsss.attribution.neurons import base_layer
+
 
 def hirescam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """relu(sum over k of G_k * A_k), cell by cell.
@@ -13,4 +15,4 @@ def hirescam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Te
     Returns:
         (B, h, w), at least 0.
     """
-    return torch.einsum("bkhw,bkhw->bhw", gradient, activation).relu()
+    return base_layer(activation, gradient, "ga")

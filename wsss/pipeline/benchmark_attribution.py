@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -171,8 +172,12 @@ def benchmark_attribution(
         report=parts[report_split],
         class_names=data.class_names,
         examples=pictures,
-        explain=lambda record, names: _maps(
-            model, record, [ways[name] for name in names], multiscale, where
+        explain=lambda record, names: attribute_multiscale_many(
+            model,
+            normalise(read_image(record.image)).to(where),
+            _labels(record),
+            multiscale,
+            [ways[name] for name in names],
         ),
         records={record.image_id: record for record in lists[report_split]},
     )
@@ -191,18 +196,6 @@ def _fingerprint(lists: Iterable[Sequence[Record]]) -> str:
                 f"{record.image_id} {_labels(record).nonzero()[:, 0].tolist()}\n".encode()
             )
     return digest.hexdigest()
-
-
-def _maps(
-    model: nn.Module,
-    record: Record,
-    ways: Sequence[AttributionConfig],
-    multiscale: MultiScaleConfig,
-    device: torch.device,
-) -> list[torch.Tensor]:
-    """Maps of the labelled classes of an image, of each way: (P, H, W)."""
-    image = normalise(read_image(record.image)).to(device)
-    return attribute_multiscale_many(model, image, _labels(record), multiscale, ways)
 
 
 def _labels(record: Record) -> torch.Tensor:
@@ -302,17 +295,20 @@ def _measure_image(
     present = _labels(record).nonzero()[:, 0]
     masks = torch.from_numpy(truth)[None] == present[:, None, None] + 1
     scored = torch.from_numpy(truth != IGNORE)[None].expand_as(masks)
-    found = _maps(model, record, list(ways.values()), multiscale, device)
-    exact = spectrum(masks)
-    small = None if fidelity is None else _small(record, fidelity, device)
+    image = normalise(read_image(record.image)).to(device)
+    check_same_size(truth, tuple(image.shape[1:]), record.mask, record.image)
+    found = attribute_multiscale_many(
+        model, image, _labels(record), multiscale, list(ways.values())
+    )
+    exact = spectrum(masks) if report else None
+    small = None if fidelity is None else _small(image, fidelity)
     for way, maps in enumerate(found):
         maps = maps.cpu()
-        check_same_size(truth, tuple(maps.shape[1:]), record.mask, record.image)
         scores = normalise_maps(maps.numpy())
         sweep = ThresholdSweep(label_map.num_labels)
         sweep.update((present + 1).numpy(), scores, truth)
         values: dict[str, torch.Tensor] = {}
-        if report:
+        if exact is not None:
             values = _compare(maps, masks, scored, exact)
         if small is not None and fidelity is not None:
             values |= _fidelity(model, small, maps.to(device), present.to(device), fidelity)
@@ -346,9 +342,8 @@ def _compare(
     }
 
 
-def _small(record: Record, fidelity: FidelityConfig, device: torch.device) -> torch.Tensor:
+def _small(image: torch.Tensor, fidelity: FidelityConfig) -> torch.Tensor:
     """(3, h, w) image at the size of the fidelity metrics."""
-    image = normalise(read_image(record.image)).to(device)
     factor = fidelity.long_side / max(image.shape[1:])
     size = [max(32, round(side * factor)) for side in image.shape[1:]]
     return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
@@ -367,14 +362,8 @@ def _fidelity(
     values = dict(change._asdict())
     for name, curve in (("insertion", insertion_curve), ("deletion", deletion_curve)):
         values[name] = area_under_curve(curve(model, images, maps, classes, steps=config.steps))
-    for order in ("morf", "lerf"):
-        curves = road_curve(
-            model,
-            images,
-            maps,
-            classes,
-            order=order,
-            fractions=config.fractions,  # type: ignore[arg-type]
-        )
+    orders: tuple[Literal["morf", "lerf"], ...] = ("morf", "lerf")
+    for order in orders:
+        curves = road_curve(model, images, maps, classes, order=order, fractions=config.fractions)
         values[order] = curves.mean(dim=1)
     return {name: value.cpu() for name, value in values.items()}
