@@ -25,22 +25,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(name: str, argv: Sequence[str] | None = None) -> int:
-    """Run one command with its own arguments (those of the process if None); its exit code."""
+    """Run one command with its own arguments (those of the process if None).
+
+    Returns:
+        The exit code: 0 done, 1 error, 2 wrong usage, 3 mIoU below fail_under, 130 interrupted.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     from wsss.pipeline.commands import arguments, command_parser
-    from wsss.pipeline.eval_miou import format_table
+    from wsss.pipeline.eval_files import format_table
+    from wsss.pipeline.eval_miou import BelowError
     from wsss.pipeline.output import IncompleteError
 
     function = _commands()[name]
     parser = command_parser(function, prog=f"wsss {name}")
-    parsed = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    words = sys.argv[1:] if argv is None else list(argv)
+    parsed = parser.parse_args([_with_underscores(word) for word in words])
+    below = None
     try:
         settings = arguments(parser, parsed)
         result = function(**settings)
     except KeyboardInterrupt:
         print(f"wsss {name}: interrupted; give the command again to go on", file=sys.stderr)
         return 130
+    except BelowError as error:
+        result, below = None, error
     except (ValueError, OSError, ImportError, IncompleteError) as error:
         print(f"wsss {name}: error: {error}", file=sys.stderr)
         return 1
@@ -48,7 +57,19 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
         print(format_table(settings["output"] / "eval.json"))
     if isinstance(result, Path):
         print(f"wrote {result}")
+    if below is not None:
+        print(f"wsss {name}: {below}", file=sys.stderr)
+        return 3
     return 0
+
+
+def _with_underscores(word: str) -> str:
+    """--fail-under as --fail_under: the first part of a key may be written with dashes."""
+    if not word.startswith("--"):
+        return word
+    key, equals, value = word.partition("=")
+    first, dot, rest = key[2:].partition(".")
+    return "--" + first.replace("-", "_") + dot + rest + equals + value
 
 
 def _commands() -> dict[str, Callable[..., Any]]:

@@ -1,6 +1,6 @@
-"""The metrics of attributions written again, slowly, from their definitions: loops over pixels.
+"""The metrics written again, slowly, from their definitions: loops over pixels and images.
 
-It shares no code with `wsss.metrics.attribution`.
+It shares no code with `wsss.metrics`. First the metrics of attributions, then those of masks.
 """
 
 import itertools
@@ -148,3 +148,127 @@ def spearman(first, second):
     a, b = (np.array(mean_ranks(grid.ravel().tolist())) for grid in (first, second))
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / math.sqrt((a**2).sum() * (b**2).sum()))
+
+
+def confusion(prediction, truth, num_labels, ignore_index=255):
+    """Rows of counts, one pixel at a time; the last column takes pixels given no label."""
+    counts = [[0] * (num_labels + 1) for _ in range(num_labels)]
+    for p, t in zip(np.ravel(prediction).tolist(), np.ravel(truth).tolist(), strict=True):
+        if t != ignore_index:
+            counts[t][num_labels if p == ignore_index else p] += 1
+    return counts
+
+
+def mask_scores(counts, absent="exclude"):
+    """Scores of rows of counts, each from its definition, with Python's exact integers."""
+    labels = range(len(counts))
+    total = sum(map(sum, counts))
+
+    def ratio(part, whole):
+        return part / whole if whole else math.nan
+
+    def mean(values):
+        values = [value for value in values if not math.isnan(value)]
+        return ratio(sum(values), len(values))
+
+    def chosen(values):
+        if absent == "occurring":
+            return mean([value for value, row in zip(values, counts) if sum(row)])
+        if absent == "zero" and total:
+            return sum(0.0 if math.isnan(value) else value for value in values) / len(values)
+        return mean(values)
+
+    found = {name: [] for name in ("iou", "precision", "recall", "f1")}
+    found |= {"false_positive_rate": [], "false_negative_rate": []}
+    weighted = 0.0
+    for c in labels:
+        hit, missed = counts[c][c], sum(counts[c]) - counts[c][c]
+        wrong = sum(counts[t][c] for t in labels if t != c)
+        found["iou"].append(ratio(hit, hit + missed + wrong))
+        found["precision"].append(ratio(hit, hit + wrong))
+        found["recall"].append(ratio(hit, hit + missed))
+        found["f1"].append(ratio(2 * hit, 2 * hit + missed + wrong))
+        found["false_positive_rate"].append(ratio(wrong, hit + missed + wrong))
+        found["false_negative_rate"].append(ratio(missed, hit + missed + wrong))
+        weighted += found["iou"][c] * (hit + missed) if hit + missed else 0.0
+    unlabelled = sum(row[-1] for row in counts)
+    return found | {
+        "miou": chosen(found["iou"]),
+        "frequency_weighted_iou": ratio(weighted, total),
+        "pixel_accuracy": ratio(sum(counts[c][c] for c in labels), total),
+        "mean_accuracy": mean(found["recall"]),
+        "mean_precision": mean(found["precision"]),
+        "mean_f1": chosen(found["f1"]),
+        "coverage": ratio(total - unlabelled, total),
+        "predicted_ignore": ratio(unlabelled, total),
+    }
+
+
+def error_shares(prediction, truth):
+    """(missed, spilled, confused) of one image, pixel by pixel."""
+    errors = [0, 0, 0]
+    scored = 0
+    for p, t in zip(np.ravel(prediction).tolist(), np.ravel(truth).tolist(), strict=True):
+        if t == 255:
+            continue
+        scored += 1
+        if t > 0 and p in (0, 255):
+            errors[0] += 1
+        elif t == 0 and p not in (0, 255):
+            errors[1] += 1
+        elif t > 0 and p != t:
+            errors[2] += 1
+    return [error / scored if scored else 0.0 for error in errors]
+
+
+def object_strata(images, edges):
+    """(objects, foreground mIoU) between the edges; images are (prediction, truth)."""
+    strata = []
+    for low, high in itertools.pairwise([0.0, *edges, 1.0]):
+        objects, hits, unions = 0, {}, {}
+        for prediction, truth in images:
+            scored = truth != 255
+            for c in set(truth[scored].tolist()) - {0}:
+                share = (truth == c).sum() / scored.sum()
+                if low < share <= high:
+                    objects += 1
+                    true, found = truth == c, (prediction == c) & scored
+                    hits[c] = hits.get(c, 0) + int((true & found).sum())
+                    unions[c] = unions.get(c, 0) + int((true | found).sum())
+        ious = [hits[c] / unions[c] for c in hits]
+        strata.append((objects, sum(ious) / len(ious) if ious else math.nan))
+    return strata
+
+
+def near(mask, distance):
+    """Pixels of a mask within a chessboard distance of a pixel outside it, or of the image."""
+    height, width = mask.shape
+    result = np.zeros_like(mask)
+    for y, x in np.argwhere(mask):
+        for dy in range(-distance, distance + 1):
+            for dx in range(-distance, distance + 1):
+                inside = 0 <= y + dy < height and 0 <= x + dx < width
+                if not inside or not mask[y + dy, x + dx]:
+                    result[y, x] = True
+    return result
+
+
+def trimap(truth, width):
+    """Pixels within a chessboard distance of another value of the ground truth."""
+    result = np.zeros(truth.shape, bool)
+    for y, x in np.ndindex(*truth.shape):
+        around = truth[max(y - width, 0) : y + width + 1, max(x - width, 0) : x + width + 1]
+        result[y, x] = (around != truth[y, x]).any()
+    return result
+
+
+def label_above(labels, scores, thresholds):
+    """Mask of (P, H, W) scores: the best class where it is above its own threshold, else 0."""
+    mask = np.zeros(scores.shape[1:], np.uint8)
+    for y, x in np.ndindex(*mask.shape):
+        values = scores[:, y, x]
+        if len(values):
+            best = int(np.argmax(values))
+            if values[best] > thresholds[labels[best]]:
+                mask[y, x] = labels[best]
+    return mask

@@ -17,7 +17,7 @@ from tests.conftest import CPU, SHAPES, SMALL
 from tests.pipeline.conftest import IDS, SMALL_NET
 from wsss.data import load_records, read_image, read_mask, voc_palette, write_mask
 from wsss.data.transforms import normalise
-from wsss.metrics import Confusion, segmentation_scores
+from wsss.metrics import confusion_counts, segmentation_scores
 from wsss.pipeline.output import IncompleteError
 from wsss.pipeline.predict import InferenceConfig, predict, segment
 from wsss.pipeline.train_seg import train_seg
@@ -51,12 +51,12 @@ class TestTraining:
     def test_the_logged_miou_is_that_of_the_checkpoint(self, shapes, segmenter_checkpoint):
         model, classes = load_segmenter(segmenter_checkpoint)
         assert classes == SHAPES
-        confusion = Confusion(6)
+        counts = 0
         for record in load_records(shapes, "val", with_labels=False):
             with torch.no_grad():
                 logits = model(normalise(read_image(record.image))[None])
-            confusion.update(logits[0].argmax(0).numpy(), read_mask(record.mask))
-        scores = segmentation_scores(confusion.counts)
+            counts += confusion_counts(logits[0].argmax(0), read_mask(record.mask), 6)
+        scores = segmentation_scores(counts)
         logged = manifest(segmenter_checkpoint.parent)["last_epoch"]
         # one pixel near a tie may fall either way in another batch layout
         assert logged["val_miou"] == pytest.approx(scores.miou, abs=1e-3)

@@ -94,17 +94,18 @@ class LabelMap:
         return len(self.values) + 1
 
     def to_index(self, values: np.ndarray, source: Path | str) -> np.ndarray:
-        """Mask values to label indices, (H, W) uint8.
+        """Mask values to label indices, uint8 of the same shape.
 
         Args:
-            values: (H, W) uint8 values of a mask file.
+            values: (H, W) uint8 values of a mask file, or any other uint8 array of such values.
             source: Named in the error.
 
         Raises:
             ValueError: A value belongs to no class.
         """
-        present = np.bincount(values.ravel(), minlength=256) > 0
-        unknown = np.flatnonzero(present & ~self._known)
+        flat = values.ravel()
+        starts = np.append(flat[:1], flat[1:][flat[1:] != flat[:-1]])  # one of each run of equals
+        unknown = np.unique(starts[~self._known[starts]])
         if unknown.size:
             raise ValueError(
                 f"mask {source}: value {', '.join(map(str, unknown))} belongs to no class; "

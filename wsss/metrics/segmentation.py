@@ -5,134 +5,179 @@ The policy, which differs between code bases and changes results by many points:
 - one matrix of int64 counts over all pixels of all images (never a mean over images);
 - pixels whose *ground truth* is 255 are left out, and only those;
 - a *predicted* 255 is a miss: it counts against its true class, and its share is reported;
-- a class with an empty union is nan and left out of the mean.
+- what a class without pixels counts is a named choice (`Absent`); ours leaves it out.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-IGNORE_INDEX = 255
+Absent = Literal["exclude", "zero", "occurring"]
+"""Which classes a mean is over. ``exclude``: those with a union, that is, that occur or are
+predicted. ``zero``: all, a class with an empty union as 0. ``occurring``: those that occur, so that
+a class which is predicted but never there costs nothing itself."""
 
 
-class Confusion:
-    """Pooled pixel counts of L labels.
+class Totals(NamedTuple):
+    """Pixel counts of each label, from which all scores follow; (..., L) int64 or float64.
 
     Args:
-        num_labels: L = K + 1, background at 0.
-
-    Attributes:
-        counts: (L, L + 1) int64. Row: true label; column: predicted label, the last one for
-            pixels predicted as 255.
-        images: Number of images counted.
+        hits: Pixels of the label predicted as it.
+        true: Pixels of the label.
+        predicted: Scored pixels predicted as the label.
+        unlabelled: Pixels of the label that were given no label.
     """
 
-    def __init__(self, num_labels: int) -> None:
-        if not 1 <= num_labels <= IGNORE_INDEX:
-            raise ValueError(f"num_labels: expected 1..255, got {num_labels}")
-        self.num_labels = num_labels
-        self.counts = np.zeros((num_labels, num_labels + 1), dtype=np.int64)
-        self.images = 0
+    hits: np.ndarray
+    true: np.ndarray
+    predicted: np.ndarray
+    unlabelled: np.ndarray
 
-    def update(self, prediction: np.ndarray, truth: np.ndarray) -> None:
-        """Count one image.
 
-        Args:
-            prediction: (H, W) integer label indices, 255 = no label.
-            truth: (H, W) integer label indices, 255 = not scored.
+def totals_of(counts: np.ndarray) -> Totals:
+    """Totals of (..., L, L + 1) counts as `confusion_counts` makes them.
 
-        Raises:
-            ValueError: Shapes differ or a label is out of range.
-        """
-        if prediction.shape != truth.shape:
-            raise ValueError(
-                f"prediction: expected the shape of the ground truth, {truth.shape}, got "
-                f"{prediction.shape}"
-            )
-        for name, labels in (("prediction", prediction), ("truth", truth)):
-            if not np.issubdtype(labels.dtype, np.integer):
-                raise ValueError(f"{name}: expected integer labels, got {labels.dtype}")
-        pairs = np.bincount(
-            truth.astype(np.uint16).ravel() * np.uint16(256) + prediction.astype(np.uint8).ravel(),
-            minlength=256 * 256,
-        ).reshape(256, 256)
-        limit = self.num_labels
-        for name, labels, counted in (
-            ("prediction", prediction, pairs.sum(axis=0)),
-            ("truth", truth, pairs.sum(axis=1)),
-        ):
-            outside = np.flatnonzero(counted[limit:IGNORE_INDEX]) + limit
-            if outside.size or labels.min(initial=0) < 0 or labels.max(initial=0) > IGNORE_INDEX:
-                raise ValueError(
-                    f"{name}: expected labels 0..{limit - 1} or {IGNORE_INDEX}, got "
-                    f"{labels.min()}..{labels.max()}"
-                )
-        self.counts[:, :limit] += pairs[:limit, :limit]
-        self.counts[:, limit] += pairs[:limit, IGNORE_INDEX]
-        self.images += 1
-
-    def merge(self, other: "Confusion") -> None:
-        """Add the counts of another confusion matrix over the same labels."""
-        if other.num_labels != self.num_labels:
-            raise ValueError(f"expected {self.num_labels} labels, got {other.num_labels}")
-        self.counts += other.counts
-        self.images += other.images
+    Raises:
+        ValueError: Another shape.
+    """
+    num_labels = counts.shape[-2] if counts.ndim > 1 else 0
+    if not num_labels or counts.shape[-1] != num_labels + 1:
+        raise ValueError(f"counts: expected (..., L, L + 1), got {counts.shape}")
+    return Totals(
+        hits=np.diagonal(counts, axis1=-2, axis2=-1),
+        true=counts.sum(axis=-1),
+        predicted=counts[..., :num_labels].sum(axis=-2),
+        unlabelled=counts[..., num_labels],
+    )
 
 
 class SegmentationScores(NamedTuple):
-    """Scores of one confusion matrix; shares in [0, 1], per-label arrays are (L,) float64.
+    """Scores of confusion counts: shares in [0, 1], float64; (..., L) a label, (...) a mean.
 
     Args:
         iou: Intersection over union; nan where the union is empty.
-        precision: nan where the label was never predicted.
-        recall: nan where the label never occurs.
-        miou: Mean of the IoUs that are not nan.
+        precision: Hits of what was predicted; nan where the label was never predicted.
+        recall: Hits of what is there; nan where the label never occurs.
+        f1: 2 hits / (true + predicted), the Dice score; nan where the union is empty.
+        false_positive_rate: False positives / union, as the field reports it (irn, SEAM); with
+            the next one and the IoU it adds up to 1. It says whether seeds spill over.
+        false_negative_rate: Misses / union: whether seeds are too small.
+        miou: Mean of the IoUs, over the classes that `Absent` chooses.
+        frequency_weighted_iou: Mean of the IoUs weighted by the labels' pixels.
         pixel_accuracy: Share of scored pixels predicted right.
         mean_accuracy: Mean recall of the labels that occur.
+        mean_precision: Mean precision of the labels that were predicted.
+        mean_f1: Mean of the F1 scores, over the classes that `Absent` chooses.
         coverage: Share of scored pixels that were given a label.
-        predicted_ignore: 1 - coverage: share of scored pixels predicted 255.
+        predicted_ignore: 1 - coverage.
     """
 
     iou: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
-    miou: float
-    pixel_accuracy: float
-    mean_accuracy: float
-    coverage: float
-    predicted_ignore: float
+    f1: np.ndarray
+    false_positive_rate: np.ndarray
+    false_negative_rate: np.ndarray
+    miou: np.ndarray
+    frequency_weighted_iou: np.ndarray
+    pixel_accuracy: np.ndarray
+    mean_accuracy: np.ndarray
+    mean_precision: np.ndarray
+    mean_f1: np.ndarray
+    coverage: np.ndarray
+    predicted_ignore: np.ndarray
 
 
-def segmentation_scores(counts: np.ndarray) -> SegmentationScores:
-    """Scores of (L, L + 1) counts as `Confusion` collects them."""
-    num_labels = counts.shape[0]
-    if counts.shape != (num_labels, num_labels + 1):
-        raise ValueError(f"counts: expected (L, L + 1), got {counts.shape}")
-    hits = np.diagonal(counts).astype(np.float64)
-    true = counts.sum(axis=1).astype(np.float64)
-    predicted = counts[:, :num_labels].sum(axis=0).astype(np.float64)
-    total = float(true.sum())
-    iou = _ratio(hits, true + predicted - hits)
-    recall = _ratio(hits, true)
-    ignored = float(counts[:, num_labels].sum()) / total if total else float("nan")
+PER_LABEL = (
+    "iou",
+    "precision",
+    "recall",
+    "f1",
+    "false_positive_rate",
+    "false_negative_rate",
+)
+"""The fields of `SegmentationScores` that have a value for each label."""
+
+MEANS = tuple(name for name in SegmentationScores._fields if name not in PER_LABEL)
+"""The fields of `SegmentationScores` that have one value."""
+
+
+def segmentation_scores(counts: np.ndarray, absent: Absent = "exclude") -> SegmentationScores:
+    """Scores of pooled confusion counts.
+
+    Args:
+        counts: (..., L, L + 1) as `confusion_counts` makes them; leading axes are kept.
+        absent: What a class without pixels counts.
+
+    Raises:
+        ValueError: Another shape, or no such policy.
+    """
+    return scores_of_totals(totals_of(counts), absent)
+
+
+def scores_of_totals(totals: Totals, absent: Absent = "exclude") -> SegmentationScores:
+    """Scores of (..., L) pixel counts; see `segmentation_scores`."""
+    if absent not in get_args(Absent):
+        raise ValueError(f"absent: expected one of {', '.join(get_args(Absent))}, got {absent!r}")
+    hits, true, predicted, unlabelled = (part.astype(np.float64) for part in totals)
+    union = true + predicted - hits
+    iou = _ratio(hits, union)
+    f1 = _ratio(2 * hits, true + predicted)
+    precision, recall = _ratio(hits, predicted), _ratio(hits, true)
+    total = true.sum(axis=-1)
+    ignored = _ratio(unlabelled.sum(axis=-1), total)
     return SegmentationScores(
         iou=iou,
-        precision=_ratio(hits, predicted),
+        precision=precision,
         recall=recall,
-        miou=_mean(iou),
-        pixel_accuracy=float(hits.sum()) / total if total else float("nan"),
-        mean_accuracy=_mean(recall),
+        f1=f1,
+        false_positive_rate=_ratio(predicted - hits, union),
+        false_negative_rate=_ratio(true - hits, union),
+        miou=_mean(iou, true, absent),
+        frequency_weighted_iou=_ratio((np.nan_to_num(iou) * true).sum(axis=-1), total),
+        pixel_accuracy=_ratio(hits.sum(axis=-1), total),
+        mean_accuracy=_nanmean(recall),
+        mean_precision=_nanmean(precision),
+        mean_f1=_mean(f1, true, absent),
         coverage=1.0 - ignored,
         predicted_ignore=ignored,
     )
 
 
+def cohen_kappa(counts: np.ndarray) -> np.ndarray:
+    """Agreement of two labellings beyond what chance would give.
+
+    Source: Cohen, "A coefficient of agreement for nominal scales", 1960. It is 1 for equal masks,
+    0 for masks as alike as their labels' shares make them, nan where there is one label only.
+
+    Args:
+        counts: (..., L, L + 1) as `confusion_counts` makes them.
+
+    Returns:
+        (...) float64.
+    """
+    totals = totals_of(counts)
+    hits, true, predicted = (part.astype(np.float64) for part in totals[:3])
+    total = true.sum(axis=-1)
+    observed = _ratio(hits.sum(axis=-1), total)
+    chance = _ratio((true * predicted).sum(axis=-1), total**2)
+    return _ratio(observed - chance, np.asarray(1 - chance))
+
+
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, nan where whole is 0."""
-    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
 
 
-def _mean(values: np.ndarray) -> float:
-    """Mean of what is not nan; nan if nothing is left."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+def _mean(values: np.ndarray, true: np.ndarray, absent: Absent) -> np.ndarray:
+    """Mean over the labels that the policy chooses; nan if nothing at all was scored."""
+    if absent == "zero":
+        mean = np.nan_to_num(values).mean(axis=-1)
+        return np.where(true.sum(axis=-1) > 0, mean, np.nan)
+    return _nanmean(values if absent == "exclude" else np.where(true > 0, values, np.nan))
+
+
+def _nanmean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not nan; nan if nothing is left."""
+    known = ~np.isnan(values)
+    return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))

@@ -7,21 +7,25 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from wsss.pipeline.benchmark_attribution import benchmark_attribution
+from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.explain import explain
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.predict import predict
+from wsss.pipeline.report import report
 from wsss.pipeline.train_cls import train_cls
 from wsss.pipeline.train_seg import train_seg
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train_cls": train_cls,
     "make_pseudo_masks": make_pseudo_masks,
+    "choose_threshold": choose_threshold,
     "eval_miou": eval_miou,
     "train_seg": train_seg,
     "predict": predict,
     "explain": explain,
     "benchmark_attribution": benchmark_attribution,
+    "report": report,
 }
 
 
@@ -41,6 +45,9 @@ def command_parser(function: Callable[..., Any], prog: str | None = None) -> Arg
         parser.add_argument("image", type=Path, help="The photograph.")
         parser.add_argument("--labels", type=str, nargs="+", help="Names of classes to explain.")
         by_hand = {"image", "labels"}
+    if function is report:  # wsss report RUN RUN
+        parser.add_argument("runs", type=Path, nargs="+", help="Folders of runs.")
+        by_hand = {"runs"}
     parser.add_function_arguments(
         function, as_group=False, fail_untyped=True, sub_configs=True, skip=by_hand
     )

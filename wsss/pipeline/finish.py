@@ -31,6 +31,7 @@ class FinishJob:
         image_id: Named in errors.
         image: The photograph.
         scores: Its scores as they are stored.
+        names: Names of its classes.
         mask: Where the mask is written.
         scores_file: Where the scores are written, or None.
         overlay: Where the picture is written, or None.
@@ -42,6 +43,7 @@ class FinishJob:
     image_id: str
     image: Path
     scores: Scores
+    names: tuple[str, ...]
     mask: Path
     scores_file: Path | None
     overlay: Path | None
@@ -64,7 +66,7 @@ def finish_image(job: FinishJob) -> str:
             f"{job.scores.size[0]} pixels, but {job.image} is {image.shape[1]} x {image.shape[0]}"
         )
     full = job.scores.full_size()
-    mask = make_mask(image, full, job.background, job.crf)
+    mask = make_mask(image, full, job.background, job.crf, job.names)
     to_value = np.full(256, 255, dtype=np.uint8)
     to_value[: len(job.scores.classes) + 1] = [0, *job.scores.classes]
     values = to_value[mask]

@@ -1,10 +1,10 @@
 """Turn a classifier and image-level labels into pseudo-masks."""
 
-import json
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -22,9 +22,11 @@ from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
 from wsss.data.scores import Scores, read_scores, stored_size
 from wsss.data.transforms import normalise
+from wsss.metrics.sweep import power_threshold
+from wsss.pipeline.chosen import ChosenThreshold, given, manifest_of, read_threshold
 from wsss.pipeline.devices import Device, resolve_device, torch_threads
 from wsss.pipeline.finish import FinishJob, failures_text, finisher
-from wsss.pipeline.output import IncompleteError, OutputFolder
+from wsss.pipeline.output import IncompleteError, OutputFolder, plain
 from wsss.refinement.crf import CRFConfig
 from wsss.refinement.seeds import BackgroundConfig, normalise_maps
 from wsss.tasks.checkpoint import file_sha256, load_classifier, require_classes
@@ -44,6 +46,7 @@ def make_pseudo_masks(
     gradient: GradientConfig = GradientConfig(),
     multiscale: MultiScaleConfig = MultiScaleConfig(),
     background: BackgroundConfig = BackgroundConfig(),
+    threshold_from: Path | None = None,
     crf: CRFConfig | None = CRFConfig(),
     save_scores: bool = False,
     overlays: bool = False,
@@ -75,6 +78,8 @@ def make_pseudo_masks(
         gradient: Which gradient the attribution is made of.
         multiscale: Sizes at which each image is explained.
         background: Score of the background.
+        threshold_from: A threshold.json, or its folder, that eval_miou or choose_threshold wrote;
+            it takes the place of background.threshold, and the manifest says how it was chosen.
         crf: Dense CRF; null takes the best score as it is.
         save_scores: Write the scores as well (uint8, stride 4, present classes).
         overlays: Write a picture of each image with its maps, mask and ground truth.
@@ -95,12 +100,15 @@ def make_pseudo_masks(
         raise ValueError("label_mode: scores_from brings its own classes; use 'given'")
     if workers is None:
         workers = max(1, (os.cpu_count() or 2) - 1)
+    background, threshold = _threshold(background, threshold_from, data)
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
     records = load_records(
         data, split, with_labels=label_mode == "given" and scores_from is None, limit=limit
     )
-    identity = {}
+    identity: dict[str, Any] = {}
+    if threshold_from is not None:
+        identity["threshold"] = background.threshold
     model = None
     if checkpoint is not None:
         model, classes = load_classifier(checkpoint)
@@ -111,7 +119,15 @@ def make_pseudo_masks(
         "make_pseudo_masks",
         settings,
         identity=identity,
-        free=("limit", "device", "workers", "checkpoint", "save_scores", "overlays"),
+        free=(
+            "limit",
+            "device",
+            "workers",
+            "checkpoint",
+            "save_scores",
+            "overlays",
+            "threshold_from",
+        ),
     )
     paths = {record.image_id: _paths(output, record, save_scores, overlays) for record in records}
     todo = [r for r in records if not all(path.is_file() for path in paths[r.image_id] if path)]
@@ -124,6 +140,7 @@ def make_pseudo_masks(
                 progress.write(f"failed: {error}")
             progress.update()
 
+    name_of = {value: name for name, value in data.classes.items()}
     progress = tqdm(total=len(records), initial=len(records) - len(todo), unit="image")
     empty = 0
     with finisher(workers) as finish, progress, torch_threads(workers if crf else 0):
@@ -146,6 +163,7 @@ def make_pseudo_masks(
                 image_id=record.image_id,
                 image=record.image,
                 scores=scores,
+                names=tuple(name_of[value] for value in scores.classes.tolist()),
                 mask=mask,
                 scores_file=scores_file,
                 overlay=overlay,
@@ -162,12 +180,36 @@ def make_pseudo_masks(
         "made_now_without_class": empty,
         "failed": failed,
         "label_mode": label_mode if scores_from is None else _label_mode_of(scores_from),
+        "threshold": plain(threshold),
     }
     if failed:
         folder.record(**counts)
         raise IncompleteError(failures_text(failed, len(records)))
     folder.finish(**counts)
     return output / "masks"
+
+
+def _threshold(
+    background: BackgroundConfig, threshold_from: Path | None, data: DataConfig
+) -> tuple[BackgroundConfig, ChosenThreshold | None]:
+    """The background with its threshold filled in, and how that was chosen.
+
+    A power background is the constant one that it comes to; two thresholds are none.
+    """
+    if background.ignore_below is not None or background.kind == "power":
+        if threshold_from is not None:
+            raise ValueError(
+                "threshold_from: expected a constant background without ignore_below, ignore_above"
+            )
+        if background.kind == "power":
+            return background, given(round(power_threshold(background.gamma), 6))
+        return background, None
+    if threshold_from is None:
+        chosen = given(background.threshold)
+        chosen.of(data.class_names)
+        return background, chosen
+    chosen = read_threshold(threshold_from, data)
+    return dataclasses.replace(background, threshold=chosen.value), chosen
 
 
 def _paths(
@@ -236,11 +278,7 @@ def _stored(
 
 def _label_mode_of(folder: Path) -> str:
     """What the manifest of a folder of scores says of its classes."""
-    for manifest in (folder / "manifest.json", folder.parent / "manifest.json"):
-        if manifest.is_file():
-            facts = json.loads(manifest.read_text(encoding="utf-8"))
-            return f"{facts.get('label_mode', 'unknown')}, as in {folder}"
-    return f"unknown, as in {folder}"
+    return f"{(manifest_of(folder) or {}).get('label_mode', 'unknown')}, as in {folder}"
 
 
 def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:

@@ -1,5 +1,6 @@
 """Chain commands from one YAML file, skipping what is done."""
 
+import inspect
 import json
 import logging
 from pathlib import Path
@@ -68,7 +69,8 @@ def _parse(
     if "output" in settings:
         raise ValueError(f"steps, {name}: the folder is {output / name}; leave output out")
     settings["output"] = str(output / name)
-    if "data" not in settings and "images" not in settings:
+    takes_data = "data" in inspect.signature(COMMANDS[command]).parameters
+    if takes_data and "data" not in settings and "images" not in settings:
         settings["data"] = plain(data)
     try:
         return name, command, parse_settings(command, settings)

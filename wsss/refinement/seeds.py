@@ -1,5 +1,6 @@
 """From the class maps of one image to its mask."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,8 @@ class BackgroundConfig:
     Args:
         kind: ``constant``: the background's score is ``threshold`` everywhere; ``power``: it is
             (1 - m) ** gamma, with m the best class score of the pixel (psa).
-        threshold: Score of ``constant``.
+        threshold: Score of ``constant``: a number, or one for each class by name. A pixel is then
+            compared with the threshold of its best class.
         gamma: Exponent of ``power``; a higher one leaves more to the classes.
         ignore_below: With both this and ``ignore_above``, the mask is made twice, with this and
             with that constant threshold. Pixels that are foreground under the higher one keep
@@ -27,14 +29,21 @@ class BackgroundConfig:
     """
 
     kind: Literal["constant", "power"] = "constant"
-    threshold: float = 0.3
+    threshold: float | dict[str, float] = 0.3
     gamma: float = 4.0
     ignore_below: float | None = None
     ignore_above: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"background.threshold: expected 0..1, got {self.threshold}")
+        if isinstance(self.threshold, dict):
+            named = {f"background.threshold.{name}": t for name, t in self.threshold.items()}
+        else:
+            named = {"background.threshold": self.threshold}
+        for key, value in named.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{key}: expected 0..1, got {value}")
+        if isinstance(self.threshold, dict) and self.kind != "constant":
+            raise ValueError("background: thresholds of single classes need kind: constant")
         if self.gamma <= 0:
             raise ValueError(f"background.gamma: expected above 0, got {self.gamma}")
         if (self.ignore_below is None) != (self.ignore_above is None):
@@ -65,12 +74,34 @@ def normalise_maps(maps: np.ndarray) -> np.ndarray:
     return (maps / np.where(peak > 0, peak, 1)).astype(np.float32)
 
 
-def background_score(scores: np.ndarray, config: BackgroundConfig) -> np.ndarray:
-    """Score of the background: (P, H, W) class scores in [0, 1] to (H, W) in [0, 1]."""
-    if config.kind == "constant":
+def background_score(
+    scores: np.ndarray, config: BackgroundConfig, names: Sequence[str] | None = None
+) -> np.ndarray:
+    """Score of the background.
+
+    Args:
+        scores: (P, H, W) class scores in [0, 1].
+        config: What it is.
+        names: Names of the P classes; asked for only where thresholds have names.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+
+    Raises:
+        ValueError: A class without a threshold.
+    """
+    if config.kind == "power":
+        best = scores.max(axis=0, initial=0.0)
+        return ((1.0 - best) ** config.gamma).astype(np.float32)
+    if not isinstance(config.threshold, dict):
         return np.full(scores.shape[1:], config.threshold, dtype=np.float32)
-    best = scores.max(axis=0, initial=0.0)
-    return ((1.0 - best) ** config.gamma).astype(np.float32)
+    if names is None or len(names) != len(scores):
+        raise ValueError(f"names: expected those of the {len(scores)} classes, got {names}")
+    missing = [name for name in names if name not in config.threshold]
+    if missing:
+        raise ValueError(f"background.threshold: none for the class {missing[0]!r}")
+    thresholds = np.array([config.threshold[name] for name in names], dtype=np.float32)
+    return thresholds[scores.argmax(axis=0)]
 
 
 def make_mask(
@@ -78,6 +109,7 @@ def make_mask(
     scores: np.ndarray,
     background: BackgroundConfig,
     crf: CRFConfig | None,
+    names: Sequence[str] | None = None,
 ) -> np.ndarray:
     """The mask of one image.
 
@@ -86,6 +118,7 @@ def make_mask(
         scores: (P, H, W) float32 scores of the P present classes, in [0, 1].
         background: The background's score, and what is ignored.
         crf: Refinement, or None for the plain best score.
+        names: Names of the P classes; asked for only where thresholds have names.
 
     Returns:
         (H, W) uint8: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore. Without a
@@ -94,7 +127,7 @@ def make_mask(
     if not len(scores):
         return np.zeros(image.shape[:2], dtype=np.uint8)
     if background.ignore_below is None or background.ignore_above is None:
-        return _best_label(image, scores, background_score(scores, background), crf)
+        return _best_label(image, scores, background_score(scores, background, names), crf)
     masks = [
         _best_label(image, scores, np.full(scores.shape[1:], level, dtype=np.float32), crf)
         for level in (background.ignore_below, background.ignore_above)

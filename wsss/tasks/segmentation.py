@@ -13,7 +13,7 @@ from wsss.data.datasets import MaskedImages
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
-from wsss.metrics.segmentation import Confusion, segmentation_scores
+from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
 from wsss.tasks.checkpoint import describe, load_backbone_weights
@@ -82,7 +82,7 @@ class SegmentationTask(pl.LightningModule):
         self.loss = LOSSES[loss]
         self.optim = optim
         self.freeze_batchnorm = freeze_batchnorm
-        self.confusion = Confusion(len(self.label_names))
+        self.val_scores = SegmentationMetric(len(self.label_names))
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
@@ -94,23 +94,18 @@ class SegmentationTask(pl.LightningModule):
         self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss
 
-    def on_validation_epoch_start(self) -> None:
-        self.confusion = Confusion(len(self.label_names))
-
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
         images, labels = batch
         scores = F.interpolate(
             self.model(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
-        for prediction, truth in zip(scores.argmax(dim=1), labels, strict=True):
-            self.confusion.update(prediction.cpu().numpy(), truth.cpu().numpy())
+        self.val_scores.update(scores.argmax(dim=1), labels)
 
     def on_validation_epoch_end(self) -> None:
-        counts = torch.from_numpy(self.confusion.counts).to(self.device)
-        counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        scores = segmentation_scores(counts.cpu().numpy())
-        self.log("val_miou", scores.miou, prog_bar=True)
-        self.log("val_pixel_accuracy", scores.pixel_accuracy)
+        scores = self.val_scores.compute()
+        self.val_scores.reset()
+        self.log("val_miou", float(scores.miou), prog_bar=True)
+        self.log("val_pixel_accuracy", float(scores.pixel_accuracy))
         for name, iou in zip(self.label_names, scores.iou, strict=True):
             self.log(f"val_iou_{name}", float(iou))
 

@@ -1,0 +1,102 @@
+"""Scores of the outlines alone.
+
+*Boundary IoU* (Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation
+Evaluation", CVPR 2021): of each class's pixels only those within d of its outline count, d a share
+of the image's diagonal. *Trimap mIoU* (Kohli et al., IJCV 2009; Chen et al., DeepLab, TPAMI 2018):
+the mIoU of the pixels within a few pixels of a change of the ground truth.
+
+Both take distances of the chessboard, as the published code of the first does. A pixel whose ground
+truth is 255 is taken out of both masks before their outlines are drawn: a perfect prediction scores
+1 whatever it says there.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from wsss.metrics.confusion import IGNORE_INDEX, confusion_counts
+
+
+class BoundaryCounts(NamedTuple):
+    """Pixels near the outline of each label, (L,) int64; those of many images are their sum."""
+
+    intersection: np.ndarray
+    union: np.ndarray
+
+
+def boundary_counts(
+    prediction: np.ndarray, truth: np.ndarray, num_labels: int, share: float = 0.02
+) -> BoundaryCounts:
+    """Boundary pixels of one image.
+
+    Args:
+        prediction: (H, W) uint8 labels, 255 = no label.
+        truth: (H, W) uint8 labels, 255 = not scored.
+        num_labels: L, at most 255.
+        share: Of the image's diagonal: the distance d, at least 1 pixel.
+
+    Returns:
+        Boundary pixels that both masks have, and that either has. Boundary IoU is their ratio,
+        nan where the second is 0.
+    """
+    _check(prediction, truth)
+    distance = max(1, round(share * float(np.hypot(*truth.shape))))
+    predicted = np.where(truth == IGNORE_INDEX, IGNORE_INDEX, prediction).astype(np.uint8)
+    intersection, union = np.zeros((2, num_labels), dtype=np.int64)
+    near_truth, near_predicted = (
+        _near_own_outline(truth, distance),
+        _near_own_outline(predicted, distance),
+    )
+    for label in np.union1d(np.unique(truth), np.unique(predicted)):
+        if label == IGNORE_INDEX:
+            continue
+        if label >= num_labels:
+            raise ValueError(f"labels: expected 0..{num_labels - 1} or {IGNORE_INDEX}, got {label}")
+        true = near_truth & (truth == label)
+        found = near_predicted & (predicted == label)
+        intersection[label] = np.count_nonzero(true & found)
+        union[label] = np.count_nonzero(true | found)
+    return BoundaryCounts(intersection, union)
+
+
+def trimap_counts(
+    prediction: np.ndarray, truth: np.ndarray, num_labels: int, width: int
+) -> np.ndarray:
+    """(L, L + 1) int64 confusion counts of the pixels within ``width`` of another true label.
+
+    Args:
+        prediction: (H, W) uint8 labels, 255 = no label.
+        truth: (H, W) uint8 labels, 255 = not scored. VOC draws it around objects, and there a
+            pixel's distance is that to the drawn line.
+        num_labels: L, at most 255.
+        width: Pixels, at least 1.
+    """
+    if width < 1:
+        raise ValueError(f"width: expected at least 1 pixel, got {width}")
+    _check(prediction, truth)
+    kernel = np.ones((2 * width + 1, 2 * width + 1), dtype=np.uint8)
+    outline = cv2.dilate(truth, kernel) != cv2.erode(truth, kernel)
+    return confusion_counts(prediction, np.where(outline, truth, IGNORE_INDEX), num_labels)
+
+
+def _near_own_outline(labels: np.ndarray, distance: int) -> np.ndarray:
+    """Whether another label, or the edge of the image, is within the distance: (H, W) bool.
+
+    For all labels at once: the pixels of a label that an erosion of it takes away are those whose
+    neighbourhood holds another label.
+    """
+    kernel = np.ones((2 * distance + 1, 2 * distance + 1), dtype=np.uint8)
+    inner = cv2.dilate(labels, kernel) == cv2.erode(labels, kernel)
+    inner[:distance] = inner[-distance:] = False
+    inner[:, :distance] = inner[:, -distance:] = False
+    return ~inner
+
+
+def _check(prediction: np.ndarray, truth: np.ndarray) -> None:
+    for name, labels in (("prediction", prediction), ("truth", truth)):
+        if labels.dtype != np.uint8 or labels.ndim != 2 or labels.shape != truth.shape:
+            raise ValueError(
+                f"{name}: expected (H, W) uint8 labels, both of one size, got {labels.shape} "
+                f"{labels.dtype}"
+            )

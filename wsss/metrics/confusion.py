@@ -1,0 +1,113 @@
+"""Pixels counted by their true and their predicted label: what every mask score is made of."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+IGNORE_INDEX = 255
+
+
+class PixelPairs(NamedTuple):
+    """The label pairs that occur in one image, sorted; M of them.
+
+    Args:
+        truth: (M,) int64 true label.
+        prediction: (M,) int64 predicted label.
+        pixels: (M,) int64 number of them, at least 1.
+    """
+
+    truth: np.ndarray
+    prediction: np.ndarray
+    pixels: np.ndarray
+
+
+def pixel_pairs(prediction: Any, truth: Any) -> PixelPairs:
+    """Count the pixels of one image by true and predicted label, whatever the labels are.
+
+    Masks are made of runs of equal pixels, so runs are counted, not pixels: on photographs about
+    one number in sixty.
+
+    Args:
+        prediction: Integer labels of any shape: an array, or a tensor in main memory.
+        truth: Integer labels of the same shape.
+
+    Raises:
+        ValueError: Shapes differ, or the labels are no integers.
+    """
+    prediction, truth = np.asarray(prediction), np.asarray(truth)
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"prediction: expected the shape of the ground truth, {truth.shape}, got "
+            f"{prediction.shape}"
+        )
+    for name, labels in (("prediction", prediction), ("truth", truth)):
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(f"{name}: expected integer labels, got {labels.dtype}")
+    prediction, truth = prediction.ravel(), truth.ravel()
+    if not truth.size:
+        nothing = np.zeros(0, dtype=np.int64)
+        return PixelPairs(nothing, nothing, nothing)
+    low = int(prediction.min()), int(truth.min())
+    width = int(prediction.max()) - low[0] + 1
+    if width * (int(truth.max()) - low[1] + 1) > 2**62:
+        raise ValueError("labels: expected numbers of classes, got some that are too far apart")
+    wide = np.uint16 if truth.dtype == prediction.dtype == np.uint8 else np.int64
+    code = truth.astype(wide)
+    code -= low[1]
+    code *= width
+    code += prediction.astype(wide, copy=False) - low[0]
+    start = np.concatenate(([0], np.flatnonzero(code[1:] != code[:-1]) + 1))
+    length = np.diff(start, append=truth.size)
+    found, where = np.unique(code[start], return_inverse=True)
+    count = np.bincount(where, weights=length).astype(np.int64)
+    true, predicted = np.divmod(found.astype(np.int64), width)
+    return PixelPairs(true + low[1], predicted + low[0], count)
+
+
+def confusion_counts(
+    prediction: Any, truth: Any, num_labels: int, ignore_index: int = IGNORE_INDEX
+) -> np.ndarray:
+    """Confusion counts of one image; those of many are their sum.
+
+    Args:
+        prediction: Integer labels 0..L-1 of any shape, ``ignore_index`` = no label.
+        truth: Integer labels of the same shape, ``ignore_index`` = not scored.
+        num_labels: L, with the background.
+        ignore_index: A label outside 0..L-1.
+
+    Returns:
+        (L, L + 1) int64. Row: true label; column: predicted label, the last one for pixels that
+        were given none.
+
+    Raises:
+        ValueError: Shapes differ or a label is out of range.
+    """
+    check_labels(num_labels, ignore_index)
+    return dense_counts(pixel_pairs(prediction, truth), num_labels, ignore_index)
+
+
+def check_labels(num_labels: int, ignore_index: int) -> None:
+    """Refuse a number of labels that leaves no room for ``ignore_index``."""
+    if num_labels < 1:
+        raise ValueError(f"num_labels: expected at least 1, got {num_labels}")
+    if 0 <= ignore_index < num_labels:
+        raise ValueError(
+            f"ignore_index: expected a number outside the labels 0..{num_labels - 1}, got "
+            f"{ignore_index}"
+        )
+
+
+def dense_counts(pairs: PixelPairs, num_labels: int, ignore_index: int) -> np.ndarray:
+    """(L, L + 1) int64 counts of `pixel_pairs`, their labels checked."""
+    for name, labels in (("prediction", pairs.prediction), ("truth", pairs.truth)):
+        outside = ((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)
+        if outside.any():
+            raise ValueError(
+                f"{name}: expected labels 0..{num_labels - 1} or {ignore_index}, got "
+                f"{', '.join(map(str, np.unique(labels[outside])[:5]))}"
+            )
+    scored = pairs.truth != ignore_index
+    predicted = np.where(pairs.prediction == ignore_index, num_labels, pairs.prediction)
+    counts = np.zeros((num_labels, num_labels + 1), dtype=np.int64)
+    counts[pairs.truth[scored], predicted[scored]] = pairs.pixels[scored]
+    return counts

@@ -1,0 +1,200 @@
+"""Choose a background threshold from score maps, without ground truth."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from tqdm import tqdm
+
+from wsss.data.atomic import atomic_write_text
+from wsss.data.config import DataConfig
+from wsss.data.images import read_image
+from wsss.data.masks import LabelMap
+from wsss.data.records import Record, load_records
+from wsss.data.scores import Scores, read_scores
+from wsss.metrics.confusion import confusion_counts
+from wsss.metrics.segmentation import cohen_kappa
+from wsss.pipeline.chosen import FILE, ChosenThreshold
+from wsss.pipeline.eval_files import csv_text
+from wsss.pipeline.output import OutputFolder
+from wsss.refinement.crf import CRFConfig
+from wsss.refinement.seeds import BackgroundConfig, make_mask
+from wsss.refinement.threshold import colour_separation, otsu, two_components
+
+Rule = Literal["otsu", "mixture", "colours", "crf", "views"]
+CANDIDATES = np.round(np.arange(0.05, 0.951, 0.05), 2)
+"""Thresholds that are tried where each costs a mask of every image."""
+
+RULES: dict[str, str] = {
+    "otsu": "Otsu's threshold of the scores",
+    "mixture": "two-component mixture of the scores",
+    "colours": "separation of the photographs' colours",
+    "crf": "foreground that the dense CRF neither grows nor shrinks",
+    "views": "agreement of two sets of maps (kappa)",
+}
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """The score maps of a list, read image by image."""
+
+    records: list[Record]
+    folder: Path
+    label_map: LabelMap
+
+    def __iter__(self) -> Iterator[tuple[Record, np.ndarray, Scores]]:
+        """Image, label indices of its classes, and its stored scores."""
+        for record in tqdm(self.records, unit="image"):
+            path = self.folder / f"{record.image_id}.npz"
+            stored = read_scores(path)
+            yield record, self.label_map.to_index(stored.classes, path), stored
+
+
+def choose_threshold(
+    data: DataConfig,
+    split: str,
+    scores: Path,
+    output: Path,
+    rule: Rule = "otsu",
+    per_class: bool = False,
+    other_scores: Path | None = None,
+    crf: CRFConfig = CRFConfig(),
+    limit: int | None = None,
+) -> Path:
+    """Choose a background threshold from saved scores; no mask of the data set is opened.
+
+    Writes threshold.json, for make_pseudo_masks --threshold_from and eval_miou --threshold, and
+    curve.csv where a rule tries thresholds one by one.
+
+    Args:
+        data: The data set; its masks are not needed.
+        split: List of the images that choose.
+        scores: Folder of saved scores, <id>.npz.
+        output: Folder for the threshold and the configuration.
+        rule: otsu: the largest variance between the scores below and above; mixture: where the
+            upper of two Gaussian components is the likelier one; colours: foreground and
+            background differ most in colour; crf: the dense CRF neither grows nor shrinks the
+            foreground; views: the masks of scores and other_scores agree best, by Cohen's kappa,
+            for at a threshold near 0 everything agrees.
+        per_class: A threshold for each class (otsu and mixture); a class without scores takes the
+            common one.
+        other_scores: For views: scores of the same images from other sizes or another method.
+        crf: For the rule crf.
+        limit: Only the first images of the list; crf takes about as long as twenty masks an image.
+
+    Returns:
+        The threshold.json.
+    """
+    settings = dict(locals())
+    if rule not in get_args(Rule):
+        raise ValueError(f"rule: expected one of {', '.join(get_args(Rule))}, got {rule!r}")
+    if per_class and rule not in ("otsu", "mixture"):
+        raise ValueError(f"per_class: expected rule otsu or mixture, got {rule}")
+    if (rule == "views") != (other_scores is not None):
+        raise ValueError("other_scores: expected for the rule views, and for no other")
+    records = load_records(data, split, with_labels=False, limit=limit)
+    label_map = LabelMap(list(data.classes.values()))
+    maps = _Maps(records, scores, label_map)
+    out = OutputFolder(output, "choose_threshold", settings)
+    value: float | dict[str, float]
+    curve = None
+    if rule in ("otsu", "mixture"):
+        value = _from_histograms(maps, data.class_names, rule, per_class)
+    else:
+        if rule == "colours":
+            curve = _colour_curve(maps)
+        elif rule == "crf":
+            curve = _crf_curve(maps, crf)
+        else:
+            assert other_scores is not None
+            curve = _views_curve(maps, _Maps(records, other_scores, label_map))
+        if np.isnan(curve).all():
+            raise ValueError(f"{scores}: no class map of the list {split} has a score above 0")
+        value = float(CANDIDATES[int(np.nanargmax(curve))])
+    chosen = ChosenThreshold(value, RULES[rule], split, masks_used=False, images=len(records))
+    chosen.write(output / FILE)
+    if curve is not None:
+        rows = [[f"{t:.4g}", f"{v:.6f}"] for t, v in zip(CANDIDATES, curve, strict=True)]
+        atomic_write_text(output / "curve.csv", csv_text([["threshold", rule], *rows]))
+    out.finish(threshold=chosen)
+    return output / FILE
+
+
+def _from_histograms(
+    maps: _Maps, names: list[str], rule: str, per_class: bool
+) -> float | dict[str, float]:
+    """A rule that looks at how often each score is a pixel's best."""
+    counts = np.zeros((len(names) + 1, 256), dtype=np.int64)
+    for _, labels, stored in maps:
+        if len(labels):
+            best = labels[stored.scores.argmax(axis=0)].astype(np.int64)
+            cell = best * 256 + stored.scores.max(axis=0)
+            counts += np.bincount(cell.ravel(), minlength=counts.size).reshape(counts.shape)
+    choose: Callable[[np.ndarray], float] = otsu if rule == "otsu" else two_components
+    if np.count_nonzero(counts.sum(axis=0)) < 2:
+        raise ValueError(f"{maps.folder}: the score maps hold fewer than two different scores")
+    common = round(choose(counts.sum(axis=0)), 2)
+    if not per_class:
+        return common
+    known = {c: np.count_nonzero(counts[c]) > 1 for c in range(1, len(names) + 1)}
+    return {
+        name: round(choose(counts[c]), 2) if known[c] else common
+        for c, name in enumerate(names, start=1)
+    }
+
+
+def _colour_curve(maps: _Maps) -> np.ndarray:
+    """Mean share of the colour variance between foreground and background, at each candidate."""
+    curves = [
+        colour_separation(
+            read_image(record.image), stored.scores.max(axis=0).astype(np.float32) / 255, CANDIDATES
+        )
+        for record, labels, stored in maps
+        if len(labels)
+    ]
+    return np.mean(curves, axis=0) if curves else np.full(len(CANDIDATES), np.nan)
+
+
+def _crf_curve(maps: _Maps, crf: CRFConfig) -> np.ndarray:
+    """Minus |log(foreground after the CRF / before it)| over all images, at each candidate.
+
+    Below a good threshold the CRF fills what is left of the background, above it it eats the
+    foreground. (Their kappa would be highest where nearly everything is foreground.)
+    """
+    before, after = np.zeros((2, len(CANDIDATES)))
+    for record, labels, stored in maps:
+        if not len(labels):
+            continue
+        image, full = read_image(record.image), stored.full_size()
+        for j, threshold in enumerate(CANDIDATES):
+            background = BackgroundConfig(threshold=float(threshold))
+            before[j] += np.count_nonzero(make_mask(image, full, background, None))
+            after[j] += np.count_nonzero(make_mask(image, full, background, crf))
+    known = (before > 0) & (after > 0)
+    curve = np.full(len(CANDIDATES), np.nan)
+    curve[known] = -np.abs(np.log(after[known] / before[known]))
+    return curve
+
+
+def _views_curve(maps: _Maps, others: _Maps) -> np.ndarray:
+    """Agreement of the masks of two sets of maps at each candidate."""
+    labels_all = maps.label_map.num_labels
+    counts = np.zeros((len(CANDIDATES), labels_all, labels_all + 1), dtype=np.int64)
+    for (record, labels, stored), (_, other_labels, other) in zip(maps, others, strict=True):
+        if not len(labels):
+            continue
+        if stored.size != other.size or not np.array_equal(labels, other_labels):
+            raise ValueError(
+                f"scores of {record.image_id}: expected the same size and classes in {maps.folder} "
+                f"and {others.folder}"
+            )
+        index = np.array([0, *labels])
+        nothing = np.zeros((*stored.size, 3), dtype=np.uint8)
+        both = stored.full_size(), other.full_size()
+        for j, threshold in enumerate(CANDIDATES):
+            background = BackgroundConfig(threshold=float(threshold))
+            masks = [index[make_mask(nothing, full, background, None)] for full in both]
+            counts[j] += confusion_counts(masks[1], masks[0], labels_all)
+    return cohen_kappa(counts)
