@@ -1,8 +1,9 @@
-"""The end of ``make demo``: one table, one contact sheet, and where to look."""
+"""The end of ``make demo``: one table, one contact sheet, and where the report lies."""
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,8 @@ def main() -> None:
     print(table(options.run))
     sheet = options.sheet or options.run / "sheet.png"
     write_picture(sheet, draw_sheet(options.run, options.data))
-    print(f"\npictures   {sheet}")
+    print(f"\nreport     {options.run}/report/report.html  (open it in a browser)")
+    print(f"pictures   {sheet}")
     print(f"masks      {options.run}/masks/masks")
     print(f"scores     {options.run}/*/eval.csv")
 
@@ -32,7 +34,7 @@ def main() -> None:
 def table(run: Path) -> str:
     """mIoU of each stage, from the eval.json files."""
 
-    def report(step: str) -> dict[str, float]:
+    def report(step: str) -> dict[str, Any]:
         return json.loads((run / step / "eval.json").read_text(encoding="utf-8"))
 
     lines = ["", f"{'stage':<44}{'images':<8}{'mIoU':>6}  threshold"]
@@ -40,8 +42,13 @@ def table(run: Path) -> str:
         facts = report(f"sweep_{method}")
         lines.append(
             f"{name + ' seeds, best threshold':<44}{'train':<8}{100 * facts['miou']:>6.1f}"
-            f"  {facts['best_threshold']:.2f}, chosen on train"
+            f"  {facts['threshold']['value']:.2f}, best with the masks of train"
         )
+    facts = report("score_otsu")
+    lines.append(
+        f"{'TIF seeds, threshold of Otsu':<44}{'train':<8}{100 * facts['miou']:>6.1f}"
+        f"  {facts['threshold']['value']:.2f}, chosen without masks"
+    )
     for step, name, split in (
         ("score_masks", "TIF pseudo-masks after the dense CRF", "train"),
         ("score_predictions", "DeepLab trained on these masks", "val"),

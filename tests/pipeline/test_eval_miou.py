@@ -1,4 +1,7 @@
-"""Scores of folders: perfect and wrong masks, missing files, thresholds, and the files written."""
+"""Masks against ground truth: what is scored, by which policy, against what, and what is refused.
+
+Thresholds of score maps: test_eval_thresholds.py. The server's archive: test_voc_results.py.
+"""
 
 import csv
 import dataclasses
@@ -9,16 +12,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsss.data import Scores, load_records, read_mask, write_mask, write_scores
-from wsss.data.scores import read_scores
-from wsss.metrics import confusion_counts, segmentation_scores
+from wsss.data import load_records, read_mask, write_mask
+from wsss.metrics import (
+    ImageCounts,
+    bootstrap_intervals,
+    boundary_counts,
+    compare_runs,
+    confusion_counts,
+    segmentation_scores,
+    trimap_counts,
+)
+from wsss.metrics.segmentation import MEANS
 from wsss.pipeline.eval_files import format_table
-from wsss.pipeline.eval_miou import eval_miou
-from wsss.refinement import BackgroundConfig, make_mask
+from wsss.pipeline.eval_miou import BelowError, eval_miou
+
+NAMES = ["background", "ring", "star", "cross", "bar", "blob"]
 
 
 def report(output: Path) -> dict:
     return json.loads((output / "eval.json").read_text(encoding="utf-8"))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture
@@ -32,60 +49,71 @@ def masks(shapes, tmp_path) -> Path:
 
 
 @pytest.fixture
-def scores(shapes, tmp_path) -> Path:
-    """Noisy scores of the true classes of `val`, and of one class that is not there."""
-    rng = np.random.default_rng(0)
-    for record in load_records(shapes, "val", with_labels=False):
-        truth = read_mask(record.mask)
-        classes = np.union1d(np.unique(truth)[1:], [1]).astype(np.uint8)
-        coarse = truth[::4, ::4]
-        maps = np.stack([100 * (coarse == value) + rng.integers(0, 156, coarse.shape)
-                         for value in classes]).astype(np.uint8)  # fmt: skip
-        write_scores(
-            tmp_path / "scores" / f"{record.image_id}.npz", Scores(classes, maps, truth.shape)
-        )
-    return tmp_path / "scores"
+def rough(shapes, tmp_path) -> Path:
+    """The ground truth of `val`, shifted by another number of pixels in each image."""
+    for i, record in enumerate(load_records(shapes, "val", with_labels=False)):
+        shifted = np.roll(read_mask(record.mask), (i, 2 * i + 1), axis=(0, 1))
+        write_mask(tmp_path / "rough" / f"{record.image_id}.png", shifted)
+    return tmp_path / "rough"
 
 
-def test_perfect_masks_score_one(shapes, masks, tmp_path):
-    result = eval_miou(data=shapes, split="val", output=tmp_path / "out", predictions=masks)
-    assert result == {
+@pytest.fixture
+def evaluate(shapes, tmp_path):
+    """eval_miou on `val` of `shapes`, unless told otherwise."""
+
+    def run(output: str = "out", **settings) -> dict[str, float]:
+        return eval_miou(**{"data": shapes, "split": "val", **settings, "output": tmp_path / output})
+
+    return run
+
+
+def test_perfect_masks_score_one(evaluate, masks, tmp_path):
+    assert evaluate(predictions=masks) == {
         "miou": 1.0,
+        "frequency_weighted_iou": 1.0,
         "pixel_accuracy": 1.0,
         "mean_accuracy": 1.0,
+        "mean_precision": 1.0,
+        "mean_f1": 1.0,
         "coverage": 1.0,
         "predicted_ignore": 0.0,
         "images": 6,
         "images_in_list": 6,
     }
     assert report(tmp_path / "out")["miou"] == 1.0
+    assert report(tmp_path / "out")["threshold"] is None
 
 
-def test_all_background_by_hand(shapes, masks, tmp_path):
+def test_all_background_by_hand(evaluate, masks, tmp_path):
     values = np.zeros(6, dtype=np.int64)
     for path in masks.iterdir():
         truth = read_mask(path)
         values += np.bincount(truth.ravel(), minlength=6)
         write_mask(path, np.zeros_like(truth))
-    result = eval_miou(data=shapes, split="val", output=tmp_path / "out", predictions=masks)
+    result = evaluate(predictions=masks)
     share = values[0] / values.sum()
     occur = np.count_nonzero(values)
     assert result["pixel_accuracy"] == pytest.approx(share)
     assert result["miou"] == pytest.approx(share / occur)
     assert result["mean_accuracy"] == pytest.approx(1 / occur)
-    classes = report(tmp_path / "out")["classes"]
-    assert classes["background"]["precision"] == pytest.approx(share)
-    assert classes["background"]["recall"] == 1.0
+    assert result["mean_precision"] == pytest.approx(share)
+    assert result["frequency_weighted_iou"] == pytest.approx(share**2)
+    assert result["mean_f1"] == pytest.approx(2 * share / (1 + share) / occur)
+    background = report(tmp_path / "out")["classes"]["background"]
+    assert background["precision"] == pytest.approx(share)
+    assert background["recall"] == 1.0
+    assert background["false_positive_rate"] == pytest.approx(1 - share)
+    assert background["false_negative_rate"] == 0.0
 
 
-def test_predicted_255_is_a_miss(shapes, masks, tmp_path):
+def test_predicted_255_is_a_miss(evaluate, masks):
     """Trap 3, at the level of files: all but one row of one image is predicted."""
     total = sum(read_mask(path).size for path in masks.iterdir())
     path = masks / "val_0000.png"
     values = read_mask(path)
     values[0] = 255
     write_mask(path, values)
-    result = eval_miou(data=shapes, split="val", output=tmp_path / "out", predictions=masks)
+    result = evaluate(predictions=masks)
     lost = values.shape[1] / total
     assert result["coverage"] == pytest.approx(1 - lost)
     assert result["predicted_ignore"] == pytest.approx(lost)
@@ -93,54 +121,58 @@ def test_predicted_255_is_a_miss(shapes, masks, tmp_path):
     assert result["miou"] < 1
 
 
+def test_nothing_to_score_gives_null_and_no_crash(own_shapes, evaluate, masks, tmp_path):
+    """Ground truth of 255 only; compared with another such run the difference is unknown too."""
+    for record in load_records(own_shapes, "val", with_labels=False):
+        write_mask(record.mask, np.full_like(read_mask(record.mask), 255))
+    result = evaluate(data=own_shapes, predictions=masks)
+    assert np.isnan(result["miou"])
+    assert report(tmp_path / "out")["miou"] is None
+    evaluate("again", data=own_shapes, predictions=masks, against=tmp_path / "out")
+    assert report(tmp_path / "again")["against"]["interval"] == [None, None]
+    assert "against" in format_table(tmp_path / "again" / "eval.json")
+
+
 class TestMissing:
-    def test_an_incomplete_folder_is_refused_with_counts(self, shapes, masks, tmp_path):
+    def test_an_incomplete_folder_is_refused_with_counts(self, evaluate, masks, tmp_path):
         (masks / "val_0001.png").unlink()
         (masks / "val_0004.png").unlink()
         with pytest.raises(
             ValueError, match=r"2 of 6 predictions are missing, for example val_0001\.png"
         ):
-            eval_miou(data=shapes, split="val", output=tmp_path / "out", predictions=masks)
+            evaluate(predictions=masks)
         assert not (tmp_path / "out").exists()
 
-    def test_the_rest_is_scored_on_request_and_counted(self, shapes, masks, tmp_path):
+    def test_the_rest_is_scored_on_request_and_counted(self, evaluate, masks, tmp_path):
         """Trap 6: what was scored is counted and said."""
         (masks / "val_0001.png").unlink()
-        out = tmp_path / "out"
-        result = eval_miou(
-            data=shapes, split="val", output=out, predictions=masks, allow_missing=True
-        )
+        result = evaluate(predictions=masks, allow_missing=True)
+        facts = report(tmp_path / "out")
         assert (result["images"], result["images_in_list"]) == (5, 6)
         assert result["miou"] == 1.0
-        assert (report(out)["images"], report(out)["images_in_list"]) == (5, 6)
-        assert "scored 5 of 6 images of the list" in format_table(out / "eval.json")
+        assert (facts["images"], facts["images_in_list"]) == (5, 6)
+        assert "scored 5 of 6 images of the list" in format_table(tmp_path / "out/eval.json")
         pixels = sum(read_mask(path).size for path in masks.iterdir())
-        assert np.sum(report(out)["confusion"]["counts"]) == pixels
+        assert np.sum(facts["confusion"]["counts"]) == pixels
 
-    def test_an_empty_folder_is_refused_even_then(self, shapes, tmp_path):
+    def test_an_empty_folder_is_refused_even_then(self, evaluate, tmp_path):
         (tmp_path / "empty").mkdir()
         with pytest.raises(ValueError, match="6 of 6 predictions are missing"):
-            eval_miou(
-                data=shapes,
-                split="val",
-                output=tmp_path / "out",
-                predictions=tmp_path / "empty",
-                allow_missing=True,
-            )
+            evaluate(predictions=tmp_path / "empty", allow_missing=True)
 
-    def test_masks_that_do_not_belong_to_the_list_are_not_counted(self, shapes, masks, tmp_path):
+    def test_masks_that_do_not_belong_to_the_list_are_not_counted(self, evaluate, masks):
         write_mask(masks / "stranger.png", np.zeros((5, 5), np.uint8))
-        result = eval_miou(data=shapes, split="val", output=tmp_path / "out", predictions=masks)
+        result = evaluate(predictions=masks)
         assert (result["images"], result["miou"]) == (6, 1.0)
 
-    def test_missing_ground_truth_is_named(self, own_shapes, masks, tmp_path):
+    def test_missing_ground_truth_is_named(self, own_shapes, evaluate, masks):
         (own_shapes.root / "SegmentationClass/val_0002.png").unlink()
         with pytest.raises(FileNotFoundError, match=r"mask not found: .*Class/val_0002\.png"):
-            eval_miou(data=own_shapes, split="val", output=tmp_path / "out", predictions=masks)
+            evaluate(data=own_shapes, predictions=masks)
 
 
 class TestWrongFiles:
-    def test_a_mask_of_another_size_is_named_with_both_sizes(self, shapes, masks, tmp_path):
+    def test_a_mask_of_another_size_is_named_with_both_sizes(self, evaluate, masks):
         path = masks / "val_0003.png"
         height, width = read_mask(path).shape
         write_mask(path, np.zeros((width + 1, height), np.uint8))
@@ -148,148 +180,277 @@ class TestWrongFiles:
             ValueError,
             match=rf"val_0003\.png is {height} x {width + 1} pixels, but .* is {width} x {height}",
         ):
-            eval_miou(data=shapes, split="val", output=tmp_path / "out", predictions=masks)
+            evaluate(predictions=masks)
 
-    def test_a_value_of_no_class_is_named(self, shapes, masks, tmp_path):
-        path = masks / "val_0003.png"
-        values = read_mask(path)
-        values[0, 0] = 77
-        write_mask(path, values)
-        with pytest.raises(ValueError, match=rf"{masks}/val_0003\.png: value 77 belongs to no"):
-            eval_miou(data=shapes, split="val", output=tmp_path / "out", predictions=masks)
+    @pytest.mark.parametrize("pixel", [0, 2000, -1])
+    def test_a_value_of_no_class_is_named_with_its_file(self, own_shapes, evaluate, masks, pixel):
+        """Wherever it stands, and whether it is predicted or true."""
+        truth = own_shapes.root / own_shapes.masks / "val_0003.png"
+        for folder, path in (("masks", masks / "val_0003.png"), ("SegmentationClass", truth)):
+            values = read_mask(path)
+            values.flat[pixel] = 77
+            write_mask(path, values)
+            with pytest.raises(ValueError, match=rf"{folder}/val_0003\.png: value 77 belongs to"):
+                evaluate(data=own_shapes, predictions=masks)
+            write_mask(masks / "val_0003.png", np.where(values == 77, 0, values).astype(np.uint8))
 
-    def test_scores_of_another_size_are_named(self, shapes, scores, tmp_path):
-        wrong = Scores(np.array([1], np.uint8), np.zeros((1, 10, 12), np.uint8), (40, 48))
-        write_scores(scores / "val_0002.npz", wrong)
-        with pytest.raises(ValueError, match=r"val_0002\.npz was made for .* 48 x 40 pixels, but"):
-            eval_miou(data=shapes, split="val", output=tmp_path / "out", scores=scores)
 
-    def test_scores_of_an_unknown_class_are_named(self, shapes, scores, tmp_path):
-        stored = read_scores(scores / "val_0002.npz")
-        wrong = stored._replace(classes=np.full_like(stored.classes, 9))
-        write_scores(scores / "val_0002.npz", wrong)
-        with pytest.raises(ValueError, match=r"val_0002\.npz: value 9 belongs to no class"):
-            eval_miou(data=shapes, split="val", output=tmp_path / "out", scores=scores)
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({}, r"give either predictions \(masks\) or scores"),
+            ({"predictions": Path("a"), "scores": Path("a")}, "give either predictions"),
+            ({"predictions": Path("a"), "threshold": 0.3}, "masks and have no threshold left"),
+            ({"predictions": Path("a"), "per_class": True}, "masks and have no threshold left"),
+            ({"scores": Path("a"), "boundary": True}, r"expected predictions \(masks\), got score"),
+            ({"scores": Path("a"), "voc_results": Path("b")}, r"expected predictions \(masks\)"),
+            ({"scores": Path("a"), "threshold": 0.3, "per_class": True}, "leave threshold out"),
+            ({"scores": Path("a"), "threshold": 1.5}, r"threshold: expected 0\.\.1, got 1\.5"),
+            ({"scores": Path("a"), "threshold": -0.1}, r"threshold: expected 0\.\.1, got -0\.1"),
+            ({"scores": Path("a"), "threshold": float("nan")}, r"threshold: expected 0\.\.1"),
+            ({"scores": Path("a"), "fail_under": 48.3}, r"fail_under: expected a share, .* 48\.3"),
+        ],
+    )
+    def test_that_do_not_fit_together_are_refused(self, evaluate, tmp_path, settings, message):
+        with pytest.raises(ValueError, match=message):
+            evaluate(**settings)
+        assert not (tmp_path / "out").exists()
 
-    @pytest.mark.parametrize("both", [True, False])
-    def test_either_masks_or_scores(self, shapes, masks, tmp_path, both):
-        given = {"predictions": masks, "scores": masks} if both else {}
-        with pytest.raises(ValueError, match="give either predictions"):
-            eval_miou(data=shapes, split="val", output=tmp_path / "out", **given)
-
-    def test_no_such_folder(self, shapes, tmp_path):
+    @pytest.mark.parametrize("key", ["predictions", "scores"])
+    def test_no_such_folder(self, evaluate, tmp_path, key):
         with pytest.raises(FileNotFoundError, match=f"no such folder: {tmp_path}/none"):
-            eval_miou(
-                data=shapes, split="val", output=tmp_path / "out", predictions=tmp_path / "none"
-            )
+            evaluate(**{key: tmp_path / "none"})
+
+    def test_a_miou_below_fail_under_fails_after_all_is_written(self, evaluate, rough, tmp_path):
+        miou = evaluate(predictions=rough)["miou"]
+        assert evaluate(predictions=rough, fail_under=miou)["miou"] == miou, "equal is not below"
+        with pytest.raises(BelowError, match=rf"mIoU {miou:.4f} is below fail_under 0\.99"):
+            evaluate("failed", predictions=rough, fail_under=0.99)
+        assert report(tmp_path / "failed")["miou"] == miou
+        assert json.loads((tmp_path / "failed/manifest.json").read_text())["complete"] is True
+
+    def test_a_miou_that_is_no_number_is_below_everything(self, own_shapes, evaluate, masks):
+        for record in load_records(own_shapes, "val", with_labels=False):
+            write_mask(record.mask, np.full_like(read_mask(record.mask), 255))
+        with pytest.raises(BelowError, match="mIoU nan is below fail_under 0"):
+            evaluate(data=own_shapes, predictions=masks, fail_under=0.0)
 
 
-class TestSweep:
-    def test_equals_scoring_the_masks_of_each_threshold(self, shapes, scores, tmp_path):
-        out = tmp_path / "out"
-        result = eval_miou(data=shapes, split="val", output=out, scores=scores, steps=10)
-        with (out / "sweep.csv").open() as file:
-            rows = list(csv.DictReader(file))
-        assert [row["threshold"] for row in rows] == [f"{i / 10:.4g}" for i in range(11)]
-        expected = []
-        for row in rows:
-            counts = 0
-            background = BackgroundConfig(threshold=float(row["threshold"]))
-            for record in load_records(shapes, "val", with_labels=False):
-                truth = read_mask(record.mask)
-                stored = read_scores(scores / f"{record.image_id}.npz")
-                image = np.zeros((*truth.shape, 3), np.uint8)
-                mask = make_mask(image, stored.full_size(), background, None)
-                counts += confusion_counts(np.array([0, *stored.classes])[mask], truth, 6)
-            one = segmentation_scores(counts)
-            assert float(row["miou"]) == pytest.approx(one.miou, abs=1e-6)
-            assert float(row["pixel_accuracy"]) == pytest.approx(one.pixel_accuracy, abs=1e-6)
-            expected.append(one.miou)
-        assert 0 < np.argmax(expected) < 10, "the best is at an end; the test is weak"
-        assert result["best_threshold"] == np.argmax(expected) / 10
-        assert result["miou"] == pytest.approx(max(expected), abs=1e-12)
-        assert report(out)["best_threshold"] == result["best_threshold"]
-        assert "chosen with its masks" in format_table(out / "eval.json")
+def test_absent_chooses_the_classes_of_the_mean(evaluate, masks, tmp_path):
+    """Trap 5. One image of background, cross and bar; a corner is predicted as ring."""
+    truth = read_mask(masks / "val_0000.png")
+    assert np.unique(truth).tolist() == [0, 3, 4]
+    predicted = truth.copy()
+    predicted[:9, :9] = 1
+    assert not truth[:9, :9].any()
+    write_mask(masks / "val_0000.png", predicted)
+    ious = [1 - 81 / (truth == 0).sum(), 0.0, 1.0, 1.0]  # background, ring, cross, bar
+    expected = {"exclude": sum(ious) / 4, "zero": sum(ious) / 6, "occurring": sum(ious) / 3}
+    words = {
+        "exclude": "classes with an empty union are nan and left out of the mean",
+        "zero": "classes with an empty union count 0 in the mean",
+        "occurring": "the mean is over the classes that occur in the ground truth",
+    }
+    for absent, miou in expected.items():
+        result = evaluate(absent, predictions=masks, limit=1, absent=absent)
+        assert result["miou"] == pytest.approx(miou, abs=1e-12)
+        facts = report(tmp_path / absent)
+        assert facts["absent"] == absent
+        assert facts["policy"].endswith(words[absent])
+        assert facts["classes"]["star"]["iou"] is None
+        assert json.loads((tmp_path / absent / "manifest.json").read_text())["policy"] == (
+            facts["policy"]
+        )
+        assert format_table(tmp_path / absent / "eval.json").endswith(words[absent])
 
-    def test_limit_takes_the_first_images(self, shapes, scores, tmp_path):
-        out = tmp_path / "out"
-        result = eval_miou(data=shapes, split="val", output=out, scores=scores, limit=2)
-        sizes = [r.mask for r in load_records(shapes, "val", with_labels=False, limit=2)]
-        assert (result["images"], result["images_in_list"]) == (2, 2)
-        counted = np.sum(report(out)["confusion"]["counts"])
-        assert counted == sum(read_mask(path).size for path in sizes)
+
+def test_boundaries_are_those_of_the_metrics_summed_over_images(evaluate, shapes, rough, tmp_path):
+    evaluate(predictions=rough, boundary=True)
+    inside, either = np.zeros((2, 6), dtype=np.int64)
+    trimaps = {"3": 0, "10": 0, "30": 0}
+    for record in load_records(shapes, "val", with_labels=False):
+        pair = read_mask(rough / f"{record.image_id}.png"), read_mask(record.mask)
+        counted = boundary_counts(*pair, 6)
+        inside, either = inside + counted.intersection, either + counted.union
+        for width in trimaps:
+            trimaps[width] = trimaps[width] + trimap_counts(*pair, 6, int(width))
+    facts = report(tmp_path / "out")
+    found = [row["boundary_iou"] for row in facts["classes"].values()]
+    assert found == pytest.approx((inside / either).tolist(), abs=1e-12)
+    assert facts["boundary_miou"] == pytest.approx((inside / either).mean(), abs=1e-12)
+    assert facts["boundary_miou"] < facts["miou"], "the shift is at the outlines"
+    assert facts["trimap_miou"] == pytest.approx(
+        {width: segmentation_scores(counts).miou for width, counts in trimaps.items()}, abs=1e-12
+    )
+    column = [row["boundary_iou"] for row in table(tmp_path / "out" / "eval.csv")]
+    assert column[:-1] == [f"{value:.6f}" for value in found]
+    assert "boundary_miou" not in report_without(evaluate, rough, tmp_path)
+
+
+def report_without(evaluate, rough, tmp_path) -> dict:
+    evaluate("plain", predictions=rough)
+    return report(tmp_path / "plain")
+
+
+class TestAgainst:
+    @pytest.mark.parametrize("absent", ["exclude", "zero"])
+    def test_a_paired_comparison_of_the_same_images(
+        self, evaluate, masks, rough, tmp_path, absent
+    ):
+        first = evaluate("rough", predictions=rough, absent=absent)
+        second = evaluate(
+            predictions=masks, against=tmp_path / "rough", absent=absent, resamples=200, seed=5
+        )
+        expected = compare_runs(
+            *(ImageCounts.read(tmp_path / d / "images.npz").totals() for d in ("rough", "out")),
+            resamples=200, seed=5, absent=absent,
+        )  # fmt: skip
+        assert report(tmp_path / "out")["against"] == {
+            "folder": str(tmp_path / "rough"),
+            "miou_difference": second["miou"] - first["miou"],
+            "interval": [expected.low, expected.high],
+            "ahead_in_resamples": 1.0,
+            "images_better": 5,
+            "images_worse": 0,
+        }, "one image is background alone: a shift changes nothing"
+        rows, before = (table(tmp_path / d / "images.csv") for d in ("out", "rough"))
+        for row, old in zip(rows, before, strict=True):
+            change = float(row["miou"]) - float(old["miou"])
+            assert float(row["change"]) == pytest.approx(change, abs=2e-6)
+        assert "5 images better, 0 worse" in format_table(tmp_path / "out" / "eval.json")
+
+    def test_images_may_be_listed_in_another_order(self, own_shapes, evaluate, masks, tmp_path):
+        names = [f"val_000{i}" for i in (4, 1, 5, 0, 3, 2)]
+        (own_shapes.root / own_shapes.lists / "mixed.txt").write_text("\n".join(names))
+        evaluate("val", predictions=masks)
+        evaluate(data=own_shapes, split="mixed", predictions=masks, against=tmp_path / "val")
+        assert report(tmp_path / "out")["against"]["miou_difference"] == 0
+
+    def test_other_images_are_refused_with_both_numbers(self, evaluate, masks, tmp_path):
+        evaluate("two", predictions=masks, limit=2)
+        with pytest.raises(
+            ValueError, match=r"against: .*/two scored 2 images with 6 labels; expected .* 6 images"
+        ):
+            evaluate(predictions=masks, against=tmp_path / "two")
+        assert not (tmp_path / "out").exists()
+
+    def test_other_ground_truth_is_refused(self, own_shapes, evaluate, masks, tmp_path):
+        evaluate("before", predictions=masks)
+        path = own_shapes.root / own_shapes.masks / "val_0000.png"
+        write_mask(path, np.zeros_like(read_mask(path)))
+        with pytest.raises(ValueError, match="with the same ground truth"):
+            evaluate(data=own_shapes, predictions=masks, against=tmp_path / "before")
+
+    def test_a_folder_without_counts_is_named(self, evaluate, masks):
+        with pytest.raises(FileNotFoundError, match=f"no counts of images: {masks}/images.npz"):
+            evaluate(predictions=masks, against=masks)
 
 
 class TestFiles:
-    def test_json_has_null_where_there_is_no_number(self, shapes, masks, tmp_path):
-        """One image: classes that neither occur nor are predicted have no IoU."""
-        out = tmp_path / "out"
-        eval_miou(data=shapes, split="val", output=out, predictions=masks, limit=1)
-        text = (out / "eval.json").read_text()
+    def test_intervals_are_the_bootstrap_of_the_images(self, evaluate, rough, tmp_path):
+        evaluate(predictions=rough, resamples=150, seed=7)
+        totals = ImageCounts.read(tmp_path / "out" / "images.npz").totals()
+        low, high = bootstrap_intervals(totals, resamples=150, seed=7)
+        facts = report(tmp_path / "out")
+        found = facts["intervals"]
+        assert (found["level"], found["resamples"], found["seed"]) == (0.95, 150, 7)
+        for key in MEANS:
+            assert found[key] == [getattr(low, key), getattr(high, key)], key
+        for i, row in enumerate(facts["classes"].values()):
+            assert (row["iou_low"], row["iou_high"]) == (low.iou[i], high.iou[i])
+        ends = f"{100 * low.miou:.2f} .. {100 * high.miou:.2f}"
+        assert f"95 % interval over images {ends}" in format_table(tmp_path / "out" / "eval.json")
+
+    def test_each_image_is_counted_for_itself(self, evaluate, shapes, rough, tmp_path):
+        evaluate(predictions=rough)
+        images = ImageCounts.read(tmp_path / "out" / "images.npz")
+        rows = table(tmp_path / "out" / "images.csv")
+        records = load_records(shapes, "val", with_labels=False)
+        assert images.image_ids == [row["image"] for row in rows] == [r.image_id for r in records]
+        for record, row in zip(records, rows, strict=True):
+            truth, predicted = read_mask(record.mask), read_mask(rough / f"{row['image']}.png")
+            counts = confusion_counts(predicted, truth, 6)
+            assert np.array_equal(images.select([row["image"]]).pooled(), counts)
+            expected = {
+                "miou": segmentation_scores(counts).miou,
+                "missed": ((truth > 0) & (predicted == 0)).mean(),
+                "spilled": ((truth == 0) & (predicted > 0)).mean(),
+                "confused": ((truth > 0) & (predicted > 0) & (truth != predicted)).mean(),
+            }
+            assert {key: float(row[key]) for key in expected} == pytest.approx(expected, abs=1e-6)
+
+    def test_json_and_csv_without_a_number_say_null_and_nan(self, evaluate, masks, tmp_path):
+        """One image: classes that neither occur nor are predicted have no IoU, and no interval."""
+        evaluate(predictions=masks, limit=1)
+        text = (tmp_path / "out/eval.json").read_text()
         assert "NaN" not in text
         present = np.unique(read_mask(masks / "val_0000.png"))
         assert len(present) < 6, "every class occurs; the test is weak"
-        classes = json.loads(text)["classes"]
-        assert list(classes) == ["background", "ring", "star", "cross", "bar", "blob"]
-        for value, row in enumerate(classes.values()):
-            expected = 1.0 if value in present else None
-            assert row == {"iou": expected, "precision": expected, "recall": expected}
-        assert json.loads(text)["miou"] == 1.0
-
-    def test_csv_has_a_row_for_each_class_and_the_mean(self, shapes, masks, tmp_path):
-        out = tmp_path / "out"
-        eval_miou(data=shapes, split="val", output=out, predictions=masks, limit=1)
-        with (out / "eval.csv").open() as file:
+        facts = json.loads(text)
+        assert list(facts["classes"]) == NAMES
+        assert facts["intervals"] is None
+        keys = ("iou", "precision", "recall", "f1", "false_positive_rate", "false_negative_rate")
+        for value, row in enumerate(facts["classes"].values()):
+            perfect = dict(zip(keys, (1.0, 1.0, 1.0, 1.0, 0.0, 0.0), strict=True))
+            assert row == (perfect if value in present else dict.fromkeys(keys))
+        assert facts["miou"] == 1.0
+        with (tmp_path / "out/eval.csv").open() as file:
             rows = list(csv.reader(file))
-        assert rows[0] == ["class", "iou", "precision", "recall"]
-        assert [row[0] for row in rows[1:]] == [
-            "background", "ring", "star", "cross", "bar", "blob", "mean",
-        ]  # fmt: skip
-        present = np.unique(read_mask(masks / "val_0000.png"))
-        assert len(present) < 6, "every class occurs; the test is weak"
+        assert rows[0] == ["class", *keys]
+        assert [row[0] for row in rows[1:]] == [*NAMES, "mean"]
         for value, row in enumerate(rows[1:-1]):
-            assert row[1:] == ["1.000000" if value in present else "nan"] * 3
-        assert rows[-1] == ["mean", "1.000000", "", ""]
+            scored = ["1.000000"] * 4 + ["0.000000"] * 2
+            assert row[1:] == (scored if value in present else ["nan"] * 6)
+        assert rows[-1] == ["mean", "1.000000", "1.000000", "1.000000", "1.000000", "", ""]
 
-    def test_confusion_has_truth_in_rows(self, shapes, masks, tmp_path):
+    def test_confusion_has_truth_in_rows(self, evaluate, masks, tmp_path):
         path = masks / "val_0000.png"
         truth = read_mask(path)
         write_mask(path, np.where(truth == 0, 5, truth).astype(np.uint8))
-        out = tmp_path / "out"
-        eval_miou(data=shapes, split="val", output=out, predictions=masks, limit=1)
-        confusion = report(out)["confusion"]
+        evaluate(predictions=masks, limit=1)
+        confusion = report(tmp_path / "out")["confusion"]
         assert confusion["rows"] == "true label"
         assert confusion["columns"][-2:] == ["blob", "predicted 255"]
         assert confusion["counts"][0] == [0, 0, 0, 0, 0, int((truth == 0).sum()), 0]
 
-    def test_manifest_names_the_list_and_the_policy(self, shapes, masks, tmp_path):
+    def test_manifest_names_the_list_and_the_policy(self, evaluate, masks, tmp_path):
         """Trap 1: which list was scored is written beside the number."""
-        out = tmp_path / "out"
-        eval_miou(data=shapes, split="val", output=out, predictions=masks)
-        facts = json.loads((out / "manifest.json").read_text())
+        evaluate(predictions=masks)
+        facts = json.loads((tmp_path / "out/manifest.json").read_text())
         assert facts["scored_on"] == "val"
         assert facts["complete"] is True
         assert facts["results"]["miou"] == 1.0
-        for text in (facts["policy"], report(out)["policy"]):
+        for text in (facts["policy"], report(tmp_path / "out")["policy"]):
             assert "ground truth 255 ignored; predicted 255 counts as a miss" in text
 
-    def test_class_names_of_any_alphabet(self, own_shapes, masks, tmp_path):
+    def test_class_names_of_any_alphabet(self, shapes, evaluate, masks, tmp_path):
         names = {"кольцо": 1, "星": 2, "cross": 3, "bar": 4, "blob": 5}
-        data = dataclasses.replace(own_shapes, classes=names)
-        out = tmp_path / "out"
-        eval_miou(data=data, split="val", output=out, predictions=masks)
-        assert list(report(out)["classes"])[1:3] == ["кольцо", "星"]
-        assert "星" in (out / "eval.json").read_text(encoding="utf-8")
-        assert "кольцо" in format_table(out / "eval.json")
+        evaluate(data=dataclasses.replace(shapes, classes=names), predictions=masks)
+        assert list(report(tmp_path / "out")["classes"])[1:3] == ["кольцо", "星"]
+        assert "星" in (tmp_path / "out/eval.json").read_text(encoding="utf-8")
+        assert "кольцо" in format_table(tmp_path / "out/eval.json")
 
+    def test_rows_to_paste_are_escaped(self, shapes, evaluate, masks, tmp_path):
+        names = {"a_b": 1, "50%": 2, "c&d": 3, "e|f": 4, "g\\h": 5}
+        data = dataclasses.replace(shapes, classes=names)
+        evaluate(data=data, predictions=masks, limit=1, name="ours_2 {x} ^ #1 ~ $")
+        assert (tmp_path / "out/eval.md").read_text() == (
+            "|  | background | a_b | 50% | c&d | e\\|f | g\\h | mIoU |\n"
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+            "| ours_2 {x} ^ #1 ~ $ | 100.0 | - | - | 100.0 | 100.0 | - | 100.0 |\n"
+        )
+        assert (tmp_path / "out/eval.tex").read_text().splitlines() == [
+            r"\begin{tabular}{lrrrrrrr}",
+            r"Method & background & a\_b & 50\% & c\&d & e|f & g\textbackslash{}h & mIoU \\",
+            r"\hline",
+            r"ours\_2 \{x\} \textasciicircum{} \#1 \textasciitilde{} \$"
+            r" & 100.0 & - & - & 100.0 & 100.0 & - & 100.0 \\",
+            r"\end{tabular}",
+        ]
 
-def test_nothing_to_score_gives_null_and_no_crash(own_shapes, masks, scores, tmp_path):
-    """Ground truth of 255 only."""
-    for record in load_records(own_shapes, "val", with_labels=False):
-        write_mask(record.mask, np.full_like(read_mask(record.mask), 255))
-    settings = {"data": own_shapes, "split": "val"}
-    result = eval_miou(**settings, output=tmp_path / "masks_out", predictions=masks)
-    assert np.isnan(result["miou"])
-    assert report(tmp_path / "masks_out")["miou"] is None
-    with pytest.raises(ValueError, match=r"no pixel|nothing to score|255"):
-        eval_miou(**settings, output=tmp_path / "scores_out", scores=scores)
+    def test_the_row_is_named_after_its_folder_unless_told(self, evaluate, rough, tmp_path):
+        miou = evaluate("tif-crf", predictions=rough)["miou"]
+        row = (tmp_path / "tif-crf/eval.md").read_text().splitlines()[-1]
+        assert row.startswith("| tif-crf | ")
+        assert row.endswith(f" | {100 * miou:.1f} |")

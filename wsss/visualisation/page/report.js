@@ -383,7 +383,7 @@ function start() {
     e.preventDefault();
   });
   document.addEventListener("keydown", (e) => {
-    if (e.key === "t" && !["INPUT", "SELECT"].includes(e.target.tagName)) $("threshold").focus();
+    if (e.key === "t" && e.target.tagName !== "SELECT") $("threshold").focus();
   });
   chooseList(0);
 }
