@@ -46,7 +46,7 @@ def test_the_table_holds_the_numbers_of_the_evaluations(run, page):
         assert row[1:4] == [
             "12 of 12", f"{100 * facts['miou']:.1f}", f"{100 * low:.1f} .. {100 * high:.1f}"
         ]  # fmt: skip
-    text = [row[-1] for row in rows_of(page) if row and row[0] in ("sweep", "score_masks")]
+    text = [row[-2] for row in rows_of(page) if row and row[0] in ("sweep", "score_masks")]
     assert "best mIoU of the sweep on train, with its masks" in text[1]
     assert text[0] == "not known: no manifest beside the masks"
 

@@ -182,7 +182,11 @@ def benchmark_attribution(
         records={record.image_id: record for record in lists[report_split]},
     )
     folder.finish(
-        ways=len(ways), choose_images=len(lists[choose_split]), images=len(lists[report_split])
+        threshold_policy=f"best mIoU of the sweep on {choose_split}, chosen with its masks; "
+        f"miou_oracle: on {report_split} itself",
+        ways=len(ways),
+        choose_images=len(lists[choose_split]),
+        images=len(lists[report_split]),
     )
     return table
 

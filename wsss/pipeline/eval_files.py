@@ -304,6 +304,9 @@ def format_table(path: Path) -> str:
         )
     if facts["threshold"] is not None:
         lines.append(f"threshold       {ChosenThreshold(**facts['threshold']).text()}")
+    made_by = facts["made_by"] or {}
+    if "label_mode" in made_by:
+        lines.append(f"classes of each image: {made_by['label_mode']} (label_mode)")
     lines.append(f"scored {facts['images']} of {facts['images_in_list']} images of the list")
     lines.append(facts["policy"])
     return "\n".join(lines)

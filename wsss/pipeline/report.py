@@ -188,6 +188,7 @@ def _row(one: Evaluation, best: bool) -> dict[str, Any]:
         "recall": _percent(facts["mean_accuracy"]),
         "coverage": _percent(facts["coverage"]),
         "threshold": _threshold_text(one),
+        "labels": (facts["made_by"] or {}).get("label_mode", "none"),
         "columns": [_COLUMNS[key] for key in columns],
         "classes": [[name, *(_percent(row[key]) for key in columns)] for name, row in classes],
         "strata": [

@@ -149,7 +149,9 @@ def load_spectra(runs: Sequence[Path]) -> list[tuple[str, list[dict[str, Any]]]]
     """Rows of the maps' and the masks' spectra of every comparison of attributions."""
     spectra = []
     for name, folder, _ in find_folders(runs, "benchmark_attribution"):
-        rows = [row for row in _rows(folder / "results.csv") if row["chosen"] == "True" and row["low"]]
+        rows = [
+            row for row in _rows(folder / "results.csv") if row["chosen"] == "True" and row["low"]
+        ]
         if not rows:
             continue
         bands = [{"name": row["way"], **_bands(row, "")} for row in rows]
