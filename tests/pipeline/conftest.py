@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CPU, SMALL
+from tests.pipeline.report_browser import CHROMIUM
 from wsss.attribution import MultiScaleConfig
 from wsss.data import DataConfig
 from wsss.models.deeplab import DeepLabConfig
@@ -64,3 +65,12 @@ def segmenter_checkpoint(shapes: DataConfig, tmp_path_factory: pytest.TempPathFa
         batch_size=6,
         trainer=CPU,
     )
+
+
+@pytest.fixture(scope="session")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -1,100 +1,24 @@
 """The report in a real browser: it must show what Python computes, and make no error."""
 
 import json
-import os
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.conftest import SHAPES, load_prepare
+from tests.pipeline.report_browser import Opened, needs_chromium
 from tests.pipeline.report_run import ReportRun, expected_miou, make_run
 from wsss.data import DataConfig, load_records, read_mask, write_mask
 from wsss.metrics import ImageCounts
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.report import report
 
-CHROMIUM = os.environ.get("WSSS_CHROMIUM") or next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="no Chromium: install it (apt-get install chromium), or name it in WSSS_CHROMIUM",
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def run(shapes, classifier_checkpoint, tmp_path_factory) -> ReportRun:
     return make_run(tmp_path_factory.mktemp("report") / "run", shapes, classifier_checkpoint)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-class Opened:
-    """A page that notes its errors and requests."""
-
-    def __init__(self, browser, path: Path, scheme: str = "light") -> None:
-        self.noted: list[str] = []
-        self.page = browser.new_page(
-            viewport={"width": 1300, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        self.page.on("console", lambda message: self.noted.append(message.text))
-        self.page.on("pageerror", lambda error: self.noted.append(str(error)))
-        self.page.on("request", lambda request: self.note_request(request.url))
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector(".card")
-
-    def note_request(self, url: str) -> None:
-        if not url.startswith(("file:", "data:")):
-            self.noted.append(url)
-
-    def show_all(self) -> None:
-        """Make the window so high that every card is drawn."""
-        self.page.set_viewport_size({"width": 1300, "height": 6000})
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until every visible tile of an evaluation has a number."""
-        self.page.wait_for_function(
-            "() => [...visible].length && [...visible].every((c) => c.querySelector('canvas')) &&"
-            " [...document.querySelectorAll('.tile')].every((t) =>"
-            " isNaN(t.dataset.layer) || t.dataset.miou !== undefined)"
-        )
-
-    def slide(self, threshold: float) -> None:
-        """Move the slider as a hand would, and wait for the numbers."""
-        self.page.evaluate(
-            "document.querySelectorAll('.tile').forEach((t) => delete t.dataset.miou)"
-        )
-        self.page.locator("#threshold").fill(str(threshold))
-        self.settle()
-
-    def ids(self) -> list[str]:
-        return self.page.evaluate("[...$('cards').children].map((card) => card.image.id)")
-
-    def miou(self, evaluation: str) -> dict[str, float]:
-        """The number under each image's mask of an evaluation."""
-        return self.page.evaluate(
-            """(name) => Object.fromEntries([...visible].map((card) => {
-                 const index = list().evaluations.findIndex((e) => e.name === name);
-                 const tile = card.querySelector(`[data-layer="${index}"]`);
-                 return [card.image.id, Number(tile.dataset.miou)];
-               }))""",
-            evaluation,
-        )
 
 
 @pytest.fixture
