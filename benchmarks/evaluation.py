@@ -35,7 +35,7 @@ from wsss.data import LabelMap, Scores, read_mask, read_scores, write_mask, writ
 from wsss.data.records import Record
 from wsss.data.scores import stored_size
 from wsss.metrics import bootstrap_intervals, confusion_counts, segmentation_scores
-from wsss.pipeline.eval_miou import count_masks, count_scores
+from wsss.pipeline.eval_counts import BestThreshold, count_masks, count_scores
 from wsss.refinement import BackgroundConfig, make_mask
 
 SIZE = (375, 500)
@@ -73,6 +73,8 @@ class Contest:
     def __init__(self, folder: Path, images: int) -> None:
         rng = np.random.default_rng(0)
         self.label_map = LabelMap(range(1, LABELS))
+        self.names = [f"class_{label}" for label in range(1, LABELS)]
+        self.best = BestThreshold("drawn")
         self.masks: list[tuple[Record, Path]] = []
         self.scores: list[tuple[Record, Path]] = []
         self.decoded: list[tuple[np.ndarray, np.ndarray]] = []
@@ -112,7 +114,9 @@ class Contest:
         segmentation_scores(counts)
 
     def sweep(self) -> None:
-        count_scores(self.scores, self.label_map, 100).miou()
+        counted = count_scores(self.scores, self.label_map, 100, self.names, None, self.best)
+        assert counted.sweep is not None
+        counted.sweep.miou()
 
     def bootstrap(self) -> None:
         bootstrap_intervals(self.totals)

@@ -5,8 +5,8 @@
 
 Every rule of choose_threshold chooses on the list, without its masks; then every threshold is
 scored on it, in one sweep. Writes and prints a table: the threshold, its mIoU, and how far that is
-below the best threshold's. The rule ``crf`` chooses on the first images only, ``views`` where other
-scores are given.
+below the best threshold's. The rule ``crf`` chooses on the first images only; ``views`` chooses on
+two other sets of scores of the same images, which share no size.
 """
 
 import logging
@@ -20,7 +20,7 @@ from wsss.data import DataConfig, LabelMap, load_records
 from wsss.metrics import segmentation_scores
 from wsss.pipeline.choose_threshold import Rule, choose_threshold
 from wsss.pipeline.chosen import ChosenThreshold, read_threshold
-from wsss.pipeline.eval_miou import count_scores
+from wsss.pipeline.eval_counts import BestThreshold, count_scores
 
 
 def main(
@@ -28,8 +28,8 @@ def main(
     split: str,
     scores: Path,
     output: Path,
-    other_scores: Path | None = None,
-    crf_images: int = 40,
+    views: tuple[Path, Path] | None = None,
+    crf_images: int = 20,
 ) -> None:
     """Choose by every rule and compare.
 
@@ -38,39 +38,45 @@ def main(
         split: List that chooses and is scored.
         scores: Folder of saved scores.
         output: Folder for the thresholds and table.md.
-        other_scores: Folder of other scores of the same images, for the rule views.
+        views: Two folders of scores of the same images, for the rule views.
         crf_images: Number of images that the rule crf looks at.
     """
     logging.basicConfig(level=logging.WARNING)
     records = load_records(data, split, with_labels=False)
     label_map = LabelMap(list(data.classes.values()))
-    sweep = count_scores([(r, scores / f"{r.image_id}.npz") for r in records], label_map, 100)
+    files = [(record, scores / f"{record.image_id}.npz") for record in records]
+    best_here = BestThreshold(split)
+    sweep = count_scores(files, label_map, 100, data.class_names, None, best_here).sweep
+    assert sweep is not None
     best = sweep.best()
     found = {"best (with masks)": np.full(len(data.classes), best)}
     found["best of each class (with masks)"] = sweep.best_per_class()
     texts = {
-        name: ", ".join(f"{sweep.thresholds[i]:.2f}" for i in dict.fromkeys(indices.tolist()))
-        for name, indices in found.items()
+        "best (with masks)": f"{sweep.thresholds[best]:.2f}",
+        "best of each class (with masks)": ", ".join(
+            f"{sweep.thresholds[i]:.2f}" for i in found["best of each class (with masks)"]
+        ),
     }
     for rule in get_args(Rule):
         for per_class in (False, True) if rule in ("otsu", "mixture") else (False,):
-            if rule == "views" and other_scores is None:
+            if rule == "views" and views is None:
                 continue
+            looked_at = views if rule == "views" and views is not None else (scores, None)
             name = f"{rule} of each class" if per_class else rule
             file = choose_threshold(
                 data=data,
                 split=split,
-                scores=scores,
+                scores=looked_at[0],
                 output=output / name.replace(" ", "_"),
                 rule=rule,
                 per_class=per_class,
-                other_scores=other_scores if rule == "views" else None,
+                other_scores=looked_at[1],
                 limit=crf_images if rule == "crf" else None,
             )
             chosen: ChosenThreshold = read_threshold(file, data)
             values = chosen.of(data.class_names)
             found[name] = np.rint(np.array(values) * 100).astype(int)
-            texts[name] = ", ".join(f"{value:.2f}" for value in dict.fromkeys(values))
+            texts[name] = ", ".join(f"{v:.2f}" for v in (values if per_class else values[:1]))
     miou = {n: float(segmentation_scores(sweep.counts_at(i)).miou) for n, i in found.items()}
     top = miou["best (with masks)"]
     lines = ["| threshold | value | mIoU | below the best |", "|---|---|---:|---:|"]

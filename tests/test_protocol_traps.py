@@ -6,7 +6,7 @@
     files: tests/pipeline/test_eval_miou.py, `test_predicted_255_is_a_miss`.
  4. int32 counters: tests/metrics/test_segmentation.py, `test_trap_4_...`; the sweep's here.
  5. Absent classes: tests/metrics/test_segmentation.py, `test_trap_5_...`; the policy is written
-    beside the number: tests/pipeline/test_eval_miou.py, `test_manifest_names_the_list_...`.
+    beside the number: tests/pipeline/test_eval_miou.py, `test_absent_chooses_...`.
  6. Only some images scored: here; and tests/pipeline/test_eval_miou.py, `TestMissing`.
  7. Mean-subtracted images cast to uint8 before the CRF: tests/refinement/test_crf.py,
     `test_what_passes_silently_or_crashes_is_refused`; that it gets the photograph: here.
@@ -14,8 +14,11 @@
     tests/refinement/test_seeds.py, `test_no_class_is_all_background_without_a_crf`.
  9. Seeds filtered by ground-truth labels and reported as predicted: here; values in
     tests/pipeline/test_make_pseudo_masks.py, `TestPredictedLabels`.
-10. Checkpoint or threshold chosen on pixel ground truth, unsaid: here.
-11. One background threshold for two methods: here, each method's sweep finds its own.
+10. Checkpoint or threshold chosen on pixel ground truth, unsaid: here; what a threshold carries
+    from train to val: tests/pipeline/test_eval_thresholds.py, `TestGiven` and `TestMasks`; one
+    chosen without masks: tests/pipeline/test_choose_threshold.py.
+11. One background threshold for two methods: here, each method's sweep finds its own, and brings it
+    to another list.
 12. Bytes per image: here; a score file alone in tests/data/test_scores.py, `test_trap_12_...`.
 13. Unbalanced cross-entropy gives nan or all background: tests/tasks/test_segmentation.py,
     `test_trap_13_...` and `test_balanced_by_hand`; a training on 255 alone: here.
@@ -51,8 +54,9 @@ from wsss.data import (
 )
 from wsss.metrics import ThresholdSweep, confusion_counts, segmentation_scores
 from wsss.models import BackboneConfig, build_classifier
-from wsss.pipeline.eval_files import format_table
+from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
+from wsss.pipeline.eval_tables import format_table
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks, to_scores
 from wsss.pipeline.train_cls import train_cls
 from wsss.pipeline.train_seg import train_seg
@@ -231,18 +235,58 @@ class TestTrap10:
         make(shapes, tmp_path / "m", classifier_checkpoint, save_scores=True)
         scores = tmp_path / "m" / "scores"
         eval_miou(data=shapes, split="train", output=tmp_path / "e", scores=scores, steps=20)
-        assert 0 < manifest(tmp_path / "e")["results"]["best_threshold"] <= 1
+        assert 0 < manifest(tmp_path / "e")["results"]["threshold"] <= 1
         assert manifest(tmp_path / "e")["scored_on"] == "train"
-        assert "chosen with its masks" in format_table(tmp_path / "e" / "eval.json")
-        assert "chosen" in json.dumps(report(tmp_path / "e")), "eval.json alone must say so too"
+        assert "on train, with its masks" in format_table(tmp_path / "e" / "eval.json")
+        told = report(tmp_path / "e")["threshold"]
+        assert told["masks_used"] is True, "eval.json alone must say so too"
+        assert (told["chosen_on"], told["images"]) == ("train", 12)
+
+    def test_masks_of_such_a_threshold_say_so_on_every_list(
+        self, shapes, classifier_checkpoint, tmp_path
+    ):
+        make(shapes, tmp_path / "m", classifier_checkpoint, save_scores=True)
+        scores = tmp_path / "m" / "scores"
+        eval_miou(data=shapes, split="train", output=tmp_path / "t", scores=scores, steps=20)
+        masks = make(
+            shapes,
+            tmp_path / "v",
+            classifier_checkpoint,
+            split="val",
+            threshold_from=tmp_path / "t",
+        )
+        eval_miou(data=shapes, split="val", output=tmp_path / "e", predictions=masks)
+        facts = report(tmp_path / "e")
+        assert facts["split"] == "val"
+        assert (facts["threshold"]["chosen_on"], facts["threshold"]["masks_used"]) == (
+            "train",
+            True,
+        )
+
+    def test_a_threshold_without_masks_opens_none(
+        self, own_shapes, classifier_checkpoint, tmp_path, monkeypatch
+    ):
+        make(own_shapes, tmp_path / "m", classifier_checkpoint, save_scores=True)
+        shutil.rmtree(own_shapes.root / "SegmentationClass")
+        monkeypatch.setattr(
+            "wsss.data.masks.read_mask", lambda path: pytest.fail(f"{path} was opened")
+        )
+        settings = {"data": own_shapes, "split": "train", "scores": tmp_path / "m" / "scores"}
+        for rule in ("otsu", "mixture", "colours"):
+            choose_threshold(**settings, output=tmp_path / rule, rule=rule)
+            assert manifest(tmp_path / rule)["threshold"]["masks_used"] is False
 
 
 def test_trap_11_each_method_finds_its_own_threshold(shapes, tmp_path):
     """Two methods with the same map up to its sharpness: at one threshold they differ by tens of
     points; each at its own they are equal."""
-    miou, best = {}, {}
+    miou, best, there = {}, {}, {}
     for name, exponent in (("blurred", 0.5), ("sharp", 3.0)):
-        for record in load_records(shapes, "train", with_labels=True):
+        records = [
+            *load_records(shapes, "train", with_labels=True),
+            *load_records(shapes, "val", with_labels=True),
+        ]
+        for record in records:
             truth = read_mask(record.mask)
             coarse = truth[::4, ::4]
             present = np.flatnonzero(record.labels)
@@ -259,12 +303,16 @@ def test_trap_11_each_method_finds_its_own_threshold(shapes, tmp_path):
             )
         out = tmp_path / f"{name}_out"
         result = eval_miou(data=shapes, split="train", output=out, scores=tmp_path / name)
-        best[name], miou[name] = result["best_threshold"], result["miou"]
+        best[name], miou[name] = result["threshold"], result["miou"]
         lines = (out / "sweep.csv").read_text().splitlines()
         miou[f"{name} at 0.3"] = float(lines[1 + 30].split(",")[1])
+        settings = {"data": shapes, "split": "val", "scores": tmp_path / name, "threshold": out}
+        there[name] = eval_miou(**settings, output=tmp_path / f"{name}_val")
     assert best["blurred"] > best["sharp"] + 0.2
     assert abs(miou["blurred"] - miou["sharp"]) < 0.05
     assert abs(miou["blurred at 0.3"] - miou["sharp at 0.3"]) > 0.1
+    assert {name: result["threshold"] for name, result in there.items()} == best
+    assert abs(there["blurred"]["miou"] - there["sharp"]["miou"]) < 0.05
 
 
 def test_trap_12_all_files_of_an_image_are_small(shapes, classifier_checkpoint, tmp_path):

@@ -33,8 +33,8 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     from wsss.pipeline.commands import arguments, command_parser
-    from wsss.pipeline.eval_files import format_table
     from wsss.pipeline.eval_miou import BelowError
+    from wsss.pipeline.eval_tables import format_table
     from wsss.pipeline.output import IncompleteError
 
     function = _commands()[name]

@@ -54,7 +54,9 @@ class Opened:
     def slide(self, threshold: float) -> None:
         """Move the slider as a hand would, and wait for the numbers."""
         self.page.evaluate(
-            "document.querySelectorAll('.tile').forEach((t) => delete t.dataset.miou)"
+            "document.querySelectorAll('.tile').forEach((tile) => {"
+            " const evaluation = list().evaluations[tile.dataset.layer];"
+            " if (evaluation?.kind === 'scores') delete tile.dataset.miou; })"
         )
         self.page.locator("#threshold").fill(str(threshold))
         self.settle()

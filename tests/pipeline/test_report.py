@@ -11,7 +11,7 @@ import pytest
 
 from tests.pipeline.report_run import make_run
 from wsss.cli import main
-from wsss.data import load_records, read_mask
+from wsss.data import load_records, read_mask, write_mask
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.report import report
 from wsss.pipeline.report_gallery import choose_images
@@ -65,7 +65,7 @@ def test_the_gallery_holds_masks_and_thresholds(run, page):
     gallery = gallery_of(page)
     assert [one["name"] for one in gallery["classes"]] == ["background", *run.data.classes]
     (only,) = gallery["lists"]
-    assert only["note"] == "All 12 images of the list train."
+    assert only["note"] == "12 of the 12 scored images of the list train."
     assert [one["name"] for one in only["evaluations"]] == ["per_class", "score_masks", "sweep"]
     assert only["evaluations"][1]["thresholds"] is None
     assert len(set(only["evaluations"][2]["thresholds"])) == 1
@@ -126,8 +126,9 @@ def test_the_command_takes_folders(run, tmp_path, capsys):
     assert f"wrote {tmp_path}/report.html" in capsys.readouterr().out
     (only,) = gallery_of((tmp_path / "report.html").read_text(encoding="utf-8"))["lists"]
     assert len(only["images"]) == 4
-    assert only["note"].startswith(
-        "4 of 12 images of the list train: the 1 worst and the 1 best of"
+    assert only["note"] == (
+        "4 of the 12 scored images of the list train: the 1 worst and the 1 best of score_masks, "
+        "and 2 drawn at random (seed 0)."
     )
 
 
@@ -135,7 +136,7 @@ def test_chosen_images_are_the_ends_and_a_drawn_rest():
     miou = np.random.default_rng(0).uniform(size=50)
     miou[7] = np.nan
     chosen = choose_images(miou, 12, seed=0)
-    order = np.argsort(np.where(np.isnan(miou), 2, miou))
+    order = [i for i in np.argsort(miou) if i != 7]
     assert set(order[:3]) | set(order[-3:]) <= set(chosen)
     assert len(set(chosen)) == 12
     assert chosen == choose_images(miou, 12, seed=0)
@@ -149,9 +150,57 @@ def test_photographs_that_are_gone_leave_a_remark(own_shapes, tmp_path):
     record = load_records(own_shapes, "val", with_labels=False)[2]
     record.image.unlink()
     page = report([tmp_path / "run"], tmp_path).read_text(encoding="utf-8")
-    assert f"No gallery of the list val: image not found: {record.image}" in page
-    assert gallery_of(page)["lists"] == []
-    assert "100.0" in page, "the numbers are there all the same"
+    assert "1 of 6 images of the list val are not shown, for example: image not found: " in page
+    assert str(record.image) in page
+    (only,) = gallery_of(page)["lists"]
+    assert len(only["images"]) == 5
+
+
+def test_files_that_changed_since_they_were_scored_are_not_shown(shapes, tmp_path):
+    shutil.copytree(shapes.root / shapes.masks, tmp_path / "masks")
+    eval_miou(data=shapes, split="val", predictions=tmp_path / "masks", output=tmp_path / "run")
+    path = tmp_path / "masks/val_0001.png"
+    write_mask(path, np.roll(read_mask(path), 9, axis=1))
+    page = report([tmp_path / "run"], tmp_path).read_text(encoding="utf-8")
+    assert "val_0001.png has changed since it was scored" in page
+    assert "val_0001" not in [image["id"] for image in gallery_of(page)["lists"][0]["images"]]
+
+
+def test_ground_truth_that_changed_between_evaluations_leaves_a_remark(own_shapes, tmp_path):
+    masks = own_shapes.root / own_shapes.masks
+    shutil.copytree(masks, tmp_path / "masks")
+    for name in ("first", "second"):
+        eval_miou(
+            data=own_shapes, split="val", predictions=tmp_path / "masks",
+            output=tmp_path / "run" / name,
+        )  # fmt: skip
+        path = masks / "val_0001.png"
+        write_mask(path, np.full_like(read_mask(path), 255))
+    page = report([tmp_path / "run"], tmp_path, images=0).read_text(encoding="utf-8")
+    assert "second is not compared with first: second: expected the images of the first" in page
+
+
+def test_names_of_formulas_and_hidden_folders_are_drawn_as_they_stand(shapes, tmp_path):
+    names = {"x$_^$y": 1, "a$b$c": 2, "$": 3, "_d": 4, "e": 5}
+    data = dataclasses.replace(shapes, classes=names)
+    masks = shapes.root / shapes.masks
+    eval_miou(data=data, split="val", predictions=masks, output=tmp_path / "run/_hidden")
+    page = report([tmp_path / "run"], tmp_path, images=0).read_text(encoding="utf-8")
+    drawn = {
+        text.strip().lstrip("\u200b") for text in re.findall(r"<text[^>]*>([^<]*)</text>", page)
+    }
+    assert {*names, "_hidden"} - drawn == set()
+
+
+def test_runs_of_one_name_are_told_apart_and_none_counts_twice(run, tmp_path):
+    other = tmp_path / "elsewhere" / run.folder.name
+    shutil.copytree(run.folder, other)
+    page = report([run.folder, other, run.folder], tmp_path, images=0).read_text(encoding="utf-8")
+    names = {row[0] for row in rows_of(page) if row and row[0].endswith("/sweep")}
+    assert names == {
+        f"elsewhere/{run.folder.name}/sweep", f"{run.folder.parent.name}/{run.folder.name}/sweep"
+    }  # fmt: skip
+    assert len([row for row in rows_of(page) if len(row) == 11 and row[0] in names]) == 2
 
 
 class TestRefused:
@@ -166,13 +215,13 @@ class TestRefused:
     def test_an_evaluation_of_an_earlier_version(self, run, tmp_path):
         shutil.copytree(run.folder / "sweep", tmp_path / "old")
         (tmp_path / "old/images.npz").unlink()
-        with pytest.raises(ValueError, match="old: written by an earlier version"):
+        with pytest.raises(ValueError, match=r"Left out: .*old: no counts of images"):
             report([tmp_path], tmp_path / "r.html")
 
     def test_a_damaged_manifest(self, run, tmp_path):
         shutil.copytree(run.folder / "sweep", tmp_path / "bad")
         (tmp_path / "bad/manifest.json").write_text("{")
-        with pytest.raises(ValueError, match=r"bad/manifest\.json is damaged"):
+        with pytest.raises(ValueError, match=r"Left out: .*bad/manifest\.json is damaged"):
             report([tmp_path], tmp_path / "r.html")
 
     def test_nothing_is_written_then(self, tmp_path):

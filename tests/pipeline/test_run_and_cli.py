@@ -12,13 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from tests.conftest import REPOSITORY, SHAPES
 from wsss import __version__
-from wsss.cli import command, main
-from wsss.data import DataConfig, read_mask, write_mask
+from wsss.cli import _with_underscores, command, main
+from wsss.data import read_mask, write_mask
 from wsss.pipeline.commands import COMMANDS, command_parser, parse_settings
 from wsss.pipeline.output import IncompleteError
 from wsss.pipeline.run import run
@@ -128,12 +129,12 @@ class TestRun:
         assert not (tmp_path / "run").exists()
 
 
-def recorded_predict(given: list[DataConfig | None]):
-    """The command `predict`, with its own parameters, that only keeps the data set it is given."""
+def recorded(function, given: dict):
+    """A command with its own parameters that only keeps what it is given."""
 
-    @functools.wraps(COMMANDS["predict"])
+    @functools.wraps(function)
     def keep(**settings):
-        given.append(settings["data"])
+        given.update(settings)
 
     return keep
 
@@ -156,7 +157,7 @@ class TestCommandLine:
         table = capsys.readouterr().out
         assert "background" in table
         assert "mIoU              100.00" in table
-        assert "scored 2 of 2 images" in table
+        assert "scored 2 of 6 images" in table
 
     def test_its_config_yaml_repeats_it(self, data, masks, tmp_path, capsys):
         (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
@@ -165,18 +166,100 @@ class TestCommandLine:
         assert main(words) == 0
         first = (tmp_path / "o/eval.json").read_bytes()
         saved = str(tmp_path / "o/config.yaml")
-        assert main(["eval_miou", "--config", saved, "--output", str(tmp_path / "p")]) == 0
-        assert (tmp_path / "p/eval.json").read_bytes() == first
+        again = str(tmp_path / "p/o")  # the row in eval.md is named after the folder
+        assert main(["eval_miou", "--config", saved, "--output", again]) == 0
+        assert (tmp_path / "p/o/eval.json").read_bytes() == first
+
+    @pytest.mark.parametrize("floor", [["--fail-under", "0.9"], ["--fail_under=0.9"]])
+    def test_below_the_floor_returns_3_with_the_table_all_the_same(
+        self, data, masks, tmp_path, capsys, floor
+    ):
+        words = ["eval_miou", "--data.root", data["root"], "--data.classes", json.dumps(SHAPES),
+                 "--split", "val", "--predictions", str(masks)]  # fmt: skip
+        assert main([*words, *floor, "--output", str(tmp_path / "good")]) == 0
+        for path in masks.glob("val_*.png"):
+            write_mask(path, np.zeros_like(read_mask(path)))
+        good = capsys.readouterr()
+        assert "mIoU              100.00" in good.out
+        assert "fail_under" not in good.err
+        assert main([*words, *floor, "--output", str(tmp_path / "bad")]) == 3
+        bad = capsys.readouterr()
+        facts = json.loads((tmp_path / "bad/eval.json").read_text())
+        assert f"mIoU              {100 * facts['miou']:6.2f}" in bad.out
+        assert "scored 6 of 6 images" in bad.out
+        below = f"wsss eval_miou: mIoU {facts['miou']:.4f} is below fail_under 0.9\n"
+        assert bad.err.endswith(below)
+
+    def test_a_run_stops_at_the_floor_every_time(self, steps, data, masks, tmp_path, capsys):
+        """The step that fell below is not done: it is not skipped when the run is repeated."""
+        for path in masks.glob("val_*.png"):
+            write_mask(path, np.zeros_like(read_mask(path)))
+        steps[0]["fail_under"] = 0.9
+        config = {"output": str(tmp_path / "run"), "data": data, "steps": steps}
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+        for _ in range(2):
+            assert main(["run", "--config", str(tmp_path / "run.yaml")]) == 3
+            assert "is below fail_under 0.9" in capsys.readouterr().err
+        assert (tmp_path / "run/one/eval.json").is_file()
+        assert not (tmp_path / "run/two").exists()
+
+    @pytest.mark.parametrize(
+        ("word", "read"),
+        [
+            ("--fail-under", "--fail_under"),
+            ("--fail-under=0.5", "--fail_under=0.5"),
+            ("--name=ours-2", "--name=ours-2"),
+            ("--crf.gaussian-sxy", "--crf.gaussian-sxy"),
+            ("--data.classes.traffic-light=3", "--data.classes.traffic-light=3"),
+            ("--other-part.traffic-light", "--other_part.traffic-light"),
+            ("a-b", "a-b"),
+            ("-1", "-1"),
+            ("-h", "-h"),
+            ("--", "--"),
+        ],
+    )
+    def test_dashes_in_the_first_part_of_a_key_alone_are_underscores(self, word, read):
+        assert _with_underscores(word) == read
+
+    def test_values_keep_their_dashes(self, data, masks, tmp_path, monkeypatch):
+        given = {}
+        monkeypatch.setitem(COMMANDS, "eval_miou", recorded(COMMANDS["eval_miou"], given))
+        monkeypatch.setattr("wsss.pipeline.eval_tables.format_table", lambda path: "")
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
+        words = ["--data", str(tmp_path / "data.yaml"), "--output", str(tmp_path / "a-b"),
+                 "--split", "val-1", "--scores", "c-d", "--name=e-f", "--allow-missing", "true",
+                 "--threshold", "g-h"]  # fmt: skip
+        assert main(["eval_miou", *words]) == 0
+        assert given["output"] == tmp_path / "a-b"
+        assert (given["split"], given["name"]) == ("val-1", "e-f")
+        assert (given["scores"], given["threshold"]) == (Path("c-d"), Path("g-h"))
+        assert given["allow_missing"] is True
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [("0.3", 0.3), ("1", 1.0), ("runs/a", Path("runs/a")), ("t.json", Path("t.json"))],
+    )
+    def test_a_threshold_is_a_number_or_a_path(self, data, tmp_path, monkeypatch, text, value):
+        given = {}
+        monkeypatch.setitem(COMMANDS, "eval_miou", recorded(COMMANDS["eval_miou"], given))
+        monkeypatch.setattr("wsss.pipeline.eval_tables.format_table", lambda path: "")
+        (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
+        words = ["--data", str(tmp_path / "data.yaml"), "--output", "o", "--split", "val"]
+        assert main(["eval_miou", *words, "--threshold", text]) == 0
+        assert given["threshold"] == value
+        assert type(given["threshold"]) in (int, float, type(Path()))
 
     def test_an_optional_data_set_is_read_from_its_file_too(self, data, tmp_path, monkeypatch):
-        given = []
-        monkeypatch.setitem(COMMANDS, "predict", recorded_predict(given))
+        given = {}
+        monkeypatch.setitem(COMMANDS, "predict", recorded(COMMANDS["predict"], given))
         (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
         (tmp_path / "predict.yaml").write_text("data: data.yaml\nsplit: train\n")
         words = ["--checkpoint", "a.ckpt", "--output", str(tmp_path / "o")]
-        assert main(["predict", "--data", str(tmp_path / "data.yaml"), *words]) == 0
-        assert main(["predict", "--config", str(tmp_path / "predict.yaml"), *words]) == 0
-        assert [one.root for one in given] == [Path(data["root"])] * 2
+        for source in (["--data", str(tmp_path / "data.yaml")],
+                       ["--config", str(tmp_path / "predict.yaml")]):  # fmt: skip
+            given.clear()
+            assert main(["predict", *source, *words]) == 0
+            assert given["data"].root == Path(data["root"])
 
     def test_a_mistake_in_the_values_returns_1_with_its_message(self, data, tmp_path, capsys):
         words = ["eval_miou", "--data.root", data["root"], "--data.classes", json.dumps(SHAPES),
@@ -304,12 +387,9 @@ class TestHelp:
         assert stopped.value.code == 0
         text = printed.getvalue()
         assert text.startswith(f"usage: wsss {name}")
+        positional = {"explain": "image", "report": "runs"}.get(name)
         for parameter in inspect.signature({**COMMANDS, "run": run}[name]).parameters:
-            word = (
-                f"\n  {parameter} "
-                if (name, parameter) == ("explain", "image")
-                else f"--{parameter}"
-            )
+            word = f"\n  {parameter} " if parameter == positional else f"--{parameter}"
             assert word in text, word
 
 

@@ -28,6 +28,70 @@ def test_background_scores():
     np.testing.assert_allclose(power, [[0.64, 0.25, 0.0]], rtol=1e-6)
 
 
+BY_NAME = BackgroundConfig(threshold={"cat": 0.3, "dog": 0.7, "cow": 0.1})
+
+
+class TestThresholdsByName:
+    SCORES = np.array([[[0.4, 0.4, 0.1], [0.0, 0.69, 0.3]], [[0.3, 0.5, 0.8], [0.7, 0.71, 0.2]]],
+                      np.float32)  # fmt: skip
+
+    def test_a_pixel_is_compared_with_that_of_its_best_class(self):
+        """Not: each class with its own, and the best of those that pass. At (0, 1) the dog is
+        ahead but below .7; the cat, above .3, does not take its place."""
+        background = background_score(self.SCORES, BY_NAME, ["cat", "dog"])
+        np.testing.assert_allclose(background, [[0.3, 0.7, 0.7], [0.7, 0.7, 0.3]], rtol=1e-7)
+        assert background.dtype == np.float32
+        mask = make_mask(IMAGE, self.SCORES, BY_NAME, None, ["cat", "dog"])
+        assert mask.tolist() == [[1, 0, 2], [0, 2, 0]]
+
+    def test_names_go_with_the_maps_not_with_the_thresholds(self):
+        mask = make_mask(IMAGE, self.SCORES, BY_NAME, None, ["dog", "cow"])
+        assert mask.tolist() == [[0, 2, 2], [2, 2, 0]]
+
+    def test_equal_ones_are_a_common_one(self):
+        scores = np.random.default_rng(0).random((3, 20, 20)).astype(np.float32)
+        image = np.zeros((20, 20, 3), np.uint8)
+        names = ["a", "b", "c"]
+        same = BackgroundConfig(threshold=dict.fromkeys(names, 0.6))
+        common = make_mask(image, scores, BackgroundConfig(threshold=0.6), None)
+        assert np.array_equal(make_mask(image, scores, same, None, names), common)
+        assert set(np.unique(common)) == {0, 1, 2, 3}
+
+    def test_the_crf_starts_from_them(self, monkeypatch):
+        seen = []
+        monkeypatch.setattr("wsss.refinement.seeds.unary_from_scores", lambda s, _: seen.append(s))
+        monkeypatch.setattr("wsss.refinement.seeds.dense_crf", lambda *_: np.zeros((3, 2, 3)))
+        make_mask(IMAGE, self.SCORES, BY_NAME, CRFConfig(), ["cat", "dog"])
+        np.testing.assert_allclose(seen[0][0], [[0.3, 0.7, 0.7], [0.7, 0.7, 0.3]], rtol=1e-7)
+        assert np.array_equal(seen[0][1:], self.SCORES)
+
+    @pytest.mark.parametrize("names", [None, ["cat"], ["cat", "dog", "cow"]])
+    def test_every_map_needs_a_name(self, names):
+        with pytest.raises(ValueError, match="names: expected those of the 2 classes, got"):
+            make_mask(IMAGE, self.SCORES, BY_NAME, None, names)
+
+    def test_a_class_without_one_is_named(self):
+        message = r"background\.threshold: none for the class 'hen'"
+        with pytest.raises(ValueError, match=message):
+            make_mask(IMAGE, self.SCORES, BY_NAME, None, ["cat", "hen"])
+
+    def test_no_class_is_all_background(self):
+        mask = make_mask(IMAGE, np.zeros((0, 2, 3), np.float32), BY_NAME, None, [])
+        assert not mask.any()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"threshold": {"cat": 0.3, "dog": 1.2}}, r"threshold\.dog: expected 0\.\.1, got 1\.2"),
+            ({"threshold": {"cat": float("nan")}}, r"background\.threshold\.cat: expected"),
+            ({"threshold": {"cat": 0.3}, "kind": "power"}, "single classes need kind: constant"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused_by_key(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            BackgroundConfig(**arguments)
+
+
 def test_best_score_wins_and_a_tie_is_background():
     scores = np.array([[[0.9, 0.3, 0.5], [0, 0, 0]], [[0.1, 0.6, 0.5], [0.5, 0.51, 0]]], np.float32)
     mask = make_mask(IMAGE, scores, BackgroundConfig(threshold=0.5), None)

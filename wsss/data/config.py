@@ -63,6 +63,8 @@ class DataConfig:
         if not self.classes:
             raise ValueError("data.classes: expected at least one class, got none")
         for name, value in self.classes.items():
+            if name == "background":
+                raise ValueError("data.classes: 'background' is the name of what is no class")
             if not name or any(character.isspace() for character in name):
                 raise ValueError(
                     f"data.classes: class name {name!r} is empty or holds a space; labels are "

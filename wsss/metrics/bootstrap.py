@@ -34,7 +34,8 @@ class Comparison(NamedTuple):
         low: Lower end of its interval.
         high: Upper end.
         second_ahead: Share of the resamples in which the second is ahead; a tie counts half.
-        change: (N,) mIoU of each image, the second's less the first's; nan where nothing is scored.
+        change: (N,) mIoU of each image over the classes that it or its masks hold, whatever
+            ``absent`` says, the second's less the first's; nan where nothing is scored.
         better: Number of images that got better by more than ``margin``.
         worse: Number that got worse by more than it.
     """
@@ -106,7 +107,7 @@ def compare_runs(
     scores = [scores_of_totals(_summed(totals), absent).miou for totals in (first, second)]
     draws = [_resampled(totals, resamples, seed, absent).miou for totals in (first, second)]
     gain = draws[1] - draws[0]
-    change = scores_of_totals(second, absent).miou - scores_of_totals(first, absent).miou
+    change = scores_of_totals(second).miou - scores_of_totals(first).miou
     return Comparison(
         difference=float(scores[1] - scores[0]),
         low=float(_quantile(gain, ends[0])),

@@ -139,7 +139,7 @@ class ImageCounts:
         nothing = np.zeros(0, dtype=np.int64)
         return {
             "image_id": np.array(self.image_ids, dtype=np.str_),
-            "start": np.cumsum([0, *(len(cells) for cells in self._cells)]),
+            "start": np.cumsum([0, *(len(c) for c in self._cells)], dtype=np.int64),
             "cell": np.concatenate([nothing, *self._cells]),
             "count": np.concatenate([nothing, *self._counts]),
             "num_labels": np.array(self.num_labels),

@@ -80,7 +80,8 @@ def choose_threshold(
             for at a threshold near 0 everything agrees.
         per_class: A threshold for each class (otsu and mixture); a class without scores takes the
             common one.
-        other_scores: For views: scores of the same images from other sizes or another method.
+        other_scores: For views: scores of the same images, from sizes that scores does not have.
+            Maps that share a size agree at low thresholds whatever the objects are.
         crf: For the rule crf.
         limit: Only the first images of the list; crf takes about as long as twenty masks an image.
 
@@ -94,6 +95,8 @@ def choose_threshold(
         raise ValueError(f"per_class: expected rule otsu or mixture, got {rule}")
     if (rule == "views") != (other_scores is not None):
         raise ValueError("other_scores: expected for the rule views, and for no other")
+    if other_scores is not None and other_scores.resolve() == scores.resolve():
+        raise ValueError(f"other_scores: expected other scores than those of {scores}")
     records = load_records(data, split, with_labels=False, limit=limit)
     label_map = LabelMap(list(data.classes.values()))
     maps = _Maps(records, scores, label_map)
@@ -146,7 +149,10 @@ def _from_histograms(
 
 
 def _colour_curve(maps: _Maps) -> np.ndarray:
-    """Mean share of the colour variance between foreground and background, at each candidate."""
+    """Mean share of the colour variance between foreground and background, at each candidate.
+
+    nan at all of them if no image is parted at any.
+    """
     curves = [
         colour_separation(
             read_image(record.image), stored.scores.max(axis=0).astype(np.float32) / 255, CANDIDATES
@@ -154,27 +160,33 @@ def _colour_curve(maps: _Maps) -> np.ndarray:
         for record, labels, stored in maps
         if len(labels)
     ]
-    return np.mean(curves, axis=0) if curves else np.full(len(CANDIDATES), np.nan)
+    if not np.any(curves):
+        return np.full(len(CANDIDATES), np.nan)
+    return np.mean(curves, axis=0)
 
 
 def _crf_curve(maps: _Maps, crf: CRFConfig) -> np.ndarray:
-    """Minus |log(foreground after the CRF / before it)| over all images, at each candidate.
+    """Minus the change of the foreground's log odds by the CRF over all images, at each candidate.
 
     Below a good threshold the CRF fills what is left of the background, above it it eats the
-    foreground. (Their kappa would be highest where nearly everything is foreground.)
+    foreground. Odds, for where nearly everything is foreground its area cannot change any more,
+    but the little background that is left can. (Kappa too would be highest there.)
     """
+    pixels = 0
     before, after = np.zeros((2, len(CANDIDATES)))
     for record, labels, stored in maps:
         if not len(labels):
             continue
         image, full = read_image(record.image), stored.full_size()
+        pixels += full[0].size
         for j, threshold in enumerate(CANDIDATES):
             background = BackgroundConfig(threshold=float(threshold))
             before[j] += np.count_nonzero(make_mask(image, full, background, None))
             after[j] += np.count_nonzero(make_mask(image, full, background, crf))
-    known = (before > 0) & (after > 0)
+    known = (before > 0) & (after > 0) & (before < pixels) & (after < pixels)
+    odds_before, odds_after = (part[known] / (pixels - part[known]) for part in (before, after))
     curve = np.full(len(CANDIDATES), np.nan)
-    curve[known] = -np.abs(np.log(after[known] / before[known]))
+    curve[known] = -np.abs(np.log(odds_after / odds_before))
     return curve
 
 
@@ -183,13 +195,13 @@ def _views_curve(maps: _Maps, others: _Maps) -> np.ndarray:
     labels_all = maps.label_map.num_labels
     counts = np.zeros((len(CANDIDATES), labels_all, labels_all + 1), dtype=np.int64)
     for (record, labels, stored), (_, other_labels, other) in zip(maps, others, strict=True):
-        if not len(labels):
-            continue
         if stored.size != other.size or not np.array_equal(labels, other_labels):
             raise ValueError(
                 f"scores of {record.image_id}: expected the same size and classes in {maps.folder} "
                 f"and {others.folder}"
             )
+        if not len(labels):
+            continue
         index = np.array([0, *labels])
         nothing = np.zeros((*stored.size, 3), dtype=np.uint8)
         both = stored.full_size(), other.full_size()

@@ -1,15 +1,16 @@
 """A threshold and how it came about: chosen by what, on which list, with masks or without."""
 
 import json
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
+from wsss.pipeline.output import WRITERS
 
 FILE = "threshold.json"
+GIVEN = "given in the configuration; how is not recorded"
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,23 @@ class ChosenThreshold:
     def text(self) -> str:
         """In words, for a table."""
         if isinstance(self.value, dict):
-            value = ", ".join(f"{name} {t:.2f}" for name, t in self.value.items())
+            value = ", ".join(f"{name} {_number(t)}" for name, t in self.value.items())
         else:
-            value = f"{self.value:.2f}"
+            value = _number(self.value)
         where = "" if self.chosen_on is None else f" on {self.chosen_on}"
         masks = {True: ", with its masks", False: ", without masks", None: ""}[self.masks_used]
-        return f"{value} ({self.chosen_by}{where}{masks})"
+        images = "" if self.images is None else f", {self.images} images"
+        return f"{value} ({self.chosen_by}{where}{masks}{images})"
+
+
+def _number(value: float) -> str:
+    """Two decimals, or more where it has more."""
+    return f"{value:.2f}" if round(value, 2) == value else f"{value:g}"
 
 
 def given(value: float | dict[str, float]) -> ChosenThreshold:
     """A threshold that stands in the configuration: nobody says why it is what it is."""
-    return ChosenThreshold(value, "given in the configuration; how is not recorded")
+    return ChosenThreshold(value, GIVEN)
 
 
 def read_threshold(path: Path, data: DataConfig | None = None) -> ChosenThreshold:
@@ -80,23 +87,52 @@ def read_threshold(path: Path, data: DataConfig | None = None) -> ChosenThreshol
             f"threshold: no such file: {file}; eval_miou on scores and choose_threshold write one"
         )
     try:
-        chosen = ChosenThreshold(**json.loads(file.read_text(encoding="utf-8")))
-        values = chosen.value.values() if isinstance(chosen.value, dict) else [chosen.value]
-        fits = all(math.isfinite(value) and 0 <= value <= 1 for value in values)
-        named = isinstance(chosen.chosen_by, str)
-    except (ValueError, TypeError, AttributeError) as error:
+        chosen = _parse(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise ValueError(f"{file}: not a threshold file: {error}") from error
-    if not (fits and named):
-        raise ValueError(f"{file}: not a threshold file: expected numbers in [0, 1]")
     if data is not None:
-        chosen.of(data.class_names)
+        try:
+            chosen.of(data.class_names)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
     return chosen
 
 
-def threshold_of_masks(folder: Path) -> dict[str, Any] | None:
-    """What the manifest beside a folder of masks says of their threshold; None without one."""
+def _parse(facts: Any) -> ChosenThreshold:
+    """The threshold that a file or a manifest holds.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    try:
+        chosen = ChosenThreshold(**facts)
+    except TypeError as error:
+        raise ValueError(f"expected value, chosen_by and what goes with it: {error}") from error
+    values = list(chosen.value.values()) if isinstance(chosen.value, dict) else [chosen.value]
+    if not values or not all(type(v) in (int, float) and 0 <= v <= 1 for v in values):
+        raise ValueError(f"value: expected numbers in [0, 1], got {chosen.value!r}")
+    for key, kind in (("chosen_by", str), ("chosen_on", str), ("masks_used", bool)):
+        found = getattr(chosen, key)
+        if not isinstance(found, kind) and (found is not None or key == "chosen_by"):
+            raise ValueError(f"{key}: expected {kind.__name__}, got {found!r}")
+    if isinstance(chosen.value, dict):
+        return replace(chosen, value={name: float(v) for name, v in chosen.value.items()})
+    return replace(chosen, value=float(chosen.value))
+
+
+def threshold_of_masks(folder: Path) -> ChosenThreshold | None:
+    """The threshold of masks that make_pseudo_masks wrote; None where it is not known.
+
+    Raises:
+        ValueError: Its manifest is damaged.
+    """
     facts = manifest_of(folder)
-    return None if facts is None else facts.get("threshold")
+    if facts is None or facts.get("command") != "make_pseudo_masks" or not facts.get("threshold"):
+        return None
+    try:
+        return _parse(facts["threshold"])
+    except ValueError as error:
+        raise ValueError(f"manifest of {folder} is damaged: threshold: {error}") from error
 
 
 def manifest_of(folder: Path) -> dict[str, Any] | None:
@@ -107,5 +143,6 @@ def manifest_of(folder: Path) -> dict[str, Any] | None:
                 facts = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise ValueError(f"{path} is damaged: {error}") from error
-            return facts if isinstance(facts, dict) else None
+            ours = isinstance(facts, dict) and facts.get("command") in WRITERS
+            return facts if ours else None
     return None

@@ -1,38 +1,23 @@
 """Score masks, or score maps at a threshold, against ground truth."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from tqdm import tqdm
+from typing import Any
 
 from wsss.data.config import DataConfig
-from wsss.data.datasets import check_same_size
-from wsss.data.masks import LabelMap, read_mask
-from wsss.data.records import Record, load_records
-from wsss.data.scores import read_scores
+from wsss.data.masks import LabelMap
+from wsss.data.records import Record, load_records, read_ids
 from wsss.metrics.bootstrap import bootstrap_intervals, compare_runs
-from wsss.metrics.boundary import BoundaryCounts, boundary_counts, trimap_counts
-from wsss.metrics.confusion import IGNORE_INDEX, PixelPairs, dense_counts, pixel_pairs
 from wsss.metrics.per_image import ImageCounts
 from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
-from wsss.metrics.sweep import ThresholdSweep
-from wsss.pipeline.chosen import ChosenThreshold, given, manifest_of, read_threshold
-from wsss.pipeline.eval_files import Boundaries, comparison_facts, write_evaluation, write_sweep
+from wsss.pipeline.chosen import given, manifest_of, read_threshold
+from wsss.pipeline.eval_counts import BestThreshold, count_masks, count_scores
+from wsss.pipeline.eval_files import comparison_facts, number, write_evaluation, write_sweep
 from wsss.pipeline.output import OutputFolder
 from wsss.pipeline.voc_results import write_voc_results
 
 
 class BelowError(RuntimeError):
     """The mIoU is below what was asked for; the results are written."""
-
-
-class Counted(NamedTuple):
-    """What one pass over the images found."""
-
-    images: ImageCounts
-    boundaries: Boundaries | None
-    threshold: ChosenThreshold | dict[str, Any] | None
 
 
 def eval_miou(
@@ -97,44 +82,42 @@ def eval_miou(
     assert folder is not None
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
-    suffix = ".png" if predictions is not None else ".npz"
     records = load_records(data, split, with_labels=False, limit=limit)
-    files = [(record, folder / f"{record.image_id}{suffix}") for record in records]
-    found = [(record, path) for record, path in files if path.is_file()]
-    if len(found) < len(records) and not (allow_missing and found):
-        example = next(path for _, path in files if not path.is_file())
-        raise ValueError(
-            f"{folder}: {len(records) - len(found)} of {len(records)} predictions are missing, for "
-            f"example {example.name}; finish them, or set allow_missing to score the others"
-        )
+    in_list = len(read_ids(data.root / data.lists / f"{split}.txt"))
+    found = _files(records, folder, ".npz" if predictions is None else ".png", allow_missing)
     label_map = LabelMap(list(data.classes.values()))
+    other = None if against is None else ImageCounts.read(against / "images.npz")
     scored = found
     if voc_results is not None:
+        if len(found) < in_list:
+            raise ValueError(
+                f"voc_results: the server takes whole lists; of the {in_list} images of {split} "
+                f"there are {len(found)}"
+            )
         write_voc_results(found, voc_results, split, label_map)
-        if not any(record.mask.is_file() for record in records):
+        if not any(record.mask.is_file() for record, _ in found):
             scored = []
-    sweep = None
     if predictions is not None:
         counted = count_masks(scored, label_map, boundary, folder)
     else:
         chosen = read_threshold(threshold, data) if isinstance(threshold, Path) else None
         if isinstance(threshold, float | int):
             chosen = given(float(threshold))
-        sweep = count_scores(scored, label_map, steps)
-        counted = _at_threshold(sweep, chosen, data.class_names, per_class, absent, split)
+        best = BestThreshold(split, per_class, absent)
+        counted = count_scores(scored, label_map, steps, data.class_names, chosen, best)
     counts = counted.images.pooled()
     result = segmentation_scores(counts, absent)
-    other = None if against is None else _other(against, counted.images)
-    intervals = None
+    totals, intervals, comparison = counted.images.totals(), None, None
     if len(scored) > 1:
-        intervals = bootstrap_intervals(
-            counted.images.totals(), resamples=resamples, seed=seed, absent=absent
-        )
+        intervals = bootstrap_intervals(totals, resamples=resamples, seed=seed, absent=absent)
+    if other is not None and against is not None:
+        theirs = _same_images(other, counted.images, against).totals()
+        comparison = compare_runs(theirs, totals, resamples=resamples, seed=seed, absent=absent)
     out = OutputFolder(
         output, "eval_miou", settings, free=("name", "against", "voc_results", "fail_under")
     )
     summary = {key: float(getattr(result, key)) for key in MEANS}
-    summary |= {"images": len(scored), "images_in_list": len(records)}
+    summary |= {"images": len(scored), "images_in_list": in_list}
     facts = {
         "name": name or output.name,
         "split": split,
@@ -145,23 +128,20 @@ def eval_miou(
         "threshold": counted.threshold,
         "made_by": _made_by(folder),
     }
-    comparison = None
-    if other is not None:
-        comparison = compare_runs(
-            other.totals(), counted.images.totals(), resamples=resamples, seed=seed, absent=absent
-        )
+    if comparison is not None:
         facts["against"] = {"folder": against, **comparison_facts(comparison)}
-    if isinstance(counted.threshold, ChosenThreshold):
+    if counted.sweep is not None and counted.threshold is not None:
         counted.threshold.write(output / "threshold.json")
         if isinstance(counted.threshold.value, float):
             summary["threshold"] = counted.threshold.value
-    if sweep is not None:
-        write_sweep(output / "sweep.csv", sweep, data.class_names, absent)
+    if counted.sweep is not None:
+        write_sweep(output / "sweep.csv", counted.sweep, data.class_names, absent)
     policy = write_evaluation(
         output, facts, summary, data.class_names, counted.images, result, intervals,
         counted.boundaries, comparison,
     )  # fmt: skip
-    out.finish(results=summary, policy=policy, scored_on=split)
+    results = {key: number(value) for key, value in summary.items()}
+    out.finish(results=results, policy=policy, scored_on=split)
     if fail_under is not None and not result.miou >= fail_under:
         raise BelowError(f"mIoU {float(result.miou):.4f} is below fail_under {fail_under:g}")
     return summary
@@ -191,99 +171,23 @@ def _check(
         raise ValueError(f"fail_under: expected a share, 0..1, got {fail_under:g}")
 
 
-def _truth(record: Record, label_map: LabelMap) -> np.ndarray:
-    return label_map.to_index(read_mask(record.mask), record.mask)
-
-
-def count_masks(
-    files: list[tuple[Record, Path]], label_map: LabelMap, boundary: bool, folder: Path
-) -> Counted:
-    """Counts of predicted masks. Pixels are counted as the files have them, then translated."""
-    images = ImageCounts(label_map.num_labels)
-    boundaries = Boundaries.empty(label_map.num_labels) if boundary else None
-    for record, path in tqdm(files, unit="image"):
-        truth, prediction = read_mask(record.mask), read_mask(path)
-        check_same_size(prediction, truth.shape, path, record.mask)
-        pairs = pixel_pairs(prediction, truth)
-        indexed = PixelPairs(
-            label_map.to_index(pairs.truth.astype(np.uint8), record.mask).astype(np.int64),
-            label_map.to_index(pairs.prediction.astype(np.uint8), path).astype(np.int64),
-            pairs.pixels,
-        )
-        images.add(record.image_id, dense_counts(indexed, label_map.num_labels, IGNORE_INDEX))
-        if boundaries is not None:
-            _count_boundaries(
-                boundaries,
-                label_map.to_index(prediction, path),
-                label_map.to_index(truth, record.mask),
-                label_map.num_labels,
-            )
-    made_by = manifest_of(folder)
-    return Counted(images, boundaries, None if made_by is None else made_by.get("threshold"))
-
-
-def _count_boundaries(
-    boundaries: Boundaries, prediction: np.ndarray, truth: np.ndarray, num_labels: int
-) -> None:
-    counted: BoundaryCounts = boundary_counts(prediction, truth, num_labels)
-    boundaries.intersection += counted.intersection
-    boundaries.union += counted.union
-    for width, counts in boundaries.trimaps.items():
-        counts += trimap_counts(prediction, truth, num_labels, width)
-
-
-def count_scores(
-    files: list[tuple[Record, Path]], label_map: LabelMap, steps: int
-) -> ThresholdSweep:
-    """All thresholds' counts of saved scores, in one pass."""
-    sweep = ThresholdSweep(label_map.num_labels, steps)
-    for record, path in tqdm(files, unit="image"):
-        truth = _truth(record, label_map)
-        stored = read_scores(path)
-        if stored.size != truth.shape:
-            raise ValueError(
-                f"{path} was made for an image of {stored.size[1]} x {stored.size[0]} pixels, but "
-                f"{record.mask} is {truth.shape[1]} x {truth.shape[0]}"
-            )
-        labels = label_map.to_index(stored.classes, path)
-        sweep.update(labels, stored.full_size(), truth, record.image_id)
-    return sweep
-
-
-def _at_threshold(
-    sweep: ThresholdSweep,
-    chosen: ChosenThreshold | None,
-    names: list[str],
-    per_class: bool,
-    absent: Absent,
-    split: str,
-) -> Counted:
-    """Counts at the given threshold, or at the best of the sweep."""
-    if chosen is None:
-        best = sweep.best(absent)
-        indices = sweep.best_per_class(absent) if per_class else np.full(len(names), best)
-        values = [round(float(sweep.thresholds[i]), 6) for i in indices]
-        chosen = ChosenThreshold(
-            value=dict(zip(names, values, strict=True)) if per_class else values[0],
-            chosen_by="best mIoU of the sweep",
-            chosen_on=split,
-            masks_used=True,
-            images=sweep.images,
-        )
-    steps = len(sweep.thresholds) - 1
-    indices = np.array([round(value * steps) for value in chosen.of(names)])
-    off = np.abs(indices / steps - np.array(chosen.of(names))).max()
-    if off > 1e-6:
+def _files(
+    records: list[Record], folder: Path, suffix: str, allow_missing: bool
+) -> list[tuple[Record, Path]]:
+    """The images that have a prediction, with its file."""
+    files = [(record, folder / f"{record.image_id}{suffix}") for record in records]
+    found = [(record, path) for record, path in files if path.is_file()]
+    if len(found) < len(records) and not (allow_missing and found):
+        example = next(path for _, path in files if not path.is_file())
         raise ValueError(
-            f"threshold: {chosen.text()} is not among the thresholds 0, 1 / {steps}, ..., 1 of the "
-            "sweep; set steps so that it is (1000 takes three decimals)"
+            f"{folder}: {len(records) - len(found)} of {len(records)} predictions are missing, for "
+            f"example {example.name}; finish them, or set allow_missing to score the others"
         )
-    return Counted(sweep.image_counts(indices), None, chosen)
+    return found
 
 
-def _other(folder: Path, images: ImageCounts) -> ImageCounts:
-    """Counts of another evaluation, of the same images in the same order."""
-    other = ImageCounts.read(folder / "images.npz")
+def _same_images(other: ImageCounts, images: ImageCounts, folder: Path) -> ImageCounts:
+    """Counts of another evaluation, in the order of this one's images."""
     if other.num_labels != images.num_labels or set(other.image_ids) != set(images.image_ids):
         raise ValueError(
             f"against: {folder} scored {len(other)} images with {other.num_labels} labels; "

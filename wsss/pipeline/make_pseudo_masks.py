@@ -23,7 +23,7 @@ from wsss.data.records import Record, load_records
 from wsss.data.scores import Scores, read_scores, stored_size
 from wsss.data.transforms import normalise
 from wsss.metrics.sweep import power_threshold
-from wsss.pipeline.chosen import ChosenThreshold, given, manifest_of, read_threshold
+from wsss.pipeline.chosen import GIVEN, ChosenThreshold, given, manifest_of, read_threshold
 from wsss.pipeline.devices import Device, resolve_device, torch_threads
 from wsss.pipeline.finish import FinishJob, failures_text, finisher
 from wsss.pipeline.output import IncompleteError, OutputFolder, plain
@@ -191,19 +191,19 @@ def make_pseudo_masks(
 
 def _threshold(
     background: BackgroundConfig, threshold_from: Path | None, data: DataConfig
-) -> tuple[BackgroundConfig, ChosenThreshold | None]:
-    """The background with its threshold filled in, and how that was chosen.
-
-    A power background is the constant one that it comes to; two thresholds are none.
-    """
+) -> tuple[BackgroundConfig, ChosenThreshold]:
+    """The background with its threshold filled in, and how that was chosen."""
     if background.ignore_below is not None or background.kind == "power":
         if threshold_from is not None:
             raise ValueError(
                 "threshold_from: expected a constant background without ignore_below, ignore_above"
             )
         if background.kind == "power":
-            return background, given(round(power_threshold(background.gamma), 6))
-        return background, None
+            chosen_by = f"the power background, gamma {background.gamma:g}, comes to it without CRF"
+            return background, ChosenThreshold(power_threshold(background.gamma), chosen_by)
+        assert background.ignore_above is not None
+        chosen_by = f"foreground; background below {background.ignore_below:g}, 255 between"
+        return background, ChosenThreshold(background.ignore_above, f"{chosen_by}; {GIVEN}")
     if threshold_from is None:
         chosen = given(background.threshold)
         chosen.of(data.class_names)

@@ -13,6 +13,17 @@ import yaml
 from wsss import __version__
 from wsss.data.atomic import atomic_write_text
 
+WRITERS = (
+    "train_cls",
+    "make_pseudo_masks",
+    "choose_threshold",
+    "eval_miou",
+    "train_seg",
+    "predict",
+    "benchmark_attribution",
+)
+"""The commands that write a manifest, in the order of the road."""
+
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "pydensecrf2")
 
 

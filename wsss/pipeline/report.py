@@ -10,7 +10,8 @@ from wsss import __version__
 from wsss.data.atomic import atomic_write_text
 from wsss.metrics.bootstrap import compare_runs
 from wsss.pipeline.chosen import ChosenThreshold
-from wsss.pipeline.report_gallery import gallery_classes, gallery_list
+from wsss.pipeline.output import WRITERS
+from wsss.pipeline.report_gallery import Gallery, gallery_classes
 from wsss.pipeline.report_runs import (
     Evaluation,
     find_folders,
@@ -64,9 +65,15 @@ def report(
         raise ValueError("runs: expected at least one folder")
     if images < 0:
         raise ValueError(f"images: expected at least 0, got {images}")
-    evaluations = load_evaluations(runs)
-    lists = _by_list(evaluations)
     remarks: list[str] = []
+    folders = find_folders(runs, remarks)
+    evaluations = load_evaluations(folders, remarks)
+    if not evaluations:
+        raise ValueError(
+            f"runs: no finished evaluation under {', '.join(map(str, runs))}; run eval_miou first. "
+            + " ".join(remarks)
+        )
+    lists = _by_list(evaluations)
     page = {
         "title": title or ", ".join(run.resolve().name for run in runs),
         "version": __version__,
@@ -76,13 +83,18 @@ def report(
         "thresholds": [chart for group in lists if (chart := _thresholds(group)) is not None],
         "training": [
             {"name": one.name, "svg": training_curves(one.loss, one.scores)}
-            for one in load_trainings(runs)
+            for one in load_trainings(folders)
         ],
         "spectra": [
             {"name": name, "svg": spectrum_bars(rows, [row["name"] for row in rows])}
-            for name, rows in load_spectra(runs)
+            for name, rows in load_spectra(folders)
         ],
-        "provenance": _provenance(runs),
+        "provenance": [
+            {"name": one.name, "command": command, "text": manifest_text(one.manifest)}
+            for command in WRITERS
+            for one in folders
+            if one.manifest["command"] == command
+        ],
         **_gallery(lists, images, seed, remarks),
     }
     file = output / "report.html" if output.suffix != ".html" else output
@@ -93,10 +105,12 @@ def report(
 
 
 def _by_list(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
-    """Evaluations of the same list of the same data set together, in the order found."""
+    """Evaluations that can be compared together: one list, one data set, one policy."""
     groups: dict[tuple[Any, ...], list[Evaluation]] = {}
     for one in evaluations:
-        key = (one.data.root.resolve(), one.data.masks, one.facts["split"], tuple(one.labels))
+        facts = one.facts
+        root = one.data.root.resolve()
+        key = (root, one.data.masks, facts["split"], facts["absent"], tuple(one.labels))
         groups.setdefault(key, []).append(one)
     return list(groups.values())
 
@@ -104,21 +118,16 @@ def _by_list(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
 def _gallery(
     lists: Sequence[Sequence[Evaluation]], images: int, seed: int, remarks: list[str]
 ) -> dict[str, Any]:
-    """The gallery, and the classes of its legend; images that are gone leave a remark."""
+    """The gallery, and the classes of its legend."""
     shown: list[dict[str, Any]] = []
-    classes: list[dict[str, Any]] = []
+    classes = gallery_classes(lists[0][0])
     for group in lists if images else []:
-        if classes and [c["name"] for c in classes] != group[0].labels:
-            remarks.append(
-                f"No gallery of {group[0].name}: its classes are others than the first's."
-            )
+        if gallery_classes(group[0]) != classes:
+            remarks.append(f"No gallery of {group[0].name}: its classes are not the first ones.")
             continue
-        try:
-            shown.append(gallery_list(group, images, seed))
-        except OSError as error:
-            remarks.append(f"No gallery of the list {group[0].facts['split']}: {error}")
-            continue
-        classes = classes or gallery_classes(group[0])
+        content = Gallery(group, images, seed, remarks).content()
+        if content["images"]:
+            shown.append(content)
     return {
         "lists": [one["name"] for one in shown],
         "classes": classes,
@@ -128,29 +137,15 @@ def _gallery(
 
 def _table(group: Sequence[Evaluation], remarks: list[str]) -> dict[str, Any]:
     """Rows, comparisons and bars of the evaluations of one list."""
-    best = max(group, key=lambda one: one.facts["miou"] or 0.0)
     comparisons = []
-    firsts: dict[str, Evaluation] = {}  # masks are compared with masks, scores with scores
+    firsts: dict[bool, Evaluation] = {}  # masks are compared with masks, scores with scores
     for one in group:
-        reference = firsts.setdefault(one.facts["kind"], one)
-        if one is reference:
-            continue
-        if one.images.image_ids != reference.images.image_ids:
-            remarks.append(f"{one.name} and {reference.name} scored other images: not compared.")
-            continue
-        absent = one.facts["absent"]
-        found = compare_runs(reference.images.totals(), one.images.totals(), absent=absent)
-        comparisons.append(
-            {
-                "name": one.name,
-                "against": reference.name,
-                "difference": f"{100 * found.difference:+.1f}",
-                "interval": f"{100 * found.low:+.1f} .. {100 * found.high:+.1f}",
-                "ahead": f"{100 * found.second_ahead:.0f} %",
-                "better": found.better,
-                "worse": found.worse,
-            }
-        )
+        reference = firsts.setdefault(one.is_masks, one)
+        if one is not reference:
+            try:
+                comparisons.append(_comparison(reference, one))
+            except ValueError as error:
+                remarks.append(f"{one.name} is not compared with {reference.name}: {error}.")
     series = {one.name: [row["iou"] for row in one.facts["classes"].values()] for one in group}
     ends = {one.name: [_ends(row) for row in one.facts["classes"].values()] for one in group}
     first = group[0]
@@ -158,10 +153,33 @@ def _table(group: Sequence[Evaluation], remarks: list[str]) -> dict[str, Any]:
     return {
         "split": first.facts["split"],
         "root": str(first.data.root),
-        "rows": [_row(one, one is best and len(group) > 1) for one in group],
+        "rows": [_row(one) for one in group],
         "comparisons": comparisons,
         "bars": class_bars(first.labels, series, ends),
         "strata": [part["name"] for part in strata],
+    }
+
+
+def _comparison(reference: Evaluation, one: Evaluation) -> dict[str, Any]:
+    """The cells of a paired comparison.
+
+    Raises:
+        ValueError: Other images, or other ground truth.
+    """
+    ids = reference.images.image_ids
+    if set(ids) != set(one.images.image_ids):
+        raise ValueError("they scored other images")
+    found = compare_runs(
+        reference.images.totals(), one.images.select(ids).totals(), absent=one.facts["absent"]
+    )
+    return {
+        "name": one.name,
+        "against": reference.name,
+        "difference": f"{100 * found.difference:+.1f}",
+        "interval": f"{100 * found.low:+.1f} .. {100 * found.high:+.1f}",
+        "ahead": f"{100 * found.second_ahead:.0f} %",
+        "better": found.better,
+        "worse": found.worse,
     }
 
 
@@ -170,7 +188,7 @@ def _ends(row: dict[str, float | None]) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-def _row(one: Evaluation, best: bool) -> dict[str, Any]:
+def _row(one: Evaluation) -> dict[str, Any]:
     """The cells of one evaluation."""
     facts = one.facts
     interval = (facts["intervals"] or {}).get("miou", [None, None])
@@ -178,7 +196,6 @@ def _row(one: Evaluation, best: bool) -> dict[str, Any]:
     columns = [key for key in _COLUMNS if key in classes[0][1]]
     return {
         "name": one.name,
-        "best": best,
         "images": f"{facts['images']} of {facts['images_in_list']}",
         "miou": _percent(facts["miou"]),
         "interval": "" if None in interval else " .. ".join(map(_percent, interval)),
@@ -188,7 +205,7 @@ def _row(one: Evaluation, best: bool) -> dict[str, Any]:
         "recall": _percent(facts["mean_accuracy"]),
         "coverage": _percent(facts["coverage"]),
         "threshold": _threshold_text(one),
-        "labels": (facts["made_by"] or {}).get("label_mode", "none"),
+        "labels": _labels_text(facts["made_by"]),
         "columns": [_COLUMNS[key] for key in columns],
         "classes": [[name, *(_percent(row[key]) for key in columns)] for name, row in classes],
         "strata": [
@@ -200,13 +217,19 @@ def _row(one: Evaluation, best: bool) -> dict[str, Any]:
 
 def _threshold_text(one: Evaluation) -> str:
     """How the threshold was chosen, or why there is none to speak of."""
-    threshold = one.facts["threshold"]
+    threshold, made_by = one.facts["threshold"], one.facts["made_by"]
     if threshold is not None:
         return ChosenThreshold(**threshold).text()
-    made_by = one.facts["made_by"]
     if made_by is None:
         return "not known: no manifest beside the masks"
     return "none: a network's labels" if made_by["command"] == "predict" else "not recorded"
+
+
+def _labels_text(made_by: dict[str, Any] | None) -> str:
+    """Which image-level labels the masks or scores were made with."""
+    if made_by is None:
+        return "not known"
+    return "none" if made_by["command"] == "predict" else made_by.get("label_mode", "not recorded")
 
 
 def _matrix(one: Evaluation) -> dict[str, Any]:
@@ -242,23 +265,8 @@ def _thresholds(group: Sequence[Evaluation]) -> dict[str, str] | None:
         for one in group
         if one.name in curves and isinstance(one.facts["threshold"]["value"], float)
     }
-    longest = max((curve[0] for curve in curves.values()), key=len)
-    drawn = {name: curve[1] for name, curve in curves.items() if len(curve[0]) == len(longest)}
-    svg = threshold_curves(longest, drawn, chosen, [one.name for one in group])
+    svg = threshold_curves(curves, chosen, [one.name for one in group])
     return {"name": f"mIoU on {group[0].facts['split']}", "svg": svg}
-
-
-def _provenance(runs: Sequence[Path]) -> list[dict[str, str]]:
-    """Configuration and versions of every finished step under the runs."""
-    commands = (
-        "train_cls", "make_pseudo_masks", "choose_threshold", "eval_miou", "train_seg", "predict",
-        "benchmark_attribution",
-    )  # fmt: skip
-    return [
-        {"name": name, "command": command, "text": manifest_text(facts)}
-        for command in commands
-        for name, _, facts in find_folders(runs, command)
-    ]
 
 
 def _percent(value: float | None) -> str:

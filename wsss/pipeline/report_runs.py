@@ -6,11 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wsss.data.config import DataConfig
 from wsss.metrics.per_image import ImageCounts
-from wsss.pipeline.output import plain
+from wsss.pipeline.output import WRITERS
+
+
+class Folder(NamedTuple):
+    """A folder that a command has written to its end.
+
+    Args:
+        name: The folder below its run; with several runs, with the run's name before it.
+        path: The folder.
+        manifest: Its manifest.json.
+    """
+
+    name: str
+    path: Path
+    manifest: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -18,8 +32,8 @@ class Evaluation:
     """One folder that eval_miou wrote.
 
     Args:
-        name: The folder below its run; with several runs, with the run's name before it.
-        folder: The folder.
+        name: As of its folder.
+        path: The folder.
         facts: Its eval.json.
         manifest: Its manifest.json.
         images: The counts of each image.
@@ -27,11 +41,16 @@ class Evaluation:
     """
 
     name: str
-    folder: Path
+    path: Path
     facts: dict[str, Any]
     manifest: dict[str, Any]
     images: ImageCounts
     data: DataConfig
+
+    @property
+    def is_masks(self) -> bool:
+        """Whether masks were scored, not score maps."""
+        return bool(self.facts["kind"] == "masks")
 
     @property
     def source(self) -> Path:
@@ -44,16 +63,16 @@ class Evaluation:
         """Names of the L labels."""
         return list(self.facts["classes"])
 
-    def class_thresholds(self) -> list[float] | None:
+    def class_thresholds(self) -> dict[str, float] | None:
         """The threshold of each class; None for masks."""
-        if self.facts["kind"] == "masks":
+        if self.is_masks:
             return None
         value = self.facts["threshold"]["value"]
-        return [value[n] if isinstance(value, dict) else value for n in self.labels[1:]]
+        return {n: value[n] if isinstance(value, dict) else value for n in self.labels[1:]}
 
     def curve(self) -> tuple[list[float], list[float | None]] | None:
         """Thresholds and mIoU of its sweep; None for masks."""
-        path = self.folder / "sweep.csv"
+        path = self.path / "sweep.csv"
         if not path.is_file():
             return None
         rows = _rows(path)
@@ -69,7 +88,7 @@ class Training:
     """The logged curves of one training.
 
     Args:
-        name: As of an evaluation.
+        name: As of its folder.
         loss: Steps and training losses.
         scores: Steps and values of each validation score.
     """
@@ -79,92 +98,98 @@ class Training:
     scores: dict[str, tuple[list[float], list[float]]]
 
 
-def find_folders(runs: Sequence[Path], command: str) -> list[tuple[str, Path, dict[str, Any]]]:
-    """Name, folder and manifest of every finished folder of a command under the runs.
+def find_folders(runs: Sequence[Path], remarks: list[str]) -> list[Folder]:
+    """Every folder of a finished command under the runs, none twice.
+
+    Args:
+        runs: Folders of runs.
+        remarks: Receives a line for each folder that is left out.
 
     Raises:
         FileNotFoundError: A run does not exist.
-        ValueError: A damaged manifest.
     """
-    found = []
-    for run in runs:
+    found: dict[Path, Folder] = {}
+    for run, title in zip(runs, _titles(runs), strict=True):
         if not run.is_dir():
             raise FileNotFoundError(f"runs: no such folder: {run}")
         for path in sorted(run.rglob("manifest.json")):
             try:
                 facts = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
-                raise ValueError(f"{path} is damaged: {error}") from error
-            if not isinstance(facts, dict) or facts.get("command") != command:
+                remarks.append(f"Left out: {path} is damaged: {error}.")
+                continue
+            if not isinstance(facts, dict) or facts.get("command") not in WRITERS:
                 continue
             if not facts.get("complete"):
+                remarks.append(f"Left out: {path.parent} is not finished.")
                 continue
             below = path.parent.relative_to(run).as_posix()
-            parts = [run.resolve().name] if len(runs) > 1 or below == "." else []
+            parts = [title] if len(runs) > 1 or below == "." else []
             name = "/".join([*parts, *([] if below == "." else [below])])
-            found.append((name, path.parent, facts))
-    return found
+            found.setdefault(path.parent.resolve(), Folder(name, path.parent, facts))
+    return list(found.values())
 
 
-def load_evaluations(runs: Sequence[Path]) -> list[Evaluation]:
-    """All finished evaluations under the runs.
-
-    Raises:
-        ValueError: There is none, or one lacks what this version writes.
-    """
+def load_evaluations(folders: Sequence[Folder], remarks: list[str]) -> list[Evaluation]:
+    """All evaluations among the folders; a remark for each that cannot be read."""
     evaluations = []
-    for name, folder, manifest in find_folders(runs, "eval_miou"):
-        facts = json.loads((folder / "eval.json").read_text(encoding="utf-8"))
-        if "by_object_size" not in facts or not (folder / "images.npz").is_file():
-            raise ValueError(
-                f"{folder}: written by an earlier version; delete it and run eval_miou again"
-            )
+    for name, path, manifest in folders:
+        if manifest["command"] != "eval_miou":
+            continue
+        try:
+            facts = json.loads((path / "eval.json").read_text(encoding="utf-8"))
+            images = ImageCounts.read(path / "images.npz")
+        except (OSError, ValueError) as error:
+            remarks.append(f"Left out: {path}: {error}; delete it and run eval_miou again.")
+            continue
         if not facts["images"]:
             continue
         config = dict(manifest["config"]["data"])
         for key in ("root", "images", "masks", "lists", "annotations", "labels"):
             config[key] = None if config[key] is None else Path(config[key])
-        images = ImageCounts.read(folder / "images.npz")
-        data = DataConfig(**config)
-        evaluations.append(Evaluation(name, folder, facts, manifest, images, data))
-    if not evaluations:
-        raise ValueError(
-            f"runs: no finished evaluation under {', '.join(map(str, runs))}; run eval_miou first"
-        )
+        evaluations.append(Evaluation(name, path, facts, manifest, images, DataConfig(**config)))
     return evaluations
 
 
-def load_trainings(runs: Sequence[Path]) -> list[Training]:
-    """The curves of all finished trainings under the runs."""
+def load_trainings(folders: Sequence[Folder]) -> list[Training]:
+    """The curves of all trainings among the folders."""
     trainings = []
-    for command in ("train_cls", "train_seg"):
-        for name, folder, _ in find_folders(runs, command):
-            path = folder / "csv/metrics.csv"
-            if path.is_file():
-                trainings.append(_training(name, _rows(path)))
+    for name, folder, manifest in folders:
+        path = folder / "csv/metrics.csv"
+        if manifest["command"] in ("train_cls", "train_seg") and path.is_file():
+            trainings.append(_training(name, _rows(path)))
     return trainings
 
 
-def load_spectra(runs: Sequence[Path]) -> list[tuple[str, list[dict[str, Any]]]]:
+def load_spectra(folders: Sequence[Folder]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Rows of the maps' and the masks' spectra of every comparison of attributions."""
     spectra = []
-    for name, folder, _ in find_folders(runs, "benchmark_attribution"):
-        rows = [
-            row for row in _rows(folder / "results.csv") if row["chosen"] == "True" and row["low"]
-        ]
-        if not rows:
+    for name, folder, manifest in folders:
+        path = folder / "results.csv"
+        if manifest["command"] != "benchmark_attribution" or not path.is_file():
             continue
-        bands = [{"name": row["way"], **_bands(row, "")} for row in rows]
-        bands.append({"name": "ground truth", **_bands(rows[0], "mask_")})
-        spectra.append((name, bands))
+        rows = [row for row in _rows(path) if row.get("chosen") == "True" and row.get("low")]
+        if rows:
+            bands = [{"name": row["way"], **_bands(row, "")} for row in rows]
+            bands.append({"name": "ground truth", **_bands(rows[0], "mask_")})
+            spectra.append((name, bands))
     return spectra
 
 
 def manifest_text(manifest: dict[str, Any]) -> str:
     """A manifest's provenance, to read: what was run on what, with which versions."""
-    wanted = ("identity", "versions", "config")
+    wanted = ("identity", "threshold", "versions", "config")
     facts = {key: manifest[key] for key in wanted if manifest.get(key)}
-    return json.dumps(plain(facts), indent=2, ensure_ascii=False)
+    return json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+def _titles(runs: Sequence[Path]) -> list[str]:
+    """As many of the last parts of each run's path as tell it from the others."""
+    parts = {run: run.resolve().parts for run in runs}
+    length = 1
+    while len({one[-length:] for one in parts.values()}) < len(set(parts.values())):
+        length += 1
+    return ["/".join(parts[run][-length:]) for run in runs]
 
 
 def _bands(row: dict[str, str], prefix: str) -> dict[str, float]:

@@ -100,6 +100,8 @@ def background_score(
     missing = [name for name in names if name not in config.threshold]
     if missing:
         raise ValueError(f"background.threshold: none for the class {missing[0]!r}")
+    if not names:
+        return np.zeros(scores.shape[1:], dtype=np.float32)
     thresholds = np.array([config.threshold[name] for name in names], dtype=np.float32)
     return thresholds[scores.argmax(axis=0)]
 

@@ -19,7 +19,8 @@ def otsu(histogram: np.ndarray) -> float:
         histogram: (V,) number of pixels at the scores 0, 1 / (V - 1), ..., 1.
 
     Returns:
-        A score in [0, 1]; pixels above it are foreground. Of several, the middle one.
+        A score in [0, 1]; pixels above it are foreground. It is in the middle of the scores that
+        part the pixels alike; of several best partings, the lowest.
 
     Raises:
         ValueError: Fewer than two scores occur.
@@ -32,8 +33,9 @@ def otsu(histogram: np.ndarray) -> float:
     variance = np.zeros_like(share)
     moment = mean_below[inside] / weight.sum()
     variance[inside] = (total * share[inside] - moment) ** 2 / (share[inside] * (1 - share[inside]))
-    best = np.flatnonzero(variance >= variance.max() * (1 - 1e-12))
-    return float((values[best[0]] + values[best[-1] + 1]) / 2)
+    best = int(np.argmax(variance >= variance.max() * (1 - 1e-12)))
+    following = best + 1 + int(np.argmax(weight[best + 1 :] > 0))
+    return float((values[best] + values[following]) / 2)
 
 
 def two_components(histogram: np.ndarray, iterations: int = 200) -> float:

@@ -36,36 +36,39 @@ def class_bars(
     width = 0.8 / max(1, len(series))
     for i, (name, values) in enumerate(series.items()):
         place = np.arange(len(classes)) + (i - (len(series) - 1) / 2) * width
-        heights = [100 * (value or 0.0) for value in values]
-        axes.bar(place, heights, width * 0.92, label=name, color=COLOURS[i % len(COLOURS)])
+        heights = [np.nan if value is None else 100 * value for value in values]
+        axes.bar(place, heights, width * 0.92, label=_text(name), color=COLOURS[i % len(COLOURS)])
+        for x, value in zip(place, values, strict=True):
+            if value is None:
+                axes.text(x, 1, "-", ha="center")
         for x, ends in zip(place, intervals.get(name, []), strict=False):
             if ends is not None:
                 axes.plot([x, x], [100 * ends[0], 100 * ends[1]], color=_INK, lw=1.0)
-    axes.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) > 8 else 0)
+    axes.set_xticks(
+        range(len(classes)), list(map(_text, classes)), rotation=30 if len(classes) > 8 else 0
+    )
     axes.set(ylabel="IoU (%)", ylim=(0, 100))
     _legend(axes)
     return _svg(figure, "bars")
 
 
 def threshold_curves(
-    thresholds: Sequence[float],
-    curves: Mapping[str, Sequence[float | None]],
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float | None]]],
     chosen: Mapping[str, float],
     order: Sequence[str],
 ) -> str:
     """mIoU over the background threshold, the chosen one as a dot.
 
     Args:
-        thresholds: (T,) thresholds.
-        curves: For each name, the T values of mIoU in [0, 1].
+        curves: For each name, its thresholds and the mIoU in [0, 1] at each.
         chosen: The threshold of each name that has a single one.
         order: Names in the order of their colours, those of `class_bars` for example.
     """
     figure, (axes,) = _figure(7.0, 3.2)
-    for name, values in curves.items():
+    for name, (thresholds, values) in curves.items():
         colour = COLOURS[order.index(name) % len(COLOURS)]
         heights = 100 * np.array([np.nan if v is None else v for v in values], dtype=float)
-        axes.plot(thresholds, heights, color=colour, label=name)
+        axes.plot(thresholds, heights, color=colour, label=_text(name))
         if name in chosen:
             y = np.interp(chosen[name], np.asarray(thresholds, dtype=float), heights)
             axes.scatter([chosen[name]], [y], color=colour, s=30, zorder=3)
@@ -91,7 +94,9 @@ def training_curves(
     axes[0].set(xlabel="step", ylabel="training loss")
     for right in axes[1:]:
         for i, (name, (steps, values)) in enumerate(scores.items()):
-            right.plot(steps, values, "o-", ms=3, color=COLOURS[(i + 1) % len(COLOURS)], label=name)
+            right.plot(
+                steps, values, "o-", ms=3, color=COLOURS[(i + 1) % len(COLOURS)], label=_text(name)
+            )
         right.set(xlabel="step")
         _legend(right)
     return _svg(figure, "training")
@@ -110,7 +115,7 @@ def spectrum_bars(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> 
         shares = 100 * np.array([row[band] for row in rows], dtype=float)
         axes.barh(range(len(rows)), shares, left=left, color=colour, label=band)
         left += shares
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_yticks(range(len(rows)), list(map(_text, names)))
     axes.invert_yaxis()
     axes.set(xlabel="energy (%): below 1/32, to 1/8, above 1/8 cycles per pixel", xlim=(0, 100))
     return _svg(figure, "spectrum")
@@ -135,6 +140,11 @@ def _figure(width: float, height: float, columns: int = 1) -> "tuple[Figure, lis
             one.grid(axis="y", color=_INK, alpha=0.15)
             one.set_axisbelow(True)
     return figure, axes
+
+
+def _text(name: str) -> str:
+    """A name as it stands: dollars would start a formula, a leading _ hide it from the legend."""
+    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
 def _legend(axes: "Axes") -> None:

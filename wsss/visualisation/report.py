@@ -33,7 +33,9 @@ def render_page(content: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    gallery = json.dumps(content["gallery"], ensure_ascii=False, separators=(",", ":"))
+    gallery = json.dumps(
+        content["gallery"], ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     return environment.from_string(parts["html"]).render(
         {
             **_with_charts(content),

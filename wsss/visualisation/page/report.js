@@ -7,7 +7,7 @@ const ERRORS = { missed: [0, 114, 178], spilled: [213, 94, 0], confused: [204, 1
 const gallery = JSON.parse(document.getElementById("gallery").textContent);
 const $ = (id) => document.getElementById(id);
 const state = { list: 0, shown: new Set(), order: "worst", by: 0, cls: -1, error: "", live: null, shuffle: 1 };
-const percent = (share) => (Number.isNaN(share) ? "–" : (100 * share).toFixed(1));
+const percent = (share) => (Number.isFinite(share) ? (100 * share).toFixed(1) : "–");
 
 // --- data ---------------------------------------------------------------------------------------
 
@@ -95,23 +95,28 @@ function limitsOf(evaluation) {
   return new Float32Array(size).fill(state.live);
 }
 
-async function load(image) {
-  if (image.loaded) return image.loaded;
-  image.loaded = (async () => {
-    const photo = new Image();
-    photo.src = "data:image/jpeg;base64," + image.photo;
-    await photo.decode();
-    const truth = await inflate(image.truth);
-    const layers = new Map();
-    for (const layer of image.layers) {
-      const bytes = await inflate(layer.data);
-      const evaluation = list().evaluations[layer.evaluation];
-      layers.set(layer.evaluation, evaluation.kind === "scores"
-        ? { full: fullSize(bytes, layer, image.width, image.height) } : { mask: bytes });
-    }
-    return { photo, truth, layers };
-  })();
+async function unpack(image) {
+  const photo = new Image();
+  photo.src = "data:image/jpeg;base64," + image.photo;
+  await photo.decode();
+  const truth = await inflate(image.truth), layers = new Map();
+  for (const layer of image.layers) {
+    const bytes = await inflate(layer.data);
+    layers.set(layer.evaluation, "labels" in layer
+      ? { full: fullSize(bytes, layer, image.width, image.height) } : { mask: bytes });
+  }
+  return { photo, truth, layers };
+}
+
+function load(image) {
+  image.loaded ??= unpack(image);
   return image.loaded;
+}
+
+// Big lists: only what can be seen stays in memory.
+function release(card) {
+  card.querySelector(".tiles").replaceChildren();
+  card.image.loaded = null;
 }
 
 // --- pictures -----------------------------------------------------------------------------------
@@ -172,15 +177,21 @@ function paint(canvas, image, photo, colourOf, mask) {
   context.putImageData(pixels, 0, 0);
 }
 
-// Fill a card's tiles: photograph, each chosen evaluation, ground truth.
-async function draw(card) {
+// Fill a card's tiles: photograph, each chosen evaluation, ground truth. As the slider moves, only
+// the score maps are drawn anew.
+async function draw(card, onlyScores = false) {
   const image = card.image, { photo, truth, layers } = await load(image), view = $("view").value;
   if (!card.isConnected) return;
   for (const figure of card.querySelectorAll(".tile")) {
     const which = figure.dataset.layer, canvas = figure.firstChild, caption = figure.lastChild;
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `${image.id}: ${caption.textContent}`);
+    const layer = layers.get(Number(which));
+    if (onlyScores && !layer?.full && figure.dataset.drawn) continue;
+    figure.dataset.drawn = "yes";
     if (which === "photo") { paint(canvas, image, photo); continue; }
     if (which === "truth") { paint(canvas, image, photo, (i) => labelColour(truth[i]), truth); continue; }
-    const evaluation = list().evaluations[which], layer = layers.get(Number(which));
+    const evaluation = list().evaluations[which];
     const mask = layer.mask || thresholded(layer.full, limitsOf(evaluation));
     const miou = imageMiou(confusion(mask, truth));
     figure.dataset.miou = miou;
@@ -209,10 +220,7 @@ const watcher = new IntersectionObserver((entries) => {
       visible.add(target);
       fill(target);
       draw(target);
-    } else if (visible.delete(target)) {
-      target.querySelector(".tiles").replaceChildren();
-      target.image.loaded = null; // big lists: keep in memory only what can be seen
-    }
+    } else if (visible.delete(target)) release(target);
   }
 }, { rootMargin: "300px" });
 
@@ -220,23 +228,26 @@ const watcher = new IntersectionObserver((entries) => {
 
 function chosenImages() {
   const layerOf = (image) => image.layers.find((l) => l.evaluation === state.by);
+  const holds = (image) => image.classes.includes(state.cls) || layerOf(image).predicted.includes(state.cls);
   const images = list().images.filter((image) => {
     const layer = layerOf(image);
     if (!layer) return false;
-    if (state.cls >= 0 && !image.classes.includes(state.cls)) return false;
+    if (state.cls >= 0 && !holds(image)) return false;
     return !state.error || layer.error === state.error;
   });
-  const key = (image) => layerOf(image).miou ?? 2;
+  const sign = state.order === "worst" ? 1 : -1;
+  const key = (image) => sign * (layerOf(image).miou ?? sign * 2); // without a number: last
   if (state.order === "random") {
     let seed = state.shuffle;
     const next = () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32;
     return images.map((image) => [next(), image]).sort((a, b) => a[0] - b[0]).map((pair) => pair[1]);
   }
-  return images.sort((a, b) => (state.order === "worst" ? 1 : -1) * (key(a) - key(b)));
+  return images.sort((a, b) => key(a) - key(b));
 }
 
 function showCards() {
   watcher.disconnect();
+  visible.forEach(release);
   visible.clear();
   const images = chosenImages(), cards = images.map((image) => {
     const card = document.createElement("article"), head = document.createElement("h4");
@@ -245,6 +256,7 @@ function showCards() {
     card.className = "card";
     card.tabIndex = 0;
     card.image = image;
+    card.setAttribute("role", "button");
     card.setAttribute("aria-label", `${image.id}: ${classes}`);
     head.append(image.id, document.createElement("span"));
     head.lastChild.textContent = layer.error ? `${classes} · mostly ${layer.error}` : classes;
@@ -263,23 +275,32 @@ function showCards() {
 function showPooled() {
   const parts = list().evaluations.filter((e) => e.curve && state.shown.has(e.index)).map((e) => {
     if (state.live === null) return `${e.name} ${percent(e.miou)}`;
-    const nearest = Math.round(state.live * (e.curve.length - 1));
-    return `${e.name} ${percent(e.curve[nearest] ?? NaN)}`;
+    const last = e.curve.length - 1, nearest = Math.round(state.live * last);
+    const at = Math.abs(nearest / last - state.live) > 1e-6 ? ` (at ${(nearest / last).toFixed(2)})` : "";
+    return `${e.name} ${percent(e.curve[nearest] ?? NaN)}${at}`;
   });
   $("pooled").textContent = parts.length ? `mIoU of all ${list().total} images: ${parts.join(", ")}` : "";
   $("level").textContent = state.live === null ? "as chosen" : state.live.toFixed(2);
 }
 
-let asked = false;
-function redraw() {
+let asked = null; // what the next frame draws: "scores", or "all"
+function redraw(onlyScores = false) {
   showPooled();
-  if (asked) return;
-  asked = true;
-  requestAnimationFrame(async () => {
-    asked = false;
+  const before = asked;
+  if (before !== "all") asked = onlyScores ? "scores" : "all";
+  if (before) return;
+  requestAnimationFrame(() => {
+    onlyScores = asked === "scores";
+    asked = null;
     const open = $("detail").open ? [$("detail").querySelector(".card")] : [];
-    await Promise.all([...visible, ...open].map(draw));
+    [...visible, ...open].forEach((card) => draw(card, onlyScores));
   });
+}
+
+function setThreshold(value) {
+  state.live = Math.min(1, Math.max(0, Math.round(100 * value) / 100));
+  $("threshold").value = state.live;
+  redraw(true);
 }
 
 function option(value, text) {
@@ -327,7 +348,7 @@ function resetThreshold() {
   state.live = null;
   const scores = list().evaluations.find((e) => e.kind === "scores" && state.shown.has(e.index));
   if (scores) $("threshold").value = scores.thresholds[0];
-  redraw();
+  redraw(true);
 }
 
 function openDetail(card) {
@@ -338,18 +359,22 @@ function openDetail(card) {
   copy.append(card.querySelector("h4").cloneNode(true), document.createElement("div"));
   copy.lastChild.className = "tiles";
   $("detail-card").replaceChildren(copy);
-  if (!$("detail").open) $("detail").showModal();
+  if (!$("detail").open) {
+    $("detail").showModal();
+    $("detail").addEventListener("close", () => {
+      const shown = $("detail").querySelector(".card").origin;
+      if (!visible.has(shown)) shown.image.loaded = null;
+      shown.scrollIntoView({ block: "nearest" });
+      shown.focus();
+    }, { once: true });
+  }
   fill(copy);
   draw(copy);
 }
 
 function step(card, by) {
-  const cards = [...$("cards").children], next = cards[cards.indexOf(card) + by];
-  if (next) {
-    next.scrollIntoView({ block: "nearest" });
-    next.focus();
-  }
-  return next;
+  const cards = [...$("cards").children];
+  return cards[cards.indexOf(card) + by];
 }
 
 function start() {
@@ -363,8 +388,8 @@ function start() {
       showCards();
     });
   }
-  $("view").addEventListener("change", redraw);
-  $("threshold").addEventListener("input", (e) => { state.live = Number(e.target.value); redraw(); });
+  $("view").addEventListener("change", () => redraw());
+  $("threshold").addEventListener("input", (e) => setThreshold(Number(e.target.value)));
   $("reset").addEventListener("click", resetThreshold);
   $("cards").addEventListener("click", (e) => {
     const card = e.target.closest(".card");
@@ -372,18 +397,30 @@ function start() {
   });
   $("cards").addEventListener("keydown", (e) => {
     const card = e.target.closest(".card"), by = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
-    if (by) { step(card, by); e.preventDefault(); }
+    if (by) {
+      const next = step(card, by);
+      next?.scrollIntoView({ block: "nearest" });
+      next?.focus();
+      e.preventDefault();
+    }
     if (e.key === "Enter" || e.key === " ") { openDetail(card); e.preventDefault(); }
   });
   $("detail").addEventListener("keydown", (e) => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
     if (!by || e.target.tagName === "INPUT") return;
     const next = step($("detail").querySelector(".card").origin, by);
-    if (next) openDetail(next);
+    if (next) {
+      const { image } = $("detail").querySelector(".card");
+      if (!visible.has($("detail").querySelector(".card").origin)) image.loaded = null;
+      openDetail(next);
+    }
     e.preventDefault();
   });
   document.addEventListener("keydown", (e) => {
-    if (e.key === "t" && e.target.tagName !== "SELECT") $("threshold").focus();
+    if (e.ctrlKey || e.altKey || e.metaKey || e.target.tagName === "SELECT") return;
+    if (e.key === "t" && !$("detail").open) $("threshold").focus();
+    const by = { "[": -0.01, "]": 0.01 }[e.key];
+    if (by && !$("threshold").disabled) setThreshold(Number($("threshold").value) + by);
   });
   chooseList(0);
 }
@@ -401,4 +438,5 @@ $("theme").addEventListener("click", () => {
   const now = root.dataset.theme || (dark ? "dark" : "light");
   root.dataset.theme = now === "dark" ? "light" : "dark";
 });
-if (gallery.lists.length) start();
+if (gallery.lists.length && "DecompressionStream" in window) start();
+else if (gallery.lists.length) $("note").textContent = "This browser is too old for the gallery.";
