@@ -154,3 +154,31 @@ class TestLabelMap:
         values = np.arange(256, dtype=np.uint8)[None]
         assert np.array_equal(label_map.to_index(values, "x"), values)
         assert np.array_equal(label_map.to_value(values), values)
+
+    @pytest.mark.parametrize("shape", [(0,), (0, 5), (1, 1), (1, 9), (9, 1), (13, 17), (3, 4, 5)])
+    def test_against_a_loop_over_pixels(self, shape):
+        """Runs of equal values, and none; arrays that do not lie in one piece."""
+        label_map = LabelMap([8, 15, 3])
+        rng = np.random.default_rng(0)
+        index_of = {0: 0, 8: 1, 15: 2, 3: 3, 255: 255}
+        for values in (
+            rng.choice([*index_of], shape),
+            np.repeat(rng.choice([*index_of], shape), 3),
+        ):
+            values = values.astype(np.uint8)
+            for view in (values, values.T, values[..., ::-1], values[::2]):
+                found = label_map.to_index(view, "x")
+                assert found.dtype == np.uint8
+                assert found.shape == view.shape
+                assert found.ravel().tolist() == [index_of[v] for v in view.ravel().tolist()]
+
+    @pytest.mark.parametrize("length", [1, 2, 3, 7])
+    def test_a_value_of_no_class_is_seen_wherever_it_stands(self, length):
+        label_map = LabelMap([8, 15])
+        for common in (0, 8, 255):
+            for place in range(length):
+                values = np.full(length, common, np.uint8)
+                label_map.to_index(values, "x")
+                values[place] = 77
+                with pytest.raises(ValueError, match="mask x: value 77 belongs to no class"):
+                    label_map.to_index(values, "x")

@@ -35,6 +35,7 @@ class Scores(NamedTuple):
                 score.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
             )
             np.multiply(resized, 1.0 / 255.0, out=plane)
+            np.minimum(plane, 1.0, out=plane)  # the weights of a thin image may add up to more
         return full
 
 

@@ -77,7 +77,7 @@ def eval_miou(
         threshold.
     """
     settings = dict(locals())
-    _check(predictions, scores, threshold, per_class, boundary, voc_results, fail_under)
+    _check(predictions, scores, threshold, per_class, boundary, voc_results, resamples, fail_under)
     folder = predictions if predictions is not None else scores
     assert folder is not None
     if not folder.is_dir():
@@ -154,6 +154,7 @@ def _check(
     per_class: bool,
     boundary: bool,
     voc_results: Path | None,
+    resamples: int,
     fail_under: float | None,
 ) -> None:
     """Refuse settings that do not fit together."""
@@ -167,6 +168,8 @@ def _check(
         raise ValueError("per_class: chooses thresholds on this list; leave threshold out")
     if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
         raise ValueError(f"threshold: expected 0..1, got {threshold}")
+    if resamples < 2:
+        raise ValueError(f"resamples: expected at least 2, got {resamples}")
     if fail_under is not None and not 0 <= fail_under <= 1:
         raise ValueError(f"fail_under: expected a share, 0..1, got {fail_under:g}")
 

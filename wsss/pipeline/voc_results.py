@@ -46,5 +46,14 @@ def write_voc_results(
     with atomic_write(archive) as file, tarfile.open(fileobj=file, mode="w:gz") as tar:
         for record, _ in files:
             written = folder / f"{record.image_id}.png"
-            tar.add(written, arcname=written.relative_to(output).as_posix())
+            name = written.relative_to(output).as_posix()
+            tar.add(written, arcname=name, filter=_anonymous)
     return archive
+
+
+def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """An entry that says nothing of who made it when."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mtime = 0
+    return entry
