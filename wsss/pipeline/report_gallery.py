@@ -14,6 +14,9 @@ from wsss.pipeline.report_runs import Evaluation
 from wsss.refinement.seeds import BackgroundConfig, make_mask
 from wsss.visualisation.report import packed, packed_photograph
 
+MOST_PIXELS = 4_000_000
+"""Of an image in the gallery: a browser keeps five bytes of each pixel for every score map."""
+
 
 class Gallery:
     """The images of one list, for the page's script.
@@ -86,6 +89,10 @@ class Gallery:
         """
         path = self.data.root / self.data.masks / f"{image_id}.png"
         truth = self.label_map.to_index(read_mask(path), path)
+        if truth.size > MOST_PIXELS:
+            raise ValueError(
+                f"{image_id} has {truth.size:,} pixels, more than a page can threshold"
+            )
         photograph = read_image(find_image(self.data.root / self.data.images, image_id))
         layers, lost = [], []
         for index, evaluation in enumerate(self.evaluations):
