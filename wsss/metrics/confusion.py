@@ -47,21 +47,25 @@ def pixel_pairs(prediction: Any, truth: Any) -> PixelPairs:
     if not truth.size:
         nothing = np.zeros(0, dtype=np.int64)
         return PixelPairs(nothing, nothing, nothing)
-    low = int(prediction.min()), int(truth.min())
-    width = int(prediction.max()) - low[0] + 1
-    if width * (int(truth.max()) - low[1] + 1) > 2**62:
-        raise ValueError("labels: expected numbers of classes, got some that are too far apart")
-    wide = np.uint16 if truth.dtype == prediction.dtype == np.uint8 else np.int64
-    code = truth.astype(wide)
-    code -= low[1]
-    code *= width
-    code += prediction.astype(wide, copy=False) - low[0]
-    start = np.concatenate(([0], np.flatnonzero(code[1:] != code[:-1]) + 1))
+    change = truth[1:] != truth[:-1]
+    change |= prediction[1:] != prediction[:-1]
+    start = np.concatenate(([0], np.flatnonzero(change) + 1))
     length = np.diff(start, append=truth.size)
-    found, where = np.unique(code[start], return_inverse=True)
-    count = np.bincount(where, weights=length).astype(np.int64)
-    true, predicted = np.divmod(found.astype(np.int64), width)
-    return PixelPairs(true + low[1], predicted + low[0], count)
+    runs = truth[start].astype(np.int64), prediction[start].astype(np.int64)
+    low = [int(labels.min()) for labels in runs]
+    spans = [int(labels.max()) - least + 1 for labels, least in zip(runs, low, strict=True)]
+    if spans[0] * spans[1] > 2**62:
+        raise ValueError("labels: expected numbers of classes, got some that are too far apart")
+    code = (runs[0] - low[0]) * spans[1] + (runs[1] - low[1])
+    if spans[0] * spans[1] <= 2**16:
+        counted = np.bincount(code, weights=length)
+        found = np.flatnonzero(counted)
+        pixels = counted[found].astype(np.int64)
+    else:
+        found, where = np.unique(code, return_inverse=True)
+        pixels = np.bincount(where, weights=length).astype(np.int64)
+    true, predicted = np.divmod(found, spans[1])
+    return PixelPairs(true + low[0], predicted + low[1], pixels)
 
 
 def confusion_counts(
