@@ -1,10 +1,11 @@
-"""The README's code runs as it stands there."""
+"""The code of README and documentation runs as it stands there."""
 
 import re
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.conftest import REPOSITORY
@@ -25,3 +26,14 @@ def test_the_five_lines_explain_a_photograph(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     with Image.open("tif.png") as picture:
         assert picture.size == (128, 96)
+
+
+def test_the_metrics_of_the_documentation(tmp_path):
+    text = (REPOSITORY / "docs/evaluation.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "metrics.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "metrics.py"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert [float(line) for line in done.stdout.split()] == pytest.approx([2 / 3, 2 / 3])
