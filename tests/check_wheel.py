@@ -8,7 +8,13 @@ if __name__ == "__main__":
     foreign = [name for name in names if not name.startswith("wsss/") and ".dist-info/" not in name]
     if foreign:
         sys.exit(f"{sys.argv[1]} holds files outside of wsss: {foreign}")
-    for needed in ("wsss/__init__.py", "wsss/cli.py", "wsss/py.typed", "wsss/pipeline/run.py"):
+    for needed in (
+        "wsss/__init__.py",
+        "wsss/cli.py",
+        "wsss/py.typed",
+        "wsss/pipeline/run.py",
+        "wsss/visualisation/page/report.html",
+    ):
         if needed not in names:
             sys.exit(f"{sys.argv[1]} lacks {needed}")
     metadata = next(name for name in names if name.endswith(".dist-info/METADATA"))
