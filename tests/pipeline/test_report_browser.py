@@ -213,3 +213,26 @@ def test_400_images_draw_only_what_is_seen(browser, tmp_path):
     assert json.loads((out / "eval.json").read_text())["images"] == 400
     page.close()
     assert opened.noted == []
+
+
+def test_lists_changed_in_haste_leave_no_error_and_no_blank(browser, run, tmp_path):
+    """Images that were still being unpacked belong to the list that was left."""
+    masks = run.data.root / run.data.masks
+    eval_miou(data=run.data, split="val", predictions=masks, output=tmp_path / "other/score_val")
+    opened = Opened(browser, report([run.folder, tmp_path / "other"], tmp_path))
+    page = opened.page
+    page.evaluate("document.getElementById('images').scrollIntoView()")
+    for i in range(15):
+        page.locator("#lists").select_option(index=i % 2)
+        page.wait_for_timeout(20)
+    page.locator("#lists").select_option(index=1)
+    opened.show_all()
+    assert page.locator("#count").inner_text() == "6 of 6 images"
+    assert set(opened.miou("other/score_val").values()) == {1.0}
+    page.locator("#lists").select_option(index=0)
+    opened.settle()
+    assert len(opened.miou("run/score_masks")) == 12
+    kept = page.evaluate("gallery.lists.flatMap((l) => l.images).filter((i) => i.loaded).length")
+    assert kept <= 12, "what is out of sight is given up"
+    page.close()
+    assert opened.noted == []
