@@ -184,8 +184,6 @@ async function draw(card, onlyScores = false) {
   if (!card.isConnected) return;
   for (const figure of card.querySelectorAll(".tile")) {
     const which = figure.dataset.layer, canvas = figure.firstChild, caption = figure.lastChild;
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `${image.id}: ${caption.textContent}`);
     const layer = layers.get(Number(which));
     if (onlyScores && !layer?.full && figure.dataset.drawn) continue;
     figure.dataset.drawn = "yes";
@@ -200,6 +198,10 @@ async function draw(card, onlyScores = false) {
     else if (view === "scores" && layer.full) {
       paint(canvas, image, photo, (i) => scoreColour(layer.full.best[i]), mask);
     } else paint(canvas, image, photo, (i) => labelColour(mask[i]), mask);
+  }
+  for (const { firstChild: canvas, lastChild: caption } of card.querySelectorAll(".tile")) {
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `${image.id}: ${caption.textContent}`);
   }
 }
 
