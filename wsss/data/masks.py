@@ -111,8 +111,8 @@ class LabelMap:
                 f"mask {source}: value {', '.join(map(str, unknown))} belongs to no class; "
                 f"expected 0 (background), {', '.join(map(str, self.values))} or {IGNORE} (ignore)"
             )
-        return self._to_index[values]
+        return self._to_index.take(values)
 
     def to_value(self, indices: np.ndarray) -> np.ndarray:
         """Label indices (0..K, 255) to mask values, (H, W) uint8."""
-        return self._to_value[indices]
+        return self._to_value.take(indices)

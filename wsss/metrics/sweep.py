@@ -31,7 +31,7 @@ class ThresholdSweep:
             raise ValueError(f"steps: expected at least 1, got {steps}")
         check_labels(num_labels, IGNORE_INDEX)
         self.num_labels = num_labels
-        self.thresholds = (np.arange(steps + 1) / steps).astype(np.float32)
+        self.thresholds = np.arange(steps + 1, dtype=np.float32) / np.float32(steps)
         self.images = 0
         self._steps = steps
         self._levels = steps + 2
@@ -66,7 +66,7 @@ class ThresholdSweep:
         if truth.dtype != np.uint8:
             raise ValueError(f"truth: expected uint8 labels, got {truth.dtype}")
         size = self.num_labels + 1  # the last row takes what is not scored
-        row = np.minimum(truth.ravel(), self.num_labels).astype(np.int64)
+        row = np.minimum(truth.ravel(), self.num_labels).astype(np.int32)
         if len(labels):
             best, level = self._best(scores)
             row *= len(labels)
@@ -102,13 +102,13 @@ class ThresholdSweep:
             ahead = plane > score
             best = ahead.astype(np.uint8) if best is None else np.where(ahead, i, best)
             score = np.maximum(score, plane)
-        # Rounding may put a score that is a threshold, or next to it, one level off.
-        level = np.ceil(score * np.float32(self._steps)).astype(np.intp)
-        below = np.append(np.float32(-1), self.thresholds)
-        above = np.append(self.thresholds, np.float32(2))
-        level -= below.take(level) >= score
-        level += above.take(level) < score
-        return best, level
+        # Rounding may put a score that is a threshold, or next to it, one level off. The quotients
+        # are the thresholds themselves; looking them up takes longer.
+        steps = np.float32(self._steps)
+        level = np.ceil(score * steps)
+        level -= (level - 1) / steps >= score
+        level += level / steps < score
+        return best, level.astype(np.int32)
 
     def counts(self) -> np.ndarray:
         """(T, L, L + 1) int64 confusion counts of the T thresholds; see `confusion_counts`."""
