@@ -22,13 +22,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from json import dumps
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 import torchvision
 from jsonargparse import auto_cli
+from ratios import write_ratios
 from torch import nn
 
 from wsss.attribution import attribute
@@ -201,11 +201,7 @@ def main(json: Path | None = None, side: int = 320, turns: int = 7) -> None:
     }
     for name in ("floor", "tif", "pytorch_grad_cam", "captum", "batch"):
         ratios[f"{name}_memory_mib"] = growth(side, name)
-    text = dumps({name: round(value, 4) for name, value in ratios.items()}, indent=2)
-    print(text)
-    if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(text + "\n", encoding="utf-8")
+    write_ratios(ratios, json)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ Needs ``pip install -e '.[dev]'``.
 import resource
 import tempfile
 import time
-from json import dumps
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from jsonargparse import auto_cli
+from ratios import write_ratios
 from sklearn.metrics import confusion_matrix
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
@@ -104,17 +104,16 @@ class Contest:
     def score_maps_once(self) -> None:
         counts = np.zeros((LABELS, LABELS + 1), dtype=np.int64)
         background = BackgroundConfig(threshold=0.3)
-        nothing = np.zeros((*SIZE, 3), dtype=np.uint8)
         for record, path in self.scores:
             stored = read_scores(path)
             index = np.array([0, *self.label_map.to_index(stored.classes, path)], dtype=np.uint8)
-            mask = index[make_mask(nothing, stored.full_size(), background, None)]
+            mask = index[make_mask(None, stored.full_size(), background, None)]
             truth = self.label_map.to_index(read_mask(record.mask), record.mask)
             counts += confusion_counts(mask, truth, LABELS)
         segmentation_scores(counts)
 
     def sweep(self) -> None:
-        counted = count_scores(self.scores, self.label_map, 100, self.names, None, self.best)
+        counted = count_scores(self.scores, self.label_map, 100, self.names, self.best)
         assert counted.sweep is not None
         counted.sweep.miou()
 
@@ -177,11 +176,7 @@ def main(json: Path | None = None, images: int = 400, turns: int = 5) -> None:
         "bootstrap_over_score": best["bootstrap"] / best["score"],
         "memory_mib": grown / 2**10,
     }
-    text = dumps({name: round(value, 4) for name, value in ratios.items()}, indent=2)
-    print(text)
-    if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(text + "\n", encoding="utf-8")
+    write_ratios(ratios, json)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main(
     label_map = LabelMap(list(data.classes.values()))
     files = [(record, scores / f"{record.image_id}.npz") for record in records]
     best_here = BestThreshold(split)
-    sweep = count_scores(files, label_map, 100, data.class_names, None, best_here).sweep
+    sweep = count_scores(files, label_map, 100, data.class_names, best_here).sweep
     assert sweep is not None
     best = sweep.best()
     found = {"best (with masks)": np.full(len(data.classes), best)}

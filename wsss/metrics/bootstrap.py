@@ -14,7 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsss.metrics.segmentation import Absent, SegmentationScores, Totals, _nanmean, scores_of_totals
+from wsss.metrics.segmentation import (
+    Absent,
+    SegmentationScores,
+    Totals,
+    mean_of_known,
+    scores_of_totals,
+)
 
 _BLOCK = 50
 
@@ -112,7 +118,9 @@ def compare_runs(
         difference=float(scores[1] - scores[0]),
         low=float(_quantile(gain, ends[0])),
         high=float(_quantile(gain, ends[1])),
-        second_ahead=float(_nanmean(np.where(np.isnan(gain), np.nan, (np.sign(gain) + 1) / 2))),
+        second_ahead=float(
+            mean_of_known(np.where(np.isnan(gain), np.nan, (np.sign(gain) + 1) / 2))
+        ),
         change=change,
         better=int((change > margin).sum()),
         worse=int((change < -margin).sum()),

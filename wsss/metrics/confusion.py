@@ -24,8 +24,7 @@ class PixelPairs(NamedTuple):
 def pixel_pairs(prediction: Any, truth: Any) -> PixelPairs:
     """Count the pixels of one image by true and predicted label, whatever the labels are.
 
-    Masks are made of runs of equal pixels, so runs are counted, not pixels: on photographs about
-    one number in sixty.
+    Masks are made of runs of equal pixels, so runs are counted, not pixels.
 
     Args:
         prediction: Integer labels of any shape: an array, or a tensor in main memory.

@@ -33,7 +33,7 @@ class ErrorShares(NamedTuple):
 
 
 class ImageCounts:
-    """Sparse confusion counts of N images over L labels; a photograph has about six entries.
+    """Sparse confusion counts of N images over L labels.
 
     Args:
         num_labels: L, with the background at 0.

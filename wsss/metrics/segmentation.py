@@ -121,23 +121,23 @@ def scores_of_totals(totals: Totals, absent: Absent = "exclude") -> Segmentation
         raise ValueError(f"absent: expected one of {', '.join(get_args(Absent))}, got {absent!r}")
     hits, true, predicted, unlabelled = (part.astype(np.float64) for part in totals)
     union = true + predicted - hits
-    iou = _ratio(hits, union)
-    f1 = _ratio(2 * hits, true + predicted)
-    precision, recall = _ratio(hits, predicted), _ratio(hits, true)
+    iou = ratio(hits, union)
+    f1 = ratio(2 * hits, true + predicted)
+    precision, recall = ratio(hits, predicted), ratio(hits, true)
     total = true.sum(axis=-1)
-    ignored = _ratio(unlabelled.sum(axis=-1), total)
+    ignored = ratio(unlabelled.sum(axis=-1), total)
     return SegmentationScores(
         iou=iou,
         precision=precision,
         recall=recall,
         f1=f1,
-        false_positive_rate=_ratio(predicted - hits, union),
-        false_negative_rate=_ratio(true - hits, union),
+        false_positive_rate=ratio(predicted - hits, union),
+        false_negative_rate=ratio(true - hits, union),
         miou=_mean(iou, true, absent),
-        frequency_weighted_iou=_ratio((np.nan_to_num(iou) * true).sum(axis=-1), total),
-        pixel_accuracy=_ratio(hits.sum(axis=-1), total),
-        mean_accuracy=_nanmean(recall),
-        mean_precision=_nanmean(precision),
+        frequency_weighted_iou=ratio((np.nan_to_num(iou) * true).sum(axis=-1), total),
+        pixel_accuracy=ratio(hits.sum(axis=-1), total),
+        mean_accuracy=mean_of_known(recall),
+        mean_precision=mean_of_known(precision),
         mean_f1=_mean(f1, true, absent),
         coverage=1.0 - ignored,
         predicted_ignore=ignored,
@@ -159,12 +159,12 @@ def cohen_kappa(counts: np.ndarray) -> np.ndarray:
     totals = totals_of(counts)
     hits, true, predicted = (part.astype(np.float64) for part in totals[:3])
     total = true.sum(axis=-1)
-    observed = _ratio(hits.sum(axis=-1), total)
-    chance = _ratio((true * predicted).sum(axis=-1), total**2)
-    return _ratio(observed - chance, np.asarray(1 - chance))
+    observed = ratio(hits.sum(axis=-1), total)
+    chance = ratio((true * predicted).sum(axis=-1), total**2)
+    return ratio(observed - chance, np.asarray(1 - chance))
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, nan where whole is 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
 
@@ -174,10 +174,10 @@ def _mean(values: np.ndarray, true: np.ndarray, absent: Absent) -> np.ndarray:
     if absent == "zero":
         mean = np.nan_to_num(values).mean(axis=-1)
         return np.where(true.sum(axis=-1) > 0, mean, np.nan)
-    return _nanmean(values if absent == "exclude" else np.where(true > 0, values, np.nan))
+    return mean_of_known(values if absent == "exclude" else np.where(true > 0, values, np.nan))
 
 
-def _nanmean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of what is not nan; nan if nothing is left."""
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not nan; nan if nothing is left: (..., L) to (...)."""
     known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
+    return ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))

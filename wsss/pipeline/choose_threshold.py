@@ -203,10 +203,9 @@ def _views_curve(maps: _Maps, others: _Maps) -> np.ndarray:
         if not len(labels):
             continue
         index = np.array([0, *labels])
-        nothing = np.zeros((*stored.size, 3), dtype=np.uint8)
         both = stored.full_size(), other.full_size()
         for j, threshold in enumerate(CANDIDATES):
             background = BackgroundConfig(threshold=float(threshold))
-            masks = [index[make_mask(nothing, full, background, None)] for full in both]
+            masks = [index[make_mask(None, full, background, None)] for full in both]
             counts[j] += confusion_counts(masks[1], masks[0], labels_all)
     return cohen_kappa(counts)

@@ -104,8 +104,7 @@ def count_scores(
     label_map: LabelMap,
     steps: int,
     names: list[str],
-    chosen: ChosenThreshold | None,
-    best: BestThreshold,
+    threshold: ChosenThreshold | BestThreshold,
 ) -> Counted:
     """Counts of saved scores at all thresholds, and of each image at one, in one pass.
 
@@ -114,9 +113,9 @@ def count_scores(
         label_map: The labels.
         steps: See `ThresholdSweep`.
         names: Names of the foreground classes.
-        chosen: The threshold that is scored, or None for the best of the sweep.
-        best: Which threshold is the best.
+        threshold: The one that is scored, or which one of the sweep.
     """
+    best = isinstance(threshold, BestThreshold)
     sweep = ThresholdSweep(label_map.num_labels, steps)
     images = ImageCounts(label_map.num_labels)
     for record, path in tqdm(files, unit="image"):
@@ -128,18 +127,32 @@ def count_scores(
                 f"{record.mask} is {truth.shape[1]} x {truth.shape[0]}"
             )
         labels, full = label_map.to_index(stored.classes, path), stored.full_size()
-        sweep.update(labels, full, truth, record.image_id if chosen is None else None)
-        if chosen is not None:
-            present = [names[label - 1] for label in labels]
-            background = BackgroundConfig(threshold=chosen.value)
-            nothing = np.zeros((*truth.shape, 3), dtype=np.uint8)
-            mask = np.array([0, *labels], dtype=np.uint8)[
-                make_mask(nothing, full, background, None, present)
-            ]
+        sweep.update(labels, full, truth, record.image_id if best else None)
+        if isinstance(threshold, ChosenThreshold):
+            mask = mask_at(full, labels, names, threshold.value)
             images.add(record.image_id, confusion_counts(mask, truth, label_map.num_labels))
-    if chosen is None:
-        chosen, images = _best_of(sweep, names, best)
-    return Counted(images, None, chosen, sweep)
+    if isinstance(threshold, BestThreshold):
+        threshold, images = _best_of(sweep, names, threshold)
+    return Counted(images, None, threshold, sweep)
+
+
+def mask_at(
+    scores: np.ndarray, labels: np.ndarray, names: list[str], threshold: float | dict[str, float]
+) -> np.ndarray:
+    """The mask of score maps at a threshold, without CRF.
+
+    Args:
+        scores: (P, H, W) float32 scores in [0, 1].
+        labels: (P,) label index of each.
+        names: Names of the K foreground classes.
+        threshold: One for all, or one for each class by name.
+
+    Returns:
+        (H, W) uint8 label indices.
+    """
+    present = [names[label - 1] for label in labels]
+    mask = make_mask(None, scores, BackgroundConfig(threshold=threshold), None, present)
+    return np.array([0, *labels], dtype=np.uint8)[mask]
 
 
 def _best_of(

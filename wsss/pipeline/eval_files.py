@@ -19,6 +19,8 @@ from wsss.metrics.segmentation import (
     PER_LABEL,
     Absent,
     SegmentationScores,
+    mean_of_known,
+    ratio,
     segmentation_scores,
 )
 from wsss.metrics.strata import by_class_count, by_object_size
@@ -62,10 +64,7 @@ class Boundaries:
 
     def iou(self) -> np.ndarray:
         """(L,) boundary IoU; nan where there is no outline."""
-        return np.divide(
-            self.intersection, self.union, out=np.full(len(self.union), np.nan),
-            where=self.union > 0,
-        )  # fmt: skip
+        return ratio(self.intersection, self.union)
 
 
 def policy_text(absent: Absent) -> str:
@@ -110,7 +109,7 @@ def write_evaluation(
         "policy": policy,
     }
     if boundaries is not None:
-        report["boundary_miou"] = number(_mean(boundaries.iou()))
+        report["boundary_miou"] = number(float(mean_of_known(boundaries.iou())))
         report["trimap_miou"] = {
             str(width): number(float(segmentation_scores(counts, absent).miou))
             for width, counts in boundaries.trimaps.items()
@@ -216,11 +215,6 @@ def number(value: float) -> float | int | None:
     if isinstance(value, int):
         return value
     return None if math.isnan(value) else float(value)
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else math.nan
 
 
 def _cell(value: Any) -> str:

@@ -9,7 +9,7 @@ from wsss.data.records import Record, load_records, read_ids
 from wsss.metrics.bootstrap import bootstrap_intervals, compare_runs
 from wsss.metrics.per_image import ImageCounts
 from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
-from wsss.pipeline.chosen import given, manifest_of, read_threshold
+from wsss.pipeline.chosen import ChosenThreshold, given, manifest_of, read_threshold
 from wsss.pipeline.eval_counts import BestThreshold, count_masks, count_scores
 from wsss.pipeline.eval_files import comparison_facts, number, write_evaluation, write_sweep
 from wsss.pipeline.output import OutputFolder
@@ -58,8 +58,8 @@ def eval_miou(
         per_class: The best threshold of each class in place of the best for all.
         absent: Classes that the mean is over. exclude: those that occur or are predicted; zero:
             all, a class with an empty union as 0; occurring: those that occur.
-        boundary: For predictions: boundary IoU and trimap mIoU too, which takes three times as
-            long.
+        boundary: For predictions: boundary IoU and trimap mIoU too, which takes several times
+            as long.
         allow_missing: Leave out images without a prediction instead of refusing the folder.
         limit: Only the first images of the list.
         steps: A sweep tries the thresholds 0, 1 / steps, ..., 1.
@@ -100,11 +100,14 @@ def eval_miou(
     if predictions is not None:
         counted = count_masks(scored, label_map, boundary, folder)
     else:
-        chosen = read_threshold(threshold, data) if isinstance(threshold, Path) else None
-        if isinstance(threshold, float | int):
-            chosen = given(float(threshold))
-        best = BestThreshold(split, per_class, absent)
-        counted = count_scores(scored, label_map, steps, data.class_names, chosen, best)
+        wanted: ChosenThreshold | BestThreshold
+        if isinstance(threshold, Path):
+            wanted = read_threshold(threshold, data)
+        elif threshold is not None:
+            wanted = given(float(threshold))
+        else:
+            wanted = BestThreshold(split, per_class, absent)
+        counted = count_scores(scored, label_map, steps, data.class_names, wanted)
     counts = counted.images.pooled()
     result = segmentation_scores(counts, absent)
     totals, intervals, comparison = counted.images.totals(), None, None

@@ -55,7 +55,7 @@ def report(
         output: The file; a folder receives report.html.
         title: Title of the page; null takes the names of the runs.
         images: At most so many images a list in the gallery: a quarter the worst, a quarter the
-            best, the others at random; 0 for no gallery. An image takes about 60 kB.
+            best, the others at random; 0 for no gallery. An image takes about 50 kB.
         seed: Of the images that are drawn.
 
     Returns:

@@ -10,8 +10,8 @@ from wsss.data.images import find_image, read_image
 from wsss.data.masks import LabelMap, read_mask, voc_palette
 from wsss.data.scores import read_scores
 from wsss.metrics.confusion import confusion_counts
+from wsss.pipeline.eval_counts import mask_at
 from wsss.pipeline.report_runs import Evaluation
-from wsss.refinement.seeds import BackgroundConfig, make_mask
 from wsss.visualisation.report import packed, packed_photograph
 
 MOST_PIXELS = 4_000_000
@@ -136,11 +136,8 @@ class Gallery:
             layer["labels"] = labels.tolist()
             layer["rows"], layer["columns"] = stored.scores.shape[1:]
             layer["data"] = packed(stored.scores)
-            background = BackgroundConfig(threshold=evaluation.class_thresholds() or 0.0)
-            nothing = np.zeros((*stored.size, 3), dtype=np.uint8)
-            names = [evaluation.labels[label] for label in labels]
-            mask = make_mask(nothing, stored.full_size(), background, None, names)
-            mask = np.array([0, *labels], dtype=np.uint8)[mask]
+            thresholds = evaluation.class_thresholds() or {}
+            mask = mask_at(stored.full_size(), labels, evaluation.labels[1:], thresholds)
         counts = confusion_counts(mask, truth, self.label_map.num_labels)
         if not np.array_equal(counts, evaluation.images.select([image_id]).pooled()):
             raise ValueError(f"{path} has changed since it was scored")

@@ -107,7 +107,7 @@ def background_score(
 
 
 def make_mask(
-    image: np.ndarray,
+    image: np.ndarray | None,
     scores: np.ndarray,
     background: BackgroundConfig,
     crf: CRFConfig | None,
@@ -116,7 +116,7 @@ def make_mask(
     """The mask of one image.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; asked for only with ``crf``.
         scores: (P, H, W) float32 scores of the P present classes, in [0, 1].
         background: The background's score, and what is ignored.
         crf: Refinement, or None for the plain best score.
@@ -127,7 +127,7 @@ def make_mask(
         present class everything is background and no CRF runs.
     """
     if not len(scores):
-        return np.zeros(image.shape[:2], dtype=np.uint8)
+        return np.zeros(scores.shape[1:], dtype=np.uint8)
     if background.ignore_below is None or background.ignore_above is None:
         return _best_label(image, scores, background_score(scores, background, names), crf)
     masks = [
@@ -141,10 +141,12 @@ def make_mask(
 
 
 def _best_label(
-    image: np.ndarray, scores: np.ndarray, background: np.ndarray, crf: CRFConfig | None
+    image: np.ndarray | None, scores: np.ndarray, background: np.ndarray, crf: CRFConfig | None
 ) -> np.ndarray:
     """Label with the highest score or marginal; a tie goes to the background."""
     with_background = np.concatenate([background[None], scores])
     if crf is not None:
+        if image is None:
+            raise ValueError("image: expected the photograph, which the dense CRF looks at")
         with_background = dense_crf(image, unary_from_scores(with_background, crf), crf)
     return with_background.argmax(axis=0).astype(np.uint8)
