@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from wsss import __version__
@@ -32,7 +31,7 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    from wsss.pipeline.commands import arguments, command_parser
+    from wsss.pipeline.commands import arguments, command_parser, is_store_error
     from wsss.pipeline.eval_miou import BelowError
     from wsss.pipeline.eval_tables import format_table
     from wsss.pipeline.output import IncompleteError
@@ -53,9 +52,14 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, IncompleteError) as error:
         print(f"wsss {name}: error: {error}", file=sys.stderr)
         return 1
+    except Exception as error:
+        if not is_store_error(error):
+            raise
+        print(f"wsss {name}: error: the object store: {error!r}", file=sys.stderr)
+        return 1
     if name == "eval_miou":
         print(format_table(settings["output"] / "eval.json"))
-    if isinstance(result, Path):
+    if result is not None and not isinstance(result, dict):
         print(f"wrote {result}")
     if below is not None:
         print(f"wsss {name}: {below}", file=sys.stderr)

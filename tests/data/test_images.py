@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from wsss.data import ImageReadError, read_image
-from wsss.data.images import IMAGE_SUFFIXES, find_image
+from wsss.data.images import IMAGE_SUFFIXES, find_images
 
 PIXELS = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [0, 0, 0], [255, 255, 255]]], np.uint8
@@ -192,13 +192,13 @@ class TestBrokenFiles:
 
 
 @pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".JPG", ".PNG"])
-def test_find_image_by_any_suffix(tmp_path, suffix):
+def test_find_images_by_any_suffix(tmp_path, suffix):
     (tmp_path / f"a.b c{suffix}").write_bytes(b"")
-    assert find_image(tmp_path, "a.b c") == tmp_path / f"a.b c{suffix}"
+    assert find_images(tmp_path, ["a.b c"])["a.b c"] == tmp_path / f"a.b c{suffix}"
 
 
-def test_find_image_prefers_jpg_and_falls_back_to_it(tmp_path):
-    assert find_image(tmp_path, "a") == tmp_path / "a.jpg"
+def test_find_images_prefers_jpg_and_falls_back_to_it(tmp_path):
+    assert find_images(tmp_path, ["a"])["a"] == tmp_path / "a.jpg"
     for name in ("a.png", "a.jpg", "a.b.jpg"):
         (tmp_path / name).write_bytes(b"")
-    assert find_image(tmp_path, "a") == tmp_path / "a.jpg"
+    assert find_images(tmp_path, ["a"])["a"] == tmp_path / "a.jpg"

@@ -5,6 +5,7 @@ from wsss.data.images import ImageReadError, read_image
 from wsss.data.masks import IGNORE, LabelMap, read_mask, voc_palette, write_mask
 from wsss.data.records import Record, load_records
 from wsss.data.scores import Scores, read_scores, write_scores
+from wsss.data.storage import to_path
 
 __all__ = [
     "IGNORE",
@@ -18,6 +19,7 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_scores",
+    "to_path",
     "voc_palette",
     "write_mask",
     "write_scores",

@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -7,16 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from wsss.data.storage import is_remote, put
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` when the block succeeds.
 
-    A reader never sees half a file, and an interrupted run leaves none behind.
+    A reader never sees half a file, and an interrupted run leaves none behind. In an object store
+    there is nothing to rename: the content is kept in memory and put there in one piece.
 
     Raises:
         PermissionError, OSError: The folder cannot be written.
     """
+    if is_remote(path):
+        content = io.BytesIO()
+        yield content
+        put(path, content.getvalue())
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
     temporary = Path(name)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from wsss.data.storage import below, require_whole
+
 IGNORE = 255
 """Mask value of pixels that are neither trained on nor scored."""
 
@@ -37,7 +39,8 @@ class DataConfig:
     """A data set in VOC layout.
 
     Args:
-        root: Folder that holds the data set. All other paths are relative to it.
+        root: Folder that holds the data set, or a URL such as s3://bucket/voc. All other paths are
+            relative to it; they too may be URLs.
         classes: Name of each foreground class and its value (1..254) in the masks. The order is
             the order of the classifier's outputs.
         labels: CSV file with the columns ``image,labels`` (labels separated by spaces). ``null``
@@ -60,6 +63,7 @@ class DataConfig:
     annotations: Path = Path("Annotations")
 
     def __post_init__(self) -> None:
+        require_whole(self.root, "data.root")
         if not self.classes:
             raise ValueError("data.classes: expected at least one class, got none")
         for name, value in self.classes.items():
@@ -76,6 +80,10 @@ class DataConfig:
                 )
         if len(set(self.classes.values())) != len(self.classes):
             raise ValueError(f"data.classes: two classes share a mask value: {self.classes}")
+
+    def at(self, part: Path) -> Path:
+        """Where one of the paths lies: below the root, unless it is absolute or a URL."""
+        return below(self.root, part)
 
     @property
     def class_names(self) -> list[str]:

@@ -1,12 +1,17 @@
 """Reading photographs: any format and mode that Pillow knows, always RGB bytes out."""
 
+import functools
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from wsss.data.storage import file_names, readable, to_path
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+_SUFFIXES = [case for suffix in IMAGE_SUFFIXES for case in (suffix, suffix.upper())]
 
 
 class ImageReadError(ValueError):
@@ -21,7 +26,7 @@ def read_image(path: Path | str) -> np.ndarray:
     that the camera noted in EXIF is applied.
 
     Args:
-        path: Image file.
+        path: Image file; a text may be a URL.
 
     Returns:
         (H, W, 3) uint8, RGB, values in [0, 255], contiguous.
@@ -30,11 +35,10 @@ def read_image(path: Path | str) -> np.ndarray:
         FileNotFoundError: There is no such file.
         ImageReadError: The file is truncated or not an image.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"image not found: {path}")
+    path = to_path(path) if isinstance(path, str) else path
+    source = readable(path, "image")
     try:
-        with warnings.catch_warnings(), Image.open(path) as file:
+        with warnings.catch_warnings(), Image.open(source) as file:
             warnings.simplefilter("ignore", UserWarning)
             image = ImageOps.exif_transpose(file)
             if image.mode == "F":
@@ -50,11 +54,16 @@ def read_image(path: Path | str) -> np.ndarray:
         raise ImageReadError(f"image {path} is too large to decode safely: {error}") from error
 
 
-def find_image(folder: Path, image_id: str) -> Path:
-    """Path of the image of an id, whatever its suffix; ``<id>.jpg`` if there is none."""
-    for suffix in IMAGE_SUFFIXES:
-        for candidate in (suffix, suffix.upper()):
-            path = folder / f"{image_id}{candidate}"
-            if path.is_file():
-                return path
-    return folder / f"{image_id}.jpg"
+def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:
+    """Path of the image of each id, whatever its suffix; ``<id>.jpg`` if there is none.
+
+    The folder, and each folder inside it that an id names, is listed once.
+    """
+    names = functools.cache(lambda inside: file_names(folder / inside if inside else folder))
+    found = {}
+    for image_id in image_ids:
+        inside, _, name = image_id.rpartition("/")
+        there = names(inside)
+        suffix = next((s for s in _SUFFIXES if f"{name}{s}" in there), ".jpg")
+        found[image_id] = folder / f"{image_id}{suffix}"
+    return found

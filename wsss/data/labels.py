@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from wsss.data.config import DataConfig
+from wsss.data.storage import readable
 
 
 def read_labels(config: DataConfig, image_ids: Iterable[str]) -> dict[str, np.ndarray]:
@@ -23,7 +24,7 @@ def read_labels(config: DataConfig, image_ids: Iterable[str]) -> dict[str, np.nd
     """
     ids = list(image_ids)
     if config.labels is not None:
-        named = _from_csv(config.root / config.labels, ids)
+        named = _from_csv(config.at(config.labels), ids)
     else:
         named = {image_id: _from_xml(config, image_id) for image_id in ids}
     index = {name: k for k, name in enumerate(config.classes)}
@@ -83,13 +84,13 @@ def _from_csv(path: Path, ids: list[str]) -> dict[str, tuple[list[str], str]]:
 
 def _from_xml(config: DataConfig, image_id: str) -> tuple[list[str], str]:
     """Object names of one VOC XML file. Objects marked difficult count, as in irn and psa."""
-    path = config.root / config.annotations / f"{image_id}.xml"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"annotation not found: {path}; set data.labels to a CSV file if there is one"
-        )
+    path = config.at(config.annotations) / f"{image_id}.xml"
     try:
-        tree = ElementTree.parse(path)
+        tree = ElementTree.parse(readable(path, "annotation"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}; set data.labels to a CSV file if there is one"
+        ) from error
     except ElementTree.ParseError as error:
         raise ValueError(f"{path}: not a VOC XML file: {error}") from error
     names = [(item.findtext("name") or "").strip() for item in tree.iter("object")]

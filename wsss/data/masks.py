@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from wsss.data.atomic import atomic_write
 from wsss.data.config import IGNORE
+from wsss.data.storage import readable
 
 __all__ = ["IGNORE", "LabelMap", "read_mask", "voc_palette", "write_mask"]
 
@@ -40,10 +41,9 @@ def read_mask(path: Path) -> np.ndarray:
         FileNotFoundError: There is no such file.
         ValueError: The file is no image, or colour-encoded.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"mask not found: {path}")
+    source = readable(path, "mask")
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             if image.mode == "1":
                 image = image.convert("L")
             if image.mode not in ("P", "L"):

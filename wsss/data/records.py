@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss.data.config import DataConfig
-from wsss.data.images import find_image
+from wsss.data.images import find_images
 from wsss.data.labels import read_labels
 
 
@@ -80,13 +80,14 @@ def load_records(
         raise FileNotFoundError(f"data.root: no such folder: {config.root}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1 image, got {limit}")
-    ids = read_ids(config.root / config.lists / f"{split}.txt")[:limit]
+    ids = read_ids(config.at(config.lists) / f"{split}.txt")[:limit]
     labels = read_labels(config, ids) if with_labels else {}
+    images, masks = find_images(config.at(config.images), ids), config.at(config.masks)
     return [
         Record(
             image_id=image_id,
-            image=find_image(config.root / config.images, image_id),
-            mask=config.root / config.masks / f"{image_id}.png",
+            image=images[image_id],
+            mask=masks / f"{image_id}.png",
             labels=labels.get(image_id),
         )
         for image_id in ids

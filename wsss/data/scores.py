@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from wsss.data.atomic import atomic_write
+from wsss.data.storage import readable
 
 STRIDE = 4
 """Pixels between two stored scores."""
@@ -67,10 +68,9 @@ def read_scores(path: Path) -> Scores:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged or holds something else.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"score file not found: {path}")
+    source = readable(path, "score file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(source, allow_pickle=False) as archive:
             size = archive["size"]
             scores = Scores(archive["classes"], archive["scores"], (int(size[0]), int(size[1])))
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file

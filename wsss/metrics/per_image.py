@@ -9,6 +9,7 @@ A file of them (``images.npz``) is read without pickle and holds
 - ``num_labels``: L.
 """
 
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,7 +157,7 @@ class ImageCounts:
         if not path.is_file():
             raise FileNotFoundError(f"no counts of images: {path}")
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
                 result = cls(int(archive["num_labels"]))
                 result.image_ids = [str(image_id) for image_id in archive["image_id"]]
                 cell, count = archive["cell"], archive["count"]

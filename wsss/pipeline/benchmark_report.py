@@ -14,6 +14,7 @@ from PIL import Image
 from wsss.data.atomic import atomic_write, atomic_write_text
 from wsss.data.images import read_image
 from wsss.data.records import Record
+from wsss.data.storage import readable
 from wsss.metrics import ThresholdSweep
 from wsss.refinement.seeds import normalise_maps
 from wsss.visualisation.figures import attribution_figure
@@ -97,7 +98,7 @@ class Part:
             ValueError: The file is damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with np.load(readable(path, "part"), allow_pickle=False) as archive:
                 part = cls(archive["ways"].tolist(), archive["histograms"].shape[1])
                 part.histograms = archive["histograms"]
                 images, classes = archive["images"].tolist(), archive["classes"].tolist()

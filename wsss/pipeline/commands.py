@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import register_type
 
+from wsss.data.storage import is_remote, is_store_error, to_path
 from wsss.pipeline.benchmark_attribution import benchmark_attribution
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
@@ -15,6 +17,8 @@ from wsss.pipeline.predict import predict
 from wsss.pipeline.report import report
 from wsss.pipeline.train_cls import train_cls
 from wsss.pipeline.train_seg import train_seg
+
+__all__ = ["COMMANDS", "arguments", "command_parser", "is_store_error", "parse_settings"]
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train_cls": train_cls,
@@ -27,6 +31,16 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "benchmark_attribution": benchmark_attribution,
     "report": report,
 }
+
+
+register_type(  # what a signature calls a Path may be a URL
+    Path,
+    serializer=str,
+    deserializer=to_path,
+    deserializer_exceptions=(ValueError, TypeError),
+    type_check=lambda value, _: isinstance(value, Path) or is_remote(value),
+    fail_already_registered=False,
+)
 
 
 def command_parser(function: Callable[..., Any], prog: str | None = None) -> ArgumentParser:

@@ -6,6 +6,7 @@ from typing import Any
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records, read_ids
+from wsss.data.storage import existing
 from wsss.metrics.bootstrap import bootstrap_intervals, compare_runs
 from wsss.metrics.per_image import ImageCounts
 from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
@@ -83,7 +84,7 @@ def eval_miou(
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
     records = load_records(data, split, with_labels=False, limit=limit)
-    in_list = len(read_ids(data.root / data.lists / f"{split}.txt"))
+    in_list = len(read_ids(data.at(data.lists) / f"{split}.txt"))
     found = _files(records, folder, ".npz" if predictions is None else ".png", allow_missing)
     label_map = LabelMap(list(data.classes.values()))
     other = None if against is None else ImageCounts.read(against / "images.npz")
@@ -95,16 +96,16 @@ def eval_miou(
                 f"there are {len(found)}"
             )
         write_voc_results(found, voc_results, split, label_map)
-        if not any(record.mask.is_file() for record, _ in found):
+        if not existing(record.mask for record, _ in found):
             scored = []
     if predictions is not None:
         counted = count_masks(scored, label_map, boundary, folder)
     else:
         wanted: ChosenThreshold | BestThreshold
-        if isinstance(threshold, Path):
-            wanted = read_threshold(threshold, data)
-        elif threshold is not None:
+        if isinstance(threshold, float | int):
             wanted = given(float(threshold))
+        elif threshold is not None:
+            wanted = read_threshold(threshold, data)
         else:
             wanted = BestThreshold(split, per_class, absent)
         counted = count_scores(scored, label_map, steps, data.class_names, wanted)
@@ -182,9 +183,10 @@ def _files(
 ) -> list[tuple[Record, Path]]:
     """The images that have a prediction, with its file."""
     files = [(record, folder / f"{record.image_id}{suffix}") for record in records]
-    found = [(record, path) for record, path in files if path.is_file()]
+    there = existing(path for _, path in files)
+    found = [(record, path) for record, path in files if path in there]
     if len(found) < len(records) and not (allow_missing and found):
-        example = next(path for _, path in files if not path.is_file())
+        example = next(path for _, path in files if path not in there)
         raise ValueError(
             f"{folder}: {len(records) - len(found)} of {len(records)} predictions are missing, for "
             f"example {example.name}; finish them, or set allow_missing to score the others"

@@ -21,6 +21,7 @@ from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
 from wsss.data.scores import Scores, read_scores, stored_size
+from wsss.data.storage import existing
 from wsss.data.transforms import normalise
 from wsss.metrics.sweep import power_threshold
 from wsss.pipeline.chosen import GIVEN, ChosenThreshold, given, manifest_of, read_threshold
@@ -130,7 +131,8 @@ def make_pseudo_masks(
         ),
     )
     paths = {record.image_id: _paths(output, record, save_scores, overlays) for record in records}
-    todo = [r for r in records if not all(path.is_file() for path in paths[r.image_id] if path)]
+    there = existing(path for wanted in paths.values() for path in wanted if path)
+    todo = [r for r in records if not all(p in there for p in paths[r.image_id] if p)]
     failed: dict[str, str] = {}
 
     def note(results: Iterable[tuple[str, Exception | None]]) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from wsss import __version__
 from wsss.data.atomic import atomic_write_text
+from wsss.data.storage import is_remote, require_whole
 
 WRITERS = (
     "train_cls",
@@ -23,6 +24,8 @@ WRITERS = (
     "benchmark_attribution",
 )
 """The commands that write a manifest, in the order of the road."""
+
+_LOCAL = ("train_cls", "train_seg")  # Lightning appends to logs and moves checkpoints
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "pydensecrf2")
 
@@ -39,7 +42,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path) or is_remote(value) else value
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:
@@ -69,7 +72,8 @@ class OutputFolder:
         free: Names of parameters that do not change the results and may differ in a rerun.
 
     Raises:
-        ValueError: The folder holds results of another command or configuration.
+        ValueError: The folder holds results of another command or configuration, or it is in an
+            object store and the command needs a local one.
         PermissionError: The folder cannot be written.
     """
 
@@ -82,6 +86,9 @@ class OutputFolder:
         identity: Mapping[str, Any] | None = None,
         free: tuple[str, ...] = (),
     ) -> None:
+        require_whole(path, "output")
+        if is_remote(path) and command in _LOCAL:
+            raise ValueError(f"output: {command} needs a local folder, got {path}; copy it later")
         self.path = path
         self._manifest = path / "manifest.json"
         self.previous: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from wsss.data.config import DataConfig
 from wsss.data.images import IMAGE_SUFFIXES, read_image
 from wsss.data.masks import LabelMap, voc_palette, write_mask
 from wsss.data.records import load_records
+from wsss.data.storage import existing
 from wsss.data.transforms import normalise
 from wsss.pipeline.devices import Device, resolve_device
 from wsss.pipeline.finish import failures_text, write_picture
@@ -94,11 +95,13 @@ def predict(
     model.to(where)
     failed: dict[str, str] = {}
     done = 0
+    masks = {name: output / "masks" / f"{name}.png" for name in files}
+    pictures = {name: output / "overlays" / f"{name}.png" for name in files if overlays}
+    there = existing([*masks.values(), *pictures.values()])
     progress = tqdm(files.items(), unit="image")
     for name, path in progress:
-        mask_path = output / "masks" / f"{name}.png"
-        overlay_path = output / "overlays" / f"{name}.png" if overlays else None
-        if mask_path.is_file() and (overlay_path is None or overlay_path.is_file()):
+        mask_path, overlay_path = masks[name], pictures.get(name)
+        if mask_path in there and (overlay_path is None or overlay_path in there):
             done += 1
             continue
         try:
@@ -112,8 +115,8 @@ def predict(
             probabilities = _refine(image, probabilities, crf)
         values = label_map.to_value(probabilities.argmax(axis=0).astype(np.uint8))
         if overlay_path is not None:
-            pictures = [image, overlay_mask(image, values, voc_palette())]
-            write_picture(overlay_path, strip(pictures, ["image", "prediction"], height=240))
+            pair = [image, overlay_mask(image, values, voc_palette())]
+            write_picture(overlay_path, strip(pair, ["image", "prediction"], height=240))
         write_mask(mask_path, values)
     counts = {
         "images": len(files),

@@ -1,12 +1,13 @@
 """The gallery of a report: which images it shows, and their files packed for the page."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from wsss.data.images import find_image, read_image
+from wsss.data.images import find_images, read_image
 from wsss.data.masks import LabelMap, read_mask, voc_palette
 from wsss.data.scores import read_scores
 from wsss.metrics.confusion import confusion_counts
@@ -47,11 +48,12 @@ class Gallery:
         """What the script reads; images that cannot be shown leave a remark."""
         miou = self.chooser.images.miou()
         chosen = choose_images(miou, self.most, self.seed)
+        ids = [self.chooser.images.image_ids[i] for i in chosen]
+        photographs = find_images(self.data.at(self.data.images), ids)
         images, lost = [], []
-        for i in tqdm(chosen, unit="image"):
-            image_id = self.chooser.images.image_ids[i]
+        for image_id in tqdm(ids, unit="image"):
             try:
-                images.append(self._image(image_id))
+                images.append(self._image(image_id, photographs[image_id]))
             except (OSError, ValueError) as error:
                 lost.append(f"{error}")
         split = self.chooser.facts["split"]
@@ -80,20 +82,20 @@ class Gallery:
             f"(seed {self.seed})."
         )
 
-    def _image(self, image_id: str) -> dict[str, Any]:
+    def _image(self, image_id: str, file: Path) -> dict[str, Any]:
         """Photograph, ground truth and the masks or scores of each evaluation that has the image.
 
         Raises:
             FileNotFoundError, ValueError: Photograph or ground truth cannot be read, or no
                 evaluation can be shown.
         """
-        path = self.data.root / self.data.masks / f"{image_id}.png"
+        path = self.data.at(self.data.masks) / f"{image_id}.png"
         truth = self.label_map.to_index(read_mask(path), path)
         if truth.size > MOST_PIXELS:
             raise ValueError(
                 f"{image_id} has {truth.size:,} pixels, more than a page can threshold"
             )
-        photograph = read_image(find_image(self.data.root / self.data.images, image_id))
+        photograph = read_image(file)
         layers, lost = [], []
         for index, evaluation in enumerate(self.evaluations):
             if image_id not in self.place[index]:

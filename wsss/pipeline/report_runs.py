@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsss.data.config import DataConfig
+from wsss.data.storage import to_path
 from wsss.metrics.per_image import ImageCounts
 from wsss.pipeline.output import WRITERS
 
@@ -56,7 +57,7 @@ class Evaluation:
     def source(self) -> Path:
         """Folder of the masks or scores that were scored."""
         config = self.manifest["config"]
-        return Path(config["predictions"] or config["scores"])
+        return to_path(config["predictions"] or config["scores"])
 
     @property
     def labels(self) -> list[str]:
@@ -146,7 +147,7 @@ def load_evaluations(folders: Sequence[Folder], remarks: list[str]) -> list[Eval
             continue
         config = dict(manifest["config"]["data"])
         for key in ("root", "images", "masks", "lists", "annotations", "labels"):
-            config[key] = None if config[key] is None else Path(config[key])
+            config[key] = None if config[key] is None else to_path(config[key])
         evaluations.append(Evaluation(name, path, facts, manifest, images, DataConfig(**config)))
     return evaluations
 

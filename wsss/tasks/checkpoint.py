@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from wsss.data.config import DataConfig
+from wsss.data.storage import readable
 from wsss.models.backbones import BackboneConfig
 from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.deeplab import DeepLabConfig, Segmenter, build_deeplab
@@ -104,10 +105,9 @@ def file_sha256(path: Path) -> str:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint not found: {path}")
+    source = readable(path, "checkpoint")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or unsafe file
         raise ValueError(f"cannot read checkpoint {path}: {error}") from error
     if not isinstance(loaded, dict):
