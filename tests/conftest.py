@@ -2,12 +2,14 @@
 
 import importlib.util
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from wsss.data import DataConfig
+from wsss.data import DataConfig, to_path
 from wsss.data.transforms import AugmentConfig
 from wsss.models import BackboneConfig
 from wsss.pipeline.train_cls import train_cls
@@ -61,3 +63,20 @@ def classifier_checkpoint(shapes: DataConfig, tmp_path_factory: pytest.TempPathF
         batch_size=6,
         trainer=CPU,
     )
+
+
+@pytest.fixture
+def store() -> Iterator[Path]:
+    """An empty folder of fsspec's memory file system."""
+    folder = to_path(f"memory://{uuid.uuid4().hex}")
+    yield folder
+    if folder.exists():
+        folder.fs.rm(folder.path, recursive=True)
+
+
+@pytest.fixture
+def remote_shapes(shapes: DataConfig, store: Path) -> DataConfig:
+    """The data set `shapes` in the store."""
+    root = store / "shapes"
+    store.fs.put(str(shapes.root), root.path, recursive=True)
+    return DataConfig(root=root, classes=SHAPES)
