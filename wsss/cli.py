@@ -30,7 +30,8 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 error, 2 wrong usage, 3 mIoU below fail_under, 130 interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for talkative in ("pytorch_lightning", "aiobotocore"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     from wsss.pipeline.commands import arguments, command_parser, is_store_error
     from wsss.pipeline.eval_miou import BelowError
     from wsss.pipeline.eval_tables import format_table

@@ -83,9 +83,11 @@ def test_what_another_machine_wrote_is_seen(bucket):
     other = s3fs.S3FileSystem(skip_instance_cache=True)
     other.pipe_file(path.path, b"")
     assert existing([path]) == {path}
+    assert path.is_file()
     other.rm(path.path)
     assert existing([path]) == set()
-    assert not path.is_file()
+    other.pipe_file(path.path, b"")
+    assert path.is_file(), "the listing before was asked"
 
 
 def test_a_listing_is_longer_than_a_page(bucket):
@@ -110,7 +112,7 @@ def test_loader_processes_read_images_after_a_fork(s3_shapes, tmp_path):
 
 
 def test_a_missing_bucket_is_named_and_not_made(s3_shapes, bucket):
-    with pytest.raises(FileNotFoundError, match="data.root: no such folder: s3://typo/shapes"):
+    with pytest.raises(FileNotFoundError, match=r"data\.root: no such folder: s3://typo/shapes"):
         eval_miou(DataConfig(root=to_path("s3://typo/shapes")), "val", bucket, predictions=bucket)
     masks = s3_shapes.root / "SegmentationClass"
     with pytest.raises(OSError, match="s3://typo/eval"):
