@@ -12,6 +12,7 @@ from tests.pipeline.conftest import ONE_SIZE
 from wsss.cli import main
 from wsss.data import to_path
 from wsss.data.atomic import atomic_write_text
+from wsss.pipeline.benchmark_attribution import benchmark_attribution
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.commands import parse_settings
 from wsss.pipeline.eval_miou import eval_miou
@@ -20,6 +21,7 @@ from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.output import OutputFolder, plain
 from wsss.pipeline.predict import predict
 from wsss.pipeline.report import report
+from wsss.pipeline.variants import FamilyConfig
 
 pytestmark = pytest.mark.usefixtures("in_threads")
 
@@ -134,6 +136,23 @@ class TestRoad:
         picture = explain(photograph, remote_checkpoint, output=store / "why.png", device="cpu")
         assert picture.read_bytes()[:4] == b"\x89PNG"
 
+    def test_benchmark_goes_on_from_parts_in_a_store(
+        self, shapes, remote_shapes, classifier_checkpoint, remote_checkpoint, store, tmp_path
+    ):
+        settings = {
+            "choose_split": "train", "report_split": "val", "multiscale": ONE_SIZE,
+            "families": {"CAM": FamilyConfig(method="cam"), "TIF": FamilyConfig()},
+            "fidelity": None, "pictures": ["CAM", "TIF"], "timing_images": 1, "device": "cpu",
+        }  # fmt: skip
+        here, there = tmp_path / "run", store / "run"
+        benchmark_attribution(shapes, classifier_checkpoint, output=here, **settings)
+        benchmark_attribution(remote_shapes, remote_checkpoint, output=there, **settings)
+        for name in ("pairs.csv", "curve.csv", "examples.png"):
+            assert (there / name).read_bytes() == (here / name).read_bytes()
+        first = contents(there)
+        benchmark_attribution(remote_shapes, remote_checkpoint, output=there, **settings)
+        assert contents(there) == first, "costs and parts were read, not measured again"
+
 
 class TestSettings:
     def test_a_url_comes_out_of_a_parser_and_goes_back_as_text(self):
@@ -200,6 +219,8 @@ class TestCommandLine:
         assert yaml.safe_load(config.read_text())["data"]["root"] == str(remote_shapes.root)
         assert main(["eval_miou", "--config", str(config)]) == 0
         assert contents(store / "eval") == first
+        assert main(["report", f"{store}/eval", "--output", f"{store}/page.html"]) == 0
+        assert capsys.readouterr().out.endswith(f"wrote {store}/page.html\n")
 
     def test_steps_of_a_run_fill_in_urls(self, remote_shapes, remote_checkpoint, store, tmp_path):
         steps = [
