@@ -11,6 +11,7 @@ from wsss.data.transforms import AugmentConfig
 from wsss.models.deeplab import DeepLabConfig
 from wsss.pipeline.output import OutputFolder
 from wsss.tasks.optim import OptimConfig
+from wsss.tasks.processes import on_rank_zero
 from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
 from wsss.tasks.trainer import TrainerConfig, build_trainer, fit
 
@@ -55,7 +56,7 @@ def train_seg(
         freeze: Last backbone layer whose weights are not trained; null trains all.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
         epochs: Passes over the training images.
-        batch_size: Images a step and device.
+        batch_size: Images a step, over all devices and processes together.
         trainer: Hardware.
         seed: Seed of everything random.
 
@@ -81,7 +82,6 @@ def train_seg(
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
     )
-    folder = OutputFolder(output, "train_seg", settings, free=("trainer",))
     images = SegmentationData(
         train,
         train_masks,
@@ -92,11 +92,15 @@ def train_seg(
         workers=trainer.workers,
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
-    metrics = fit(lightning, task, images, output)
-    folder.finish(
-        train_images=len(train),
-        val_images=len(val),
-        checkpoint_chosen_by="last epoch",
-        last_epoch=metrics or folder.previous.get("last_epoch", {}),
+    folder = on_rank_zero(
+        lightning, lambda: OutputFolder(output, "train_seg", settings, free=("trainer",))
     )
+    metrics = fit(lightning, task, images, output)
+    if folder is not None:
+        folder.finish(
+            train_images=len(train),
+            val_images=len(val),
+            checkpoint_chosen_by="last epoch",
+            last_epoch=metrics or folder.previous.get("last_epoch", {}),
+        )
     return output / "last.ckpt"

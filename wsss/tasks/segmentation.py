@@ -17,8 +17,9 @@ from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
 from wsss.tasks.checkpoint import describe, load_backbone_weights
-from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.loaders import EpochBatches, ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics
+from wsss.tasks.processes import add_up, process_count, process_rank
 
 LossName = Literal["cross_entropy", "balanced"]
 
@@ -26,12 +27,15 @@ LossName = Literal["cross_entropy", "balanced"]
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over the pixels that are not 255; 0 if there is none.
 
+    With several processes, this one's part of the mean over the pixels of all: their sum is the
+    mean.
+
     Args:
         logits: (B, L, H, W).
         labels: (B, H, W) int64 label indices, 255 = ignore.
     """
     total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp_min(1)
+    return total / add_up((labels != IGNORE).sum()).clamp_min(1)
 
 
 def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -89,13 +93,17 @@ class SegmentationTask(pl.LightningModule):
             freeze_batchnorm_statistics(self.model.backbone)
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+        """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
-        loss = self.loss(self.model(images), labels)
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=False)
-        return loss
+        part = self.loss(self.model(images), labels)
+        self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
+        return part * process_count()
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
+        """Count the pixels of the images; a batch may be empty."""
         images, labels = batch
+        if len(images) == 0:
+            return
         scores = F.interpolate(
             self.model(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
@@ -130,7 +138,7 @@ class SegmentationData(pl.LightningDataModule):
         val: Validation images with ground truth; empty for none.
         label_map: Translates mask values.
         augment: Random changes.
-        batch_size: Images a step and device.
+        batch_size: Images a step, over all processes.
         workers: Decoding processes.
     """
 
@@ -155,7 +163,19 @@ class SegmentationData(pl.LightningDataModule):
         self.first_epoch = 0
 
     def train_dataloader(self) -> ImageLoader:
-        return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)
+        batches = EpochBatches(
+            len(self.train),
+            self.batch_size,
+            seed=torch.initial_seed(),
+            epoch=self.first_epoch,
+            rank=process_rank(),
+            processes=process_count(),
+        )
+        return training_loader(self.train, batches, self.workers)
 
     def val_dataloader(self) -> ImageLoader | list[ImageLoader]:
-        return whole_image_loader(self.val, self.workers) if len(self.val) else []
+        if not len(self.val):
+            return []
+        return whole_image_loader(
+            self.val, self.workers, rank=process_rank(), processes=process_count()
+        )
