@@ -1,7 +1,8 @@
-"""One process of a training that torchrun starts: python in_processes.py SETTINGS.json.
+"""One process of trainings that torchrun starts: python in_processes.py JOBS.json.
 
-Settings: ``command`` and its parameters, ``losses`` (file for what the first process logs as
-train_loss), and ``die`` ([rank, epoch], or null): that process ends there without a word.
+Jobs, one after the other: ``command``, ``config`` (its YAML file), ``losses`` (file for what the
+first process logs as train_loss), and ``die`` ([rank, epoch], or null): that process ends there
+without a word.
 """
 
 import json
@@ -16,9 +17,10 @@ from wsss.tasks.classification import ClassificationTask
 from wsss.tasks.segmentation import SegmentationTask
 
 LOSSES = []
+DIE = []
 
 
-def watch(task, die):
+def watch(task):
     """Note what a task logs, and end the process where it should die."""
     log, step = task.log, task.training_step
 
@@ -28,7 +30,7 @@ def watch(task, die):
         log(self, name, value, **settings)
 
     def dying_step(self, batch, index):
-        if die == [self.global_rank, self.current_epoch]:
+        if [self.global_rank, self.current_epoch] == DIE:
             os._exit(9)
         return step(self, batch, index)
 
@@ -37,10 +39,13 @@ def watch(task, die):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    settings = json.loads(Path(sys.argv[1]).read_text())
     for kind in (ClassificationTask, SegmentationTask):
-        watch(kind, settings["die"])
-    code = command(settings["command"], ["--config", settings["config"]])
-    if os.environ.get("RANK", "0") == "0":
-        Path(settings["losses"]).write_text(json.dumps(LOSSES))
-    sys.exit(code)
+        watch(kind)
+    for job in json.loads(Path(sys.argv[1]).read_text()):
+        LOSSES.clear()
+        DIE[:] = job["die"] or []
+        code = command(job["command"], ["--config", job["config"]])
+        if code:
+            sys.exit(code)
+        if os.environ.get("RANK", "0") == "0":
+            Path(job["losses"]).write_text(json.dumps(LOSSES))

@@ -4,19 +4,26 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 import yaml
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, SMALL
+from wsss.models import BackboneConfig
 from wsss.pipeline.output import plain
+from wsss.pipeline.train_cls import train_cls
+from wsss.tasks.trainer import TrainerConfig
 
-HERE = Path(__file__).parent
+pytestmark = pytest.mark.slow
+
 CLS = {
+    "command": "train_cls",
     "model": {"name": "squeezenet1_0"},
     "augment": {"crop": 48, "long_side": None, "val_long_side": 48, "color_jitter": 0.1},
     "optim": {"lr": 0.005},
@@ -25,6 +32,7 @@ CLS = {
 }
 RESNET = {**CLS, "model": {"name": "resnet18"}, "epochs": 2, "batch_size": 6}
 SEG = {
+    "command": "train_seg",
     "model": {"backbone": "resnet18", "output_stride": 16, "rates": [1, 2]},
     "augment": {"crop": 48, "long_side": None, "val_long_side": None},
     "epochs": 2,
@@ -33,24 +41,39 @@ SEG = {
     "freeze_batchnorm": False,
     "val_split": "val",
 }
+JOBS = {
+    "plain": CLS,
+    "adamw": {**CLS, "epochs": 1, "optim": {"name": "adamw", "lr": 1e-4}, "loss": "bce"},
+    "incomplete": {**CLS, "epochs": 2, "batch_size": 25},  # the only batch: 12 of 25 images
+    "batchnorm": RESNET,
+    "clipped": {**RESNET, "trainer": {"gradient_clip": 0.5}},
+    "own_statistics": {**RESNET, "trainer": {"sync_batchnorm": False}},
+    "one_validation_image": {**CLS, "val_split": "one_of_val", "epochs": 1, "batch_size": 3},
+    "segmentation": SEG,
+}
+SMALL_RUN = {
+    "model": BackboneConfig(name="squeezenet1_0"),
+    "augment": SMALL,
+    "epochs": 1,
+    "batch_size": 6,
+}
+TWO = TrainerConfig(accelerator="cpu", devices=2, strategy="ddp", workers=0)
 
 
-class Done:
-    """What a training has left.
+class Done(NamedTuple):
+    """What a training has left: its folder, and how its command ended."""
 
-    Args:
-        output: Its folder.
-        process: How its command ended.
-    """
+    folder: Path
+    code: int = 0
+    text: str = ""
 
-    def __init__(self, output: Path, process: subprocess.CompletedProcess) -> None:
-        self.output = output
-        self.code = process.returncode
-        self.text = process.stderr + process.stdout
+    @property
+    def output(self):
+        return self.folder / "run"
 
     @property
     def losses(self):
-        return json.loads((self.output / "../losses.json").read_text())
+        return json.loads((self.folder / "losses.json").read_text())
 
     @property
     def manifest(self):
@@ -64,27 +87,32 @@ class Done:
             return list(csv.DictReader(file))
 
 
-def train(shapes, folder, processes, settings, *, command="train_cls", die=None, trainer=None):
-    """Run a command as one process, or as so many that torchrun starts."""
-    folder.mkdir(exist_ok=True)
-    hardware = {"accelerator": "cpu", "workers": 0, **(trainer or {})}
-    output = folder / "run"
-    config = {"data": plain(shapes), "output": str(output), "trainer": hardware, **settings}
+def job(shapes, folder, settings, die=None):
+    """Write the configuration of a training into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"data": plain(shapes), "output": str(folder / "run"), **settings}
+    config["trainer"] = {"accelerator": "cpu", "workers": 0, **settings.get("trainer", {})}
+    command = config.pop("command")
     if command == "train_seg":
         config["masks"] = str(shapes.root / shapes.masks)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    given = {
+    return {
         "command": command,
         "config": str(folder / "config.yaml"),
         "losses": str(folder / "losses.json"),
         "die": die,
     }
-    (folder / "given.json").write_text(json.dumps(given))
+
+
+def run(folder, jobs, processes=1):
+    """Run trainings one after the other, as one process or as many that torchrun starts."""
+    (folder / "jobs.json").write_text(json.dumps(jobs))
     start = [sys.executable]
-    if processes:
+    if processes > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    done = subprocess.run(
-        [*start, str(HERE / "in_processes.py"), str(folder / "given.json")],
+    script = Path(__file__).with_name("in_processes.py")
+    return subprocess.run(
+        [*start, str(script), str(folder / "jobs.json")],
         capture_output=True,
         text=True,
         check=False,
@@ -92,13 +120,39 @@ def train(shapes, folder, processes, settings, *, command="train_cls", die=None,
         timeout=300,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
     )
-    return Done(output, done)
 
 
-def assert_same(found: Done, expected: Done, tolerance=2e-4):
+def train(shapes, folder, settings, processes=1, die=None):
+    done = run(folder, [job(shapes, folder, settings, die)], processes)
+    return Done(folder, done.returncode, done.stderr + done.stdout)
+
+
+@pytest.fixture(scope="module")
+def data(shapes, tmp_path_factory):
+    """`shapes` with a list of one validation image."""
+    root = tmp_path_factory.mktemp("processes") / "shapes"
+    shutil.copytree(shapes.root, root)
+    lists = root / shapes.lists
+    (lists / "one_of_val.txt").write_text((lists / "val.txt").read_text().splitlines()[0])
+    return dataclasses.replace(shapes, root=root)
+
+
+@pytest.fixture(scope="module")
+def all_jobs(data, tmp_path_factory):
+    """By number of processes: each of the trainings above."""
+    found = {}
+    for processes in (1, 2):
+        folder = tmp_path_factory.mktemp(f"by_{processes}")
+        jobs = [job(data, folder / name, settings) for name, settings in JOBS.items()]
+        done = run(folder, jobs, processes)
+        assert done.returncode == 0, done.stderr
+        found[processes] = {name: Done(folder / name) for name in JOBS}
+    return found
+
+
+def assert_same(found: Done, expected: Done, tolerance):
     """Losses of each step, scores and weights agree up to the order of sums in float32."""
-    assert (found.code, expected.code) == (0, 0), found.text + expected.text
-    assert len(expected.losses) > 2
+    assert len(found.losses) == len(expected.losses)
     assert found.losses == pytest.approx(expected.losses, rel=tolerance)
     logged, wanted = found.manifest["last_epoch"], expected.manifest["last_epoch"]
     assert logged.keys() == wanted.keys()
@@ -111,43 +165,80 @@ def assert_same(found: Done, expected: Done, tolerance=2e-4):
         torch.testing.assert_close(state[name], value, rtol=1e-3, atol=tolerance, msg=name)
 
 
-@pytest.fixture(scope="module")
-def alone(shapes, tmp_path_factory):
-    """One process."""
-    return train(shapes, tmp_path_factory.mktemp("alone"), 0, CLS)
+@pytest.mark.parametrize("name", [name for name in JOBS if name != "own_statistics"])
+def test_two_processes_give_the_losses_scores_and_weights_of_one(all_jobs, name):
+    assert_same(all_jobs[2][name], all_jobs[1][name], 1e-3 if name == "segmentation" else 2e-4)
 
 
-class TestClassifier:
-    def test_two_processes_give_the_losses_of_one(self, shapes, alone, tmp_path):
-        assert_same(train(shapes, tmp_path, 2, CLS), alone)
-
-    def test_batchnorm_over_the_whole_batch(self, shapes, tmp_path):
-        expected = train(shapes, tmp_path / "one", 0, RESNET)
-        assert_same(train(shapes, tmp_path / "two", 2, RESNET), expected)
-        other = train(shapes, tmp_path / "own", 2, RESNET, trainer={"sync_batchnorm": False})
-        assert other.code == 0, other.text
-        assert other.losses != pytest.approx(expected.losses, rel=1e-3), "the test is empty"
-
-    def test_the_first_process_alone_writes(self, shapes, alone, tmp_path):
-        found = train(shapes, tmp_path, 2, CLS)
-        files = [sorted(p.name for p in done.output.rglob("*")) for done in (found, alone)]
-        for names in files:
-            names[:] = [name.split(".")[0] if "tfevents" in name else name for name in names]
-        assert files[0] == files[1]
-        assert len(found.rows()) == len(alone.rows())
-
-    def test_a_process_without_validation_images(self, shapes, tmp_path):
-        lists = shapes.root / shapes.lists
-        (lists / "one_of_val.txt").write_text((lists / "val.txt").read_text().splitlines()[0])
-        settings = {**CLS, "val_split": "one_of_val", "epochs": 1, "batch_size": 3}
-        expected = train(shapes, tmp_path / "one", 0, settings)
-        found = train(shapes, tmp_path / "two", 2, settings)
-        assert_same(found, expected)
-        assert found.manifest["last_epoch"]["val_loss"] > 0
+def test_batchnorm_of_each_process_alone_is_another_training(all_jobs):
+    """Otherwise the tests of synchronised statistics would be empty."""
+    own, whole = all_jobs[2]["own_statistics"], all_jobs[1]["batchnorm"]
+    assert own.losses[0] == pytest.approx(whole.losses[0], rel=0.2)
+    assert own.losses != pytest.approx(whole.losses, rel=1e-2)
+    assert all_jobs[1]["own_statistics"].losses == whole.losses, "one process has no other"
 
 
-def test_segmentation(shapes, tmp_path):
-    """The balanced loss counts pixels of both processes, and BatchNorm moves."""
-    expected = train(shapes, tmp_path / "one", 0, SEG, command="train_seg")
-    found = train(shapes, tmp_path / "two", 2, SEG, command="train_seg")
-    assert_same(found, expected, tolerance=1e-3)
+def test_the_first_process_alone_writes(all_jobs):
+    names = []
+    for done in (all_jobs[1]["plain"], all_jobs[2]["plain"]):
+        files = sorted(path.name for path in done.output.rglob("*"))
+        names.append([name.split(".")[0] if "tfevents" in name else name for name in files])
+        assert done.manifest["complete"] is True
+    assert names[0] == names[1]
+    assert len(all_jobs[1]["plain"].rows()) == len(all_jobs[2]["plain"].rows())
+
+
+class TestEnds:
+    def test_a_process_dies_and_a_rerun_goes_on_with_any_number(self, data, all_jobs, tmp_path):
+        """Two processes until one dies in the second epoch, then one to the end."""
+        done = train(data, tmp_path, CLS, processes=2, die=[1, 1])
+        assert done.code != 0
+        assert done.manifest["complete"] is False
+        assert done.state()["epoch"] == 0
+        again = train(data, tmp_path, CLS)
+        assert again.code == 0, again.text
+        whole = all_jobs[1]["plain"]
+        assert again.losses == pytest.approx(whole.losses[2:], rel=2e-4)
+        assert again.manifest["complete"] is True
+        for key, value in whole.state()["state_dict"].items():
+            torch.testing.assert_close(
+                again.state()["state_dict"][key], value, rtol=1e-3, atol=2e-4, msg=key
+            )
+
+    def test_a_refusal_ends_all_processes(self, data, all_jobs):
+        """The folder holds a training with other batches: it stays, and nothing hangs."""
+        folder = all_jobs[1]["plain"].folder
+        before = (folder / "run/manifest.json").read_text()
+        config = (folder / "config.yaml").read_text()
+        done = train(data, folder, {**CLS, "batch_size": 6}, processes=2)
+        (folder / "config.yaml").write_text(config)
+        assert done.code == 1
+        assert "output: " in done.text
+        assert "holds results of another configuration" in done.text
+        assert "batch_size: 5 -> 6" in done.text
+        assert (folder / "run/manifest.json").read_text() == before
+
+
+class TestStartedByTheTraining:
+    """``trainer.devices: 2`` without torchrun."""
+
+    def test_the_result_of_one_process(self, data, tmp_path):
+        found = []
+        for name, trainer in (("one", TrainerConfig("cpu", 1, workers=0)), ("two", TWO)):
+            train_cls(data=data, output=tmp_path / name, trainer=trainer, **SMALL_RUN)
+            found.append(Done(tmp_path / name))
+        states = [torch.load(d.folder / "last.ckpt", weights_only=True) for d in found]
+        for key, value in states[0]["state_dict"].items():
+            torch.testing.assert_close(states[1]["state_dict"][key], value, rtol=1e-3, atol=2e-4)
+        manifests = [json.loads((d.folder / "manifest.json").read_text()) for d in found]
+        logged, wanted = (facts["last_epoch"] for facts in reversed(manifests))
+        assert logged["val_map"] == pytest.approx(wanted["val_map"], rel=2e-3)
+        assert manifests[1]["complete"] is True
+
+    def test_a_failure_in_one_is_an_error_here(self, data, tmp_path):
+        name = (data.root / data.lists / "train.txt").read_text().split()[3]
+        broken = dataclasses.replace(data, root=tmp_path / "broken")
+        shutil.copytree(data.root, broken.root)
+        next((broken.root / data.images).glob(f"{name}.*")).write_bytes(b"no image")
+        with pytest.raises(ChildProcessError, match=rf"process \d of 2 failed(.|\n)*{name}"):
+            train_cls(data=broken, output=tmp_path / "run", trainer=TWO, **SMALL_RUN)

@@ -1,5 +1,6 @@
 """In how many processes a training runs, and who starts them."""
 
+import inspect
 import os
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
+from torch.nn.parallel import DistributedDataParallel
 
 Devices = int | str | list[int]
 
@@ -76,7 +78,9 @@ def choose_strategy(launch: Launch, strategy: str) -> str | Strategy:
     settings = dict(entry["init_params"])
     if settings["start_method"] == "popen" and launch.by is None and launch.per_node > 1:
         settings["start_method"] = "spawn"
-    return DDPStrategy(**settings, broadcast_buffers=False)
+    newer = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    settings["forward_sync_buffers" if newer else "broadcast_buffers"] = False
+    return DDPStrategy(**settings)
 
 
 def connect(trainer: pl.Trainer, launch: Launch) -> None:
