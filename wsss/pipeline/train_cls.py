@@ -12,7 +12,7 @@ from wsss.pipeline.output import OutputFolder
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.processes import on_rank_zero
-from wsss.tasks.trainer import TrainerConfig, build_trainer, fit
+from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, fit, image_reader
 
 
 def train_cls(
@@ -70,7 +70,12 @@ def train_cls(
         freeze_batchnorm=freeze_batchnorm,
     )
     images = ClassificationData(
-        train, val, augment=augment, batch_size=batch_size, workers=trainer.workers
+        train,
+        val,
+        augment=augment,
+        batch_size=batch_size,
+        workers=decoding_workers(trainer),
+        read=image_reader(trainer, [*train, *val]),
     )
     lightning = build_trainer(trainer, output, epochs, monitor="val_map")
     folder = on_rank_zero(

@@ -13,7 +13,7 @@ from wsss.pipeline.output import OutputFolder
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.processes import on_rank_zero
 from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
-from wsss.tasks.trainer import TrainerConfig, build_trainer, fit
+from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, fit, image_reader
 
 
 def train_seg(
@@ -89,7 +89,8 @@ def train_seg(
         label_map=LabelMap(list(data.classes.values())),
         augment=augment,
         batch_size=batch_size,
-        workers=trainer.workers,
+        workers=decoding_workers(trainer),
+        read=image_reader(trainer, [*train, *val]),
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
     folder = on_rank_zero(

@@ -1,6 +1,6 @@
 """Training the classifier on image-level labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -8,17 +8,20 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.classification import binary_average_precision
 
-from wsss.data.datasets import LabelledImages
+from wsss.data.datasets import LabelledImages, Reader
+from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.models.backbones import BackboneConfig, freeze_up_to
 from wsss.models.classifier import build_classifier
 from wsss.tasks.checkpoint import describe
 from wsss.tasks.loaders import EpochBatches, ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics
+from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 from wsss.tasks.processes import add_up, gather_rows, process_count, process_rank
 
 LossName = Literal["multilabel_soft_margin", "bce"]
+
+Network = Callable[[torch.Tensor], torch.Tensor]
 
 LOSSES = {
     "multilabel_soft_margin": F.multilabel_soft_margin_loss,
@@ -58,6 +61,7 @@ class ClassificationTask(pl.LightningModule):
             freeze_up_to(self.model.backbone, freeze)
         self.description = describe("classifier", model, classes)
         self.class_names = list(classes)
+        self.network: Network = self.model.forward  # what is trained, compiled or not
         self.loss = LOSSES[loss]
         self.optim = optim
         self.freeze_batchnorm = freeze_batchnorm
@@ -71,7 +75,7 @@ class ClassificationTask(pl.LightningModule):
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
         count = torch.tensor(len(images), dtype=torch.float32, device=labels.device)
-        part = self.loss(self.model(images), labels) * (count / add_up(count))
+        part = self.loss(self.network(images), labels) * (count / add_up(count))
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         return part * process_count()
 
@@ -108,6 +112,7 @@ class ClassificationTask(pl.LightningModule):
             self.model.head,
             self.optim,
             steps=int(self.trainer.estimated_stepping_batches),
+            fused=may_fuse(self.trainer),
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -123,6 +128,7 @@ class ClassificationData(pl.LightningDataModule):
         augment: Random changes.
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
+        read: Reads the images.
     """
 
     def __init__(
@@ -133,10 +139,11 @@ class ClassificationData(pl.LightningDataModule):
         augment: AugmentConfig,
         batch_size: int,
         workers: int,
+        read: Reader = read_image,
     ) -> None:
         super().__init__()
-        self.train = LabelledImages(train, train_transform(augment))
-        self.val = LabelledImages(val, val_transform(augment))
+        self.train = LabelledImages(train, train_transform(augment), read)
+        self.val = LabelledImages(val, val_transform(augment), read)
         self.batch_size = batch_size
         self.workers = workers
         self.first_epoch = 0

@@ -1,6 +1,6 @@
 """Training a segmentation network on pseudo-masks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from wsss.data.config import IGNORE
-from wsss.data.datasets import MaskedImages
+from wsss.data.datasets import MaskedImages, Reader
+from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
@@ -18,7 +19,7 @@ from wsss.models.backbones import freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
 from wsss.tasks.checkpoint import describe, load_backbone_weights
 from wsss.tasks.loaders import EpochBatches, ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics
+from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 from wsss.tasks.processes import add_up, process_count, process_rank
 
 LossName = Literal["cross_entropy", "balanced"]
@@ -44,6 +45,8 @@ def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     foreground = labels.where(labels != 0, torch.full_like(labels, IGNORE))
     return 0.5 * (cross_entropy(logits, background) + cross_entropy(logits, foreground))
 
+
+Network = Callable[[torch.Tensor], torch.Tensor]
 
 LOSSES = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}
 
@@ -83,6 +86,7 @@ class SegmentationTask(pl.LightningModule):
             freeze_up_to(self.model.backbone, freeze)
         self.description = describe("segmenter", model, classes)
         self.label_names = ["background", *classes]
+        self.network: Network = self.model.forward  # what is trained, compiled or not
         self.loss = LOSSES[loss]
         self.optim = optim
         self.freeze_batchnorm = freeze_batchnorm
@@ -95,7 +99,7 @@ class SegmentationTask(pl.LightningModule):
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
-        part = self.loss(self.model(images), labels)
+        part = self.loss(self.network(images), labels)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         return part * process_count()
 
@@ -123,6 +127,7 @@ class SegmentationTask(pl.LightningModule):
             self.model.head,
             self.optim,
             steps=int(self.trainer.estimated_stepping_batches),
+            fused=may_fuse(self.trainer),
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -140,6 +145,7 @@ class SegmentationData(pl.LightningDataModule):
         augment: Random changes.
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
+        read: Reads the images.
     """
 
     def __init__(
@@ -152,11 +158,14 @@ class SegmentationData(pl.LightningDataModule):
         augment: AugmentConfig,
         batch_size: int,
         workers: int,
+        read: Reader = read_image,
     ) -> None:
         super().__init__()
-        self.train = MaskedImages(train, train_masks, label_map, train_transform(augment))
+        self.train = MaskedImages(
+            train, train_masks, label_map, train_transform(augment), read=read
+        )
         self.val = MaskedImages(
-            val, [r.mask for r in val], label_map, val_transform(augment), keep_mask=True
+            val, [r.mask for r in val], label_map, val_transform(augment), keep_mask=True, read=read
         )
         self.batch_size = batch_size
         self.workers = workers
