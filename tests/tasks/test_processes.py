@@ -153,7 +153,7 @@ def all_jobs(data, tmp_path_factory):
 def assert_same(found: Done, expected: Done, tolerance):
     """Losses of each step, scores and weights agree up to the order of sums in float32."""
     assert len(found.losses) == len(expected.losses)
-    assert found.losses == pytest.approx(expected.losses, rel=tolerance)
+    assert found.losses == pytest.approx(expected.losses, rel=tolerance / 5)
     logged, wanted = found.manifest["last_epoch"], expected.manifest["last_epoch"]
     assert logged.keys() == wanted.keys()
     for name in wanted:
