@@ -92,3 +92,7 @@ def _overview() -> str:
         lines.append(f"  {name:<24}{summary}")
     lines += ["", "wsss COMMAND --help explains each key."]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

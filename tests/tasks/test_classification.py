@@ -138,7 +138,12 @@ class TestTraining:
         assert {k.removeprefix("val_ap_") for k in logged if k.startswith("val_ap")} == present
         mean = sum(logged[f"val_ap_{name}"] for name in present) / 5
         assert logged["val_map"] == pytest.approx(mean, rel=1e-5)
-        assert float(metrics(output)[-1]["val_map"]) == pytest.approx(logged["val_map"])
+        rows = metrics(output)
+        found = [float(row["val_map"]) for row in rows if row["val_map"]]
+        assert found == [pytest.approx(logged["val_map"])]
+        assert float(rows[-1]["images_per_second"]) == pytest.approx(logged["images_per_second"])
+        assert logged["images_per_second"] > 0
+        assert 0 < logged["data_wait_share"] < 1
 
     def test_checkpoints_hold_only_data(self, classifier_checkpoint):
         loaded = torch.load(classifier_checkpoint, map_location="cpu", weights_only=True)

@@ -1,6 +1,6 @@
 """Torch data sets over records: images with labels, and images with masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import albumentations as A
@@ -12,6 +12,9 @@ from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
+
+Reader = Callable[[Path], np.ndarray]
+"""Reads an image file as (H, W, 3) uint8 RGB."""
 
 
 def _reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
@@ -31,11 +34,15 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     Args:
         records: Images with labels.
         transform: Applied to the RGB image.
+        read: Reads the images.
     """
 
-    def __init__(self, records: Sequence[Record], transform: A.Compose) -> None:
+    def __init__(
+        self, records: Sequence[Record], transform: A.Compose, read: Reader = read_image
+    ) -> None:
         self.records = records
         self.transform = transform
+        self.read = read
 
     def __len__(self) -> int:
         return len(self.records)
@@ -45,7 +52,7 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         record = self.records[index]
         if record.labels is None:
             raise ValueError(f"image {record.image_id!r} has no labels")
-        image = self.transform(image=read_image(record.image))["image"]
+        image = self.transform(image=self.read(record.image))["image"]
         return normalise(image), torch.from_numpy(record.labels)
 
 
@@ -60,6 +67,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         label_map: Translates the masks' values.
         transform: Applied to image and mask together.
         keep_mask: Apply the transform to the image alone; the mask keeps its own size.
+        read: Reads the images.
     """
 
     def __init__(
@@ -70,19 +78,21 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         transform: A.Compose,
         *,
         keep_mask: bool = False,
+        read: Reader = read_image,
     ) -> None:
         self.records = records
         self.masks = masks
         self.label_map = label_map
         self.transform = transform
         self.keep_mask = keep_mask
+        self.read = read
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
         index = _reseed(self.transform, index)
-        image = read_image(self.records[index].image)
+        image = self.read(self.records[index].image)
         path = self.masks[index]
         mask = self.label_map.to_index(read_mask(path), path)
         check_same_size(mask, image.shape[:2], path, self.records[index].image)

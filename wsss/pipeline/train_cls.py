@@ -11,7 +11,8 @@ from wsss.models.backbones import BackboneConfig
 from wsss.pipeline.output import OutputFolder
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
 from wsss.tasks.optim import OptimConfig
-from wsss.tasks.trainer import TrainerConfig, build_trainer, fit
+from wsss.tasks.processes import on_rank_zero
+from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, fit, image_reader
 
 
 def train_cls(
@@ -49,7 +50,7 @@ def train_cls(
             layer2 or features.13); null trains all.
         freeze_batchnorm: Keep BatchNorm's running statistics as they are in the initial weights.
         epochs: Passes over the training images.
-        batch_size: Images a step and device.
+        batch_size: Images a step, over all devices and processes together.
         trainer: Hardware.
         seed: Seed of everything random.
 
@@ -68,16 +69,24 @@ def train_cls(
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
     )
-    folder = OutputFolder(output, "train_cls", settings, free=("trainer",))
     images = ClassificationData(
-        train, val, augment=augment, batch_size=batch_size, workers=trainer.workers
+        train,
+        val,
+        augment=augment,
+        batch_size=batch_size,
+        workers=decoding_workers(trainer),
+        read=image_reader(trainer, [*train, *val]),
     )
     lightning = build_trainer(trainer, output, epochs, monitor="val_map")
-    metrics = fit(lightning, task, images, output)
-    folder.finish(
-        train_images=len(train),
-        val_images=len(val),
-        checkpoint_chosen_by=f"image-level mAP on {val_split}",
-        last_epoch=metrics or folder.previous.get("last_epoch", {}),
+    folder = on_rank_zero(
+        lightning, lambda: OutputFolder(output, "train_cls", settings, free=("trainer",))
     )
+    metrics = fit(lightning, task, images, output)
+    if folder is not None:
+        folder.finish(
+            train_images=len(train),
+            val_images=len(val),
+            checkpoint_chosen_by=f"image-level mAP on {val_split}",
+            last_epoch=metrics or folder.previous.get("last_epoch", {}),
+        )
     return output / "best.ckpt"

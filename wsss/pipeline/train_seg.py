@@ -12,8 +12,9 @@ from wsss.data.transforms import AugmentConfig
 from wsss.models.deeplab import DeepLabConfig
 from wsss.pipeline.output import OutputFolder
 from wsss.tasks.optim import OptimConfig
+from wsss.tasks.processes import on_rank_zero
 from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
-from wsss.tasks.trainer import TrainerConfig, build_trainer, fit
+from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, fit, image_reader
 
 
 def train_seg(
@@ -56,7 +57,7 @@ def train_seg(
         freeze: Last backbone layer whose weights are not trained; null trains all.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
         epochs: Passes over the training images.
-        batch_size: Images a step and device.
+        batch_size: Images a step, over all devices and processes together.
         trainer: Hardware.
         seed: Seed of everything random.
 
@@ -84,7 +85,6 @@ def train_seg(
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
     )
-    folder = OutputFolder(output, "train_seg", settings, free=("trainer",))
     images = SegmentationData(
         train,
         train_masks,
@@ -92,14 +92,19 @@ def train_seg(
         label_map=LabelMap(list(data.classes.values())),
         augment=augment,
         batch_size=batch_size,
-        workers=trainer.workers,
+        workers=decoding_workers(trainer),
+        read=image_reader(trainer, [*train, *val]),
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
-    metrics = fit(lightning, task, images, output)
-    folder.finish(
-        train_images=len(train),
-        val_images=len(val),
-        checkpoint_chosen_by="last epoch",
-        last_epoch=metrics or folder.previous.get("last_epoch", {}),
+    folder = on_rank_zero(
+        lightning, lambda: OutputFolder(output, "train_seg", settings, free=("trainer",))
     )
+    metrics = fit(lightning, task, images, output)
+    if folder is not None:
+        folder.finish(
+            train_images=len(train),
+            val_images=len(val),
+            checkpoint_chosen_by="last epoch",
+            last_epoch=metrics or folder.previous.get("last_epoch", {}),
+        )
     return output / "last.ckpt"

@@ -1,24 +1,27 @@
 """Training the classifier on image-level labels."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torchmetrics.classification import BinaryAveragePrecision
+from torchmetrics.functional.classification import binary_average_precision
 
-from wsss.data.datasets import LabelledImages
+from wsss.data.datasets import LabelledImages, Reader
+from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.models.backbones import BackboneConfig, freeze_up_to
 from wsss.models.classifier import build_classifier
 from wsss.tasks.checkpoint import describe
-from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics
+from wsss.tasks.loaders import EpochBatches, ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
+from wsss.tasks.processes import add_up, gather_rows, process_count, process_rank
 
 LossName = Literal["multilabel_soft_margin", "bce"]
+
+Network = Callable[[torch.Tensor], torch.Tensor]
 
 LOSSES = {
     "multilabel_soft_margin": F.multilabel_soft_margin_loss,
@@ -29,8 +32,9 @@ LOSSES = {
 class ClassificationTask(pl.LightningModule):
     """Multi-label classification with average precision per class.
 
-    Logs ``train_loss``, ``val_loss``, ``val_map`` and ``val_ap_<class>``; a class without a
-    positive validation image has no average precision and is left out of the mean.
+    Logs ``train_loss``, ``val_loss``, ``val_map`` and ``val_ap_<class>``, each of the images of
+    all processes; a class without a positive validation image has no average precision and is
+    left out of the mean.
 
     Args:
         model: Architecture and initial weights.
@@ -40,8 +44,6 @@ class ClassificationTask(pl.LightningModule):
         freeze: Last backbone layer that is not trained, or None.
         freeze_batchnorm: Keep BatchNorm's running statistics.
     """
-
-    positives: torch.Tensor
 
     def __init__(
         self,
@@ -59,48 +61,49 @@ class ClassificationTask(pl.LightningModule):
             freeze_up_to(self.model.backbone, freeze)
         self.description = describe("classifier", model, classes)
         self.class_names = list(classes)
+        self.network: Network = self.model.forward  # what is trained, compiled or not
         self.loss = LOSSES[loss]
         self.optim = optim
         self.freeze_batchnorm = freeze_batchnorm
-        self.precisions = nn.ModuleList(BinaryAveragePrecision() for _ in classes)
-        self.register_buffer("positives", torch.zeros(len(classes)), persistent=False)
-
-    def _precisions(self) -> list[BinaryAveragePrecision]:
-        return [cast(BinaryAveragePrecision, metric) for metric in self.precisions]
+        self.validated: list[torch.Tensor] = []
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model)
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+        """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
-        loss = self.loss(self.model(images), labels)
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=False)
-        return loss
+        count = torch.tensor(len(images), dtype=torch.float32, device=labels.device)
+        part = self.loss(self.network(images), labels) * (count / add_up(count))
+        self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
+        return part * process_count()
 
     def on_validation_epoch_start(self) -> None:
-        self.positives.zero_()
+        self.validated = [torch.zeros(0, 2 * len(self.class_names) + 1, device=self.device)]
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
+        """Keep scores, labels and loss of the images; a batch may be empty."""
         images, labels = batch
+        if len(images) == 0:
+            return
         logits = self.model(images)
-        self.log("val_loss", self.loss(logits, labels), batch_size=len(images), sync_dist=True)
+        losses = self.loss(logits, labels).float().expand(len(images), 1)
         scores = 0.5 + 0.5 * F.softsign(logits.float())  # in order where sigmoid is 1 for all
-        self.positives += labels.sum(dim=0)
-        for k, precision in enumerate(self._precisions()):
-            precision.update(scores[:, k], labels[:, k].long())
+        self.validated.append(torch.cat([scores, labels, losses], dim=1))
 
     def on_validation_epoch_end(self) -> None:
-        positives = self.trainer.strategy.reduce(self.positives.clone(), reduce_op="sum")
+        scores, labels, losses = gather_rows(torch.cat(self.validated)).split(
+            [len(self.class_names), len(self.class_names), 1], dim=1
+        )
+        self.validated = []
         found = []
-        for k, (name, precision) in enumerate(
-            zip(self.class_names, self._precisions(), strict=True)
-        ):
-            if positives[k] > 0:
-                found.append(precision.compute())
+        for k, name in enumerate(self.class_names):
+            if labels[:, k].any():
+                found.append(binary_average_precision(scores[:, k], labels[:, k].long()))
                 self.log(f"val_ap_{name}", found[-1])
-            precision.reset()
         value = torch.stack(found).mean() if found else torch.tensor(0.0, device=self.device)
+        self.log("val_loss", losses.mean())
         self.log("val_map", value, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
@@ -109,6 +112,7 @@ class ClassificationTask(pl.LightningModule):
             self.model.head,
             self.optim,
             steps=int(self.trainer.estimated_stepping_batches),
+            fused=may_fuse(self.trainer),
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -116,7 +120,16 @@ class ClassificationTask(pl.LightningModule):
 
 
 class ClassificationData(pl.LightningDataModule):
-    """Loaders of labelled images: random crops to train on, whole images to validate on."""
+    """Loaders of labelled images: random crops to train on, whole images to validate on.
+
+    Args:
+        train: Training images.
+        val: Validation images.
+        augment: Random changes.
+        batch_size: Images a step, over all processes.
+        workers: Decoding processes.
+        read: Reads the images.
+    """
 
     def __init__(
         self,
@@ -126,16 +139,27 @@ class ClassificationData(pl.LightningDataModule):
         augment: AugmentConfig,
         batch_size: int,
         workers: int,
+        read: Reader = read_image,
     ) -> None:
         super().__init__()
-        self.train = LabelledImages(train, train_transform(augment))
-        self.val = LabelledImages(val, val_transform(augment))
+        self.train = LabelledImages(train, train_transform(augment), read)
+        self.val = LabelledImages(val, val_transform(augment), read)
         self.batch_size = batch_size
         self.workers = workers
         self.first_epoch = 0
 
     def train_dataloader(self) -> ImageLoader:
-        return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)
+        batches = EpochBatches(
+            len(self.train),
+            self.batch_size,
+            seed=torch.initial_seed(),
+            epoch=self.first_epoch,
+            rank=process_rank(),
+            processes=process_count(),
+        )
+        return training_loader(self.train, batches, self.workers)
 
     def val_dataloader(self) -> ImageLoader:
-        return whole_image_loader(self.val, self.workers)
+        return whole_image_loader(
+            self.val, self.workers, rank=process_rank(), processes=process_count()
+        )

@@ -10,56 +10,113 @@ from wsss.data.datasets import LabelledImages, MaskedImages
 ImageLoader = DataLoader[tuple[torch.Tensor, torch.Tensor]]
 
 
-class EpochShuffle(Sampler[tuple[int, int]]):
-    """Shuffled (index, seed) pairs that depend on the run's seed and the epoch alone.
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """One process's part of each batch of shuffled (index, seed) pairs.
 
-    So an interrupted training goes on with the order and the augmentations that it would have had,
-    whatever the number of worker processes.
+    The pairs depend on the run's seed and the epoch alone. So an interrupted training goes on with
+    the order and the augmentations that it would have had, whatever the number of worker
+    processes; and the parts of R processes make up the very batches of a single one. Parts differ
+    by one image at most. An incomplete last batch is left out unless it is the only one.
 
     Args:
         length: Number of images.
+        batch_size: Images a step, over all processes.
         seed: Seed of the run.
         epoch: Epoch of the first pass; Lightning sets the later ones.
+        rank: Number of this process.
+        processes: R.
+
+    Raises:
+        ValueError: A process would have no image in a batch.
     """
 
-    def __init__(self, length: int, seed: int, epoch: int) -> None:
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int = 0,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        check_parts(length, batch_size, processes)
         self.length = length
+        self.batch_size = batch_size
         self.seed = seed
         self.epoch = epoch
+        self.rank = rank
+        self.processes = processes
+
+    @property
+    def sampler(self) -> "EpochBatches":
+        """Where Lightning looks for `set_epoch`."""
+        return self
 
     def __len__(self) -> int:
-        return self.length
+        return max(1, self.length // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
         order = torch.randperm(self.length, generator=generator).tolist()
         seeds = torch.randint(2**31, (self.length,), generator=generator).tolist()
-        return iter(zip(order, seeds, strict=True))
+        pairs = list(zip(order, seeds, strict=True))
+        for step in range(len(self)):
+            batch = pairs[step * self.batch_size : (step + 1) * self.batch_size]
+            first, end = (
+                len(batch) * rank // self.processes for rank in (self.rank, self.rank + 1)
+            )
+            yield batch[first:end]
+
+
+def check_parts(length: int, batch_size: int, processes: int) -> None:
+    """Refuse batches of which a process would have no part.
+
+    Raises:
+        ValueError: Says how many images there are for how many processes.
+    """
+    if batch_size < max(1, processes):
+        raise ValueError(
+            f"batch_size: expected at least 1 image for each of {processes} processes, got "
+            f"{batch_size} images a step over all of them"
+        )
+    if length < processes:
+        raise ValueError(
+            f"train_split: {length} images are too few for {processes} processes; use fewer"
+        )
 
 
 def training_loader(
-    images: LabelledImages | MaskedImages, batch_size: int, workers: int, first_epoch: int = 0
+    images: LabelledImages | MaskedImages, batches: EpochBatches, workers: int
 ) -> ImageLoader:
-    """Shuffled batches; an incomplete last batch is left out unless it is the only one."""
+    """The shuffled images, decoded and changed at random by ``workers`` processes."""
     return DataLoader(
         images,
-        batch_size=batch_size,
-        sampler=EpochShuffle(len(images), torch.initial_seed(), first_epoch),
-        drop_last=len(images) > batch_size,
+        batch_sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def whole_image_loader(images: LabelledImages | MaskedImages, workers: int) -> ImageLoader:
-    """One image at a time, since each has its own size."""
+def whole_image_loader(
+    images: LabelledImages | MaskedImages, workers: int, *, rank: int = 0, processes: int = 1
+) -> ImageLoader:
+    """One image at a time, since each has its own size; each in exactly one process.
+
+    A process without any image has one empty batch: Lightning would otherwise leave out its part
+    in the sums over all processes, and the others would wait for it.
+    """
+    own = list(range(rank, len(images), processes))
+    if not own:
+        return DataLoader([(torch.zeros(0), torch.zeros(0))], batch_size=None)  # type: ignore[arg-type]
     return DataLoader(
         images,
         batch_size=1,
+        sampler=own,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),

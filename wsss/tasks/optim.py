@@ -1,8 +1,10 @@
 """Optimisers and learning-rate schedules of both training tasks."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
@@ -39,7 +41,12 @@ class OptimConfig:
 
 
 def build_optimizer(
-    backbone: nn.Module, head: nn.Module, config: OptimConfig, steps: int
+    backbone: nn.Module,
+    head: nn.Module,
+    config: OptimConfig,
+    steps: int,
+    *,
+    fused: bool | None = None,
 ) -> dict[str, Any]:
     """Optimiser over the trainable weights of backbone and head, with its schedule by steps.
 
@@ -48,6 +55,7 @@ def build_optimizer(
         head: Trained at ``config.lr * config.head_multiplier``.
         config: Optimiser and schedule.
         steps: Length of the whole training.
+        fused: Change all weights in one kernel, on CPU and CUDA; None leaves it to torch.
 
     Returns:
         What Lightning's ``configure_optimizers`` returns.
@@ -63,10 +71,17 @@ def build_optimizer(
     optimizer: torch.optim.Optimizer
     if config.name == "sgd":
         optimizer = torch.optim.SGD(
-            groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+            groups,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            fused=fused,
         )
     else:
-        optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused
+        )
+    optimizer.register_load_state_dict_post_hook(partial(_fit_loaded_state, fused=fused))
 
     def factor(step: int) -> float:
         if config.schedule == "constant":
@@ -75,6 +90,30 @@ def build_optimizer(
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_lambda=factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def may_fuse(trainer: pl.Trainer) -> bool | None:
+    """Whether the optimiser's kernels may be fused: True, or None.
+
+    Lightning refuses fused optimisers where it clips gradients that a loss scaler has multiplied.
+    """
+    scaled = trainer.precision == "16-mixed" and trainer.gradient_clip_val
+    known = trainer.strategy.root_device.type in ("cpu", "cuda")
+    return True if known and not scaled else None
+
+
+def _fit_loaded_state(optimizer: torch.optim.Optimizer, *, fused: bool | None) -> None:
+    """Make a loaded state that of this run: its kernels, and the weights' layout in memory.
+
+    Fused kernels go through weight and momentum byte by byte; momentum that was saved with
+    another order of its dimensions in memory would be added to other weights.
+    """
+    for group in optimizer.param_groups:
+        group["fused"] = fused
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def freeze_batchnorm_statistics(module: nn.Module) -> None:

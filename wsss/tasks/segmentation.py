@@ -1,6 +1,6 @@
 """Training a segmentation network on pseudo-masks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from wsss.data.config import IGNORE
-from wsss.data.datasets import MaskedImages
+from wsss.data.datasets import MaskedImages, Reader
+from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
@@ -17,8 +18,9 @@ from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
 from wsss.tasks.checkpoint import describe, load_backbone_weights
-from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics
+from wsss.tasks.loaders import EpochBatches, ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
+from wsss.tasks.processes import add_up, process_count, process_rank
 
 LossName = Literal["cross_entropy", "balanced"]
 
@@ -26,12 +28,15 @@ LossName = Literal["cross_entropy", "balanced"]
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over the pixels that are not 255; 0 if there is none.
 
+    With several processes, this one's part of the mean over the pixels of all: their sum is the
+    mean.
+
     Args:
         logits: (B, L, H, W).
         labels: (B, H, W) int64 label indices, 255 = ignore.
     """
     total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp_min(1)
+    return total / add_up((labels != IGNORE).sum()).clamp_min(1)
 
 
 def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -40,6 +45,8 @@ def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     foreground = labels.where(labels != 0, torch.full_like(labels, IGNORE))
     return 0.5 * (cross_entropy(logits, background) + cross_entropy(logits, foreground))
 
+
+Network = Callable[[torch.Tensor], torch.Tensor]
 
 LOSSES = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}
 
@@ -79,6 +86,7 @@ class SegmentationTask(pl.LightningModule):
             freeze_up_to(self.model.backbone, freeze)
         self.description = describe("segmenter", model, classes)
         self.label_names = ["background", *classes]
+        self.network: Network = self.model.forward  # what is trained, compiled or not
         self.loss = LOSSES[loss]
         self.optim = optim
         self.freeze_batchnorm = freeze_batchnorm
@@ -89,13 +97,17 @@ class SegmentationTask(pl.LightningModule):
             freeze_batchnorm_statistics(self.model.backbone)
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+        """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
-        loss = self.loss(self.model(images), labels)
-        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=False)
-        return loss
+        part = self.loss(self.network(images), labels)
+        self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
+        return part * process_count()
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
+        """Count the pixels of the images; a batch may be empty."""
         images, labels = batch
+        if len(images) == 0:
+            return
         scores = F.interpolate(
             self.model(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
@@ -115,6 +127,7 @@ class SegmentationTask(pl.LightningModule):
             self.model.head,
             self.optim,
             steps=int(self.trainer.estimated_stepping_batches),
+            fused=may_fuse(self.trainer),
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -130,8 +143,9 @@ class SegmentationData(pl.LightningDataModule):
         val: Validation images with ground truth; empty for none.
         label_map: Translates mask values.
         augment: Random changes.
-        batch_size: Images a step and device.
+        batch_size: Images a step, over all processes.
         workers: Decoding processes.
+        read: Reads the images.
     """
 
     def __init__(
@@ -144,18 +158,33 @@ class SegmentationData(pl.LightningDataModule):
         augment: AugmentConfig,
         batch_size: int,
         workers: int,
+        read: Reader = read_image,
     ) -> None:
         super().__init__()
-        self.train = MaskedImages(train, train_masks, label_map, train_transform(augment))
+        self.train = MaskedImages(
+            train, train_masks, label_map, train_transform(augment), read=read
+        )
         self.val = MaskedImages(
-            val, [r.mask for r in val], label_map, val_transform(augment), keep_mask=True
+            val, [r.mask for r in val], label_map, val_transform(augment), keep_mask=True, read=read
         )
         self.batch_size = batch_size
         self.workers = workers
         self.first_epoch = 0
 
     def train_dataloader(self) -> ImageLoader:
-        return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)
+        batches = EpochBatches(
+            len(self.train),
+            self.batch_size,
+            seed=torch.initial_seed(),
+            epoch=self.first_epoch,
+            rank=process_rank(),
+            processes=process_count(),
+        )
+        return training_loader(self.train, batches, self.workers)
 
     def val_dataloader(self) -> ImageLoader | list[ImageLoader]:
-        return whole_image_loader(self.val, self.workers) if len(self.val) else []
+        if not len(self.val):
+            return []
+        return whole_image_loader(
+            self.val, self.workers, rank=process_rank(), processes=process_count()
+        )

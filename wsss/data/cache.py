@@ -1,0 +1,68 @@
+"""Decoded images kept on disk, for trainings that wait for the decoding of the same files."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from wsss.data.atomic import atomic_write
+from wsss.data.images import read_image
+
+
+class ImageCache:
+    """Reads images as `read_image` does, the second time from their decoded bytes.
+
+    The bytes are one file an image, which all processes of a training share, as may later trainings
+    on the same images: a file that has changed is decoded anew. Whatever the order of reading, the
+    first images that fit into the limit are kept and the others are decoded each time.
+
+    Args:
+        folder: Receives the files; made if need be.
+        limit: Bytes that the images may take.
+        images: All images that will be read.
+    """
+
+    def __init__(self, folder: Path, limit: int, images: Iterable[Path]) -> None:
+        self.folder = folder
+        self.kept: set[Path] = set()
+        for path in dict.fromkeys(images):
+            limit -= _decoded_bytes(path)
+            if limit < 0:
+                break
+            self.kept.add(path)
+
+    def __call__(self, path: Path) -> np.ndarray:
+        """(H, W, 3) uint8 RGB.
+
+        Raises:
+            FileNotFoundError, ImageReadError: See `read_image`.
+            OSError: The cache's folder cannot be written, or the disk is full.
+        """
+        if path not in self.kept:
+            return read_image(path)
+        file = self.file(path)
+        try:
+            found: np.ndarray = np.load(file)
+            return found
+        except (FileNotFoundError, ValueError, EOFError):
+            image = read_image(path)
+        with atomic_write(file) as opened:
+            np.save(opened, image)
+        return image
+
+    def file(self, path: Path) -> Path:
+        """Where the bytes of an image lie; the name changes with the image."""
+        facts = path.stat()
+        name = f"{path.resolve()} {facts.st_mtime_ns} {facts.st_size}"
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"
+
+
+def _decoded_bytes(path: Path) -> int:
+    """Bytes of an image in memory, by its header; 0 if it has none, which `read_image` reports."""
+    try:
+        with Image.open(path) as file:
+            return 3 * file.width * file.height
+    except (OSError, UnidentifiedImageError):
+        return 0

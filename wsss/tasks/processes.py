@@ -1,0 +1,76 @@
+"""Sums and rows over all training processes; in a single process everything is already there."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytorch_lightning as pl
+import torch
+from torch import distributed
+
+Result = TypeVar("Result")
+
+
+def process_count() -> int:
+    """Number of processes that train together."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size()
+
+
+def process_rank() -> int:
+    """Number of this process among them, from 0."""
+    return distributed.get_rank() if process_count() > 1 else 0
+
+
+def add_up(value: torch.Tensor) -> torch.Tensor:
+    """Sum of a tensor over all processes, without a gradient; the same in each."""
+    if process_count() == 1:
+        return value.detach()
+    total = value.detach().clone()
+    distributed.all_reduce(total)
+    return total
+
+
+def gather_rows(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes, one process after the other; each may have any number.
+
+    Args:
+        rows: (n, ...) of this process; n may be 0, the rest of the shape is the same in all.
+    """
+    if process_count() == 1:
+        return rows
+    lengths = gather_equal(torch.tensor([len(rows)], device=rows.device)).ravel().tolist()
+    padded = rows.new_zeros(max(lengths), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = gather_equal(padded)
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
+
+def gather_equal(value: torch.Tensor) -> torch.Tensor:
+    """(R, ...) tensors of one shape from all R processes."""
+    parts = [torch.empty_like(value) for _ in range(process_count())]
+    distributed.all_gather(parts, value.contiguous())
+    return torch.stack(parts)
+
+
+def on_rank_zero(trainer: pl.Trainer, make: Callable[[], Result]) -> Result | None:
+    """Do something in the first process alone; all raise its error if it fails.
+
+    Args:
+        trainer: Says which process this is. Processes that torchrun or SLURM has started must be
+            connected (`connect` in wsss.tasks.launch).
+        make: What to do.
+
+    Returns:
+        Its result in the first process, None in the others.
+    """
+    made, error = None, None
+    if trainer.is_global_zero:
+        try:
+            made = make()
+        except (ValueError, OSError) as caught:
+            error = caught
+    error = trainer.strategy.broadcast(error)
+    if error is not None:
+        raise error
+    return made

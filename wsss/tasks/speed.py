@@ -1,0 +1,70 @@
+"""How a training is made fast, and how fast it is."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from wsss.tasks.processes import add_up, process_count
+
+
+class Prepare(pl.Callback):
+    """Lays out the network's weights and compiles it before anything is built upon them.
+
+    Args:
+        channels_last: Store weights and activations with the channels innermost, on CPU and GPU.
+        compile: Compile what the training step calls; whole images of many sizes are validated by
+            the network as it is.
+    """
+
+    def __init__(self, *, channels_last: bool, compile: bool) -> None:
+        self.channels_last = channels_last
+        self.compile = compile
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self.channels_last and trainer.strategy.root_device.type in ("cpu", "cuda"):
+            pl_module.model.to(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
+        if self.compile:
+            pl_module.network = torch.compile(pl_module.model.forward)  # type: ignore[assignment, union-attr]
+
+
+class Throughput(pl.Callback):
+    """Logs after each epoch how many images a second were trained on, and the share of waiting.
+
+    ``images_per_second`` counts the images of all processes over the time from the epoch's start
+    to the end of its last step, without the validation. ``data_wait_share`` is the share of that
+    time that lies between steps, where a process waits for its next batch; the mean of all.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.start = self.last = self.waited = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.images = 0
+        self.waited = 0.0
+        self.start = self.last = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.waited += time.perf_counter() - self.last
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self.images += len(batch[0])
+        self.last = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        spent = max(self.last - self.start, 1e-9)
+        own = torch.tensor([self.images / spent, self.waited / spent], device=pl_module.device)
+        rate, share = add_up(own.float()).tolist()
+        pl_module.log("images_per_second", rate)
+        pl_module.log("data_wait_share", share / process_count())
