@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from wsss.refinement.crf import CRFConfig, dense_crf, unary_from_scores
+from wsss.refinement.crf import CRFConfig, DenseCRF, unary_from_scores
 
 IGNORE_INDEX = 255
 
@@ -128,10 +128,13 @@ def make_mask(
     """
     if not len(scores):
         return np.zeros(scores.shape[1:], dtype=np.uint8)
+    if crf is not None and image is None:
+        raise ValueError("image: expected the photograph, which the dense CRF looks at")
+    refine = None if crf is None or image is None else _Refinement(DenseCRF(image, crf), crf)
     if background.ignore_below is None or background.ignore_above is None:
-        return _best_label(image, scores, background_score(scores, background, names), crf)
+        return _best_label(scores, background_score(scores, background, names), refine)
     masks = [
-        _best_label(image, scores, np.full(scores.shape[1:], level, dtype=np.float32), crf)
+        _best_label(scores, np.full(scores.shape[1:], level, dtype=np.float32), refine)
         for level in (background.ignore_below, background.ignore_above)
     ]
     generous, strict = masks
@@ -140,13 +143,18 @@ def make_mask(
     return mask
 
 
+class _Refinement(NamedTuple):
+    """The dense CRF of one image and how scores become its unaries."""
+
+    crf: DenseCRF
+    config: CRFConfig
+
+
 def _best_label(
-    image: np.ndarray | None, scores: np.ndarray, background: np.ndarray, crf: CRFConfig | None
+    scores: np.ndarray, background: np.ndarray, refine: _Refinement | None
 ) -> np.ndarray:
     """Label with the highest score or marginal; a tie goes to the background."""
     with_background = np.concatenate([background[None], scores])
-    if crf is not None:
-        if image is None:
-            raise ValueError("image: expected the photograph, which the dense CRF looks at")
-        with_background = dense_crf(image, unary_from_scores(with_background, crf), crf)
+    if refine is not None:
+        with_background = refine.crf.infer(unary_from_scores(with_background, refine.config))
     return with_background.argmax(axis=0).astype(np.uint8)

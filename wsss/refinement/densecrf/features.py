@@ -1,0 +1,66 @@
+"""What the permutohedral lattice of every backend is made of: features, scale and packed keys.
+
+Source: Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice
+(Eurographics 2010), as Kraehenbuehl's DenseCRF library uses it.
+"""
+
+import math
+
+import numpy as np
+
+
+def bilateral_features(image: np.ndarray, sxy: float, srgb: float) -> np.ndarray:
+    """(5, N) float32 features of position and colour, times the lattice's scale."""
+    height, width = image.shape[:2]
+    scale = lattice_scale(5)
+    features = np.empty((5, height, width), dtype=np.float32)
+    features[:2] = position_features(height, width, sxy) * scale[:2, None, None]
+    shade = np.arange(256, dtype=np.float32) / np.float32(srgb)
+    for channel in range(3):
+        features[2 + channel] = (shade * scale[2 + channel]).take(image[..., channel])
+    return features.reshape(5, -1)
+
+
+def position_features(height: int, width: int, sxy: float) -> np.ndarray:
+    """(2, H, W) float32 columns and rows in units of the kernel's width."""
+    features = np.empty((2, height, width), dtype=np.float32)
+    features[0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
+    features[1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
+    return features
+
+
+def lattice_scale(dimensions: int) -> np.ndarray:
+    """(d,) float32 factors of the features (Adams et al., p. 5 and 6)."""
+    deviation = float(np.float32(math.sqrt(2 / 3) * (dimensions + 1)))
+    return np.array(
+        [deviation / math.sqrt((i + 2) * (i + 1)) for i in range(dimensions)], dtype=np.float32
+    )
+
+
+def packing(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower bounds of a key's coordinates and the bit at which each starts in 64.
+
+    Raises:
+        ValueError: They do not fit.
+    """
+    dimensions = len(scaled)
+    low, high = scaled.min(axis=1).astype(float), scaled.max(axis=1).astype(float)
+    margin = 3 * (dimensions + 1)
+    lowest, bits = [], []
+    for j in range(dimensions):
+        least = low[j:].sum() - (j * high[j - 1] if j else 0.0)
+        most = high[j:].sum() - (j * low[j - 1] if j else 0.0)
+        lowest.append(math.floor(least) - margin)
+        bits.append((math.ceil(most) + margin - lowest[-1]).bit_length())
+    if sum(bits) > 62:
+        raise ValueError(
+            "crf: kernels this narrow on an image this large need more than 64 bits a vertex; "
+            "widen gaussian_sxy, bilateral_sxy or bilateral_srgb, or take backend: pydensecrf"
+        )
+    starts = np.cumsum([0, *bits[:-1]])
+    return np.array(lowest, dtype=np.int64), starts.astype(np.int64)
+
+
+def lattice_alpha(dimensions: int) -> float:
+    """The lattice's scale: what a blurred constant has to be multiplied by."""
+    return 1.0 / (1.0 + 2.0**-dimensions)
