@@ -133,7 +133,7 @@ def test_the_crf_library_has_one_user():
             for word in ("import pydensecrf", "from pydensecrf")
         )
     ]
-    assert users == ["refinement/crf.py"]
+    assert users == ["refinement/densecrf/library.py"]
 
 
 def test_only_the_command_line_prints():

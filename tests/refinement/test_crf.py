@@ -1,131 +1,126 @@
-"""The dense CRF: exact cases, a float64 brute force, and everything the library does not check."""
+"""The dense CRF by every backend: exact cases, a float64 brute force, and what is refused."""
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
 
-from wsss.refinement import CRFConfig, dense_crf
-from wsss.refinement.crf import unary_from_scores
-
-pytest.importorskip("pydensecrf", reason="pydensecrf2 does not build on Python 3.13")
-
-
-def softmax(values):
-    exponential = np.exp(values - values.max(axis=0, keepdims=True))
-    return exponential / exponential.sum(axis=0, keepdims=True)
-
-
-def brute_force(image, unary, config):
-    """Mean field with every pair of pixels, a pixel's message to itself included, in float64.
-
-    Kernels are normalised symmetrically, D^-1/2 K D^-1/2, as the library does by default.
-    """
-    height, width = image.shape[:2]
-    y, x = np.mgrid[:height, :width]
-    position = np.stack([y.ravel(), x.ravel()], axis=1).astype(np.float64)
-    colour = image.reshape(-1, 3).astype(np.float64)
-
-    def kernel(features):
-        squared = ((features[:, None] - features[None]) ** 2).sum(axis=2)
-        values = np.exp(-0.5 * squared)
-        scale = 1 / np.sqrt(values.sum(axis=1) + 1e-20)
-        return scale[:, None] * values * scale[None]
-
-    spatial = kernel(position / config.gaussian_sxy)
-    features = [position / config.bilateral_sxy, colour / config.bilateral_srgb]
-    bilateral = kernel(np.concatenate(features, axis=1))
-    energies = unary.reshape(len(unary), -1).astype(np.float64)
-    q = softmax(-energies)
-    for _ in range(config.iterations):
-        message = config.gaussian_compat * q @ spatial + config.bilateral_compat * q @ bilateral
-        q = softmax(-energies + message)
-    return q.reshape(unary.shape)
-
-
-def scene(seed=0, labels=3, height=20, width=26):
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    inside = (y - 9) ** 2 + (x - 12) ** 2 < 36
-    image = np.where(inside[..., None], [200, 60, 40], [60, 120, 180])
-    image = (image + rng.normal(0, 6, image.shape)).clip(0, 255).astype(np.uint8)
-    scores = rng.uniform(0, 0.5, (labels, height, width))
-    scores[1] += 0.5 * inside
-    return image, unary_from_scores(scores.astype(np.float32), CRFConfig())
+from tests.refinement.drawn import brute_force, energies, picture, scene, softmax
+from wsss.refinement import CRFConfig, DenseCRF, dense_crf
+from wsss.refinement.crf import resolve_backend, unary_from_scores
 
 
 @pytest.mark.parametrize("iterations", [1, 10])
 @pytest.mark.parametrize("labels", [2, 3])
-def test_agrees_with_brute_force(labels, iterations):
+def test_agrees_with_brute_force(backend, labels, iterations):
     image, unary = scene(labels=labels)
-    config = CRFConfig(iterations=iterations, bilateral_sxy=20)
+    config = CRFConfig(iterations=iterations, bilateral_sxy=20, backend=backend)
     ours = dense_crf(image, unary, config)
     expected = brute_force(image, unary, config)
-    # the library's lattice is an approximation that the iterations amplify: mean and argmax count
+    # the lattice is an approximation that the iterations amplify: mean and argmax count
     assert np.abs(ours - expected).mean() < 0.02
     assert (ours.argmax(0) == expected.argmax(0)).mean() > 0.95
     start = softmax(-unary.astype(np.float64))
     assert np.abs(start - expected).mean() > 0.05, "the CRF changed nothing; the test is empty"
 
 
-def test_zero_iterations_are_the_softmax_of_the_negative_unary():
+@pytest.mark.parametrize("iterations", [0, 10])
+def test_without_messages_it_is_the_softmax_of_the_negative_unary(backend, iterations):
     image, unary = scene()
-    ours = dense_crf(image, unary, CRFConfig(iterations=0))
-    np.testing.assert_allclose(ours, softmax(-unary), atol=1e-5)
+    weight = 0.0 if iterations else 3.0
+    config = CRFConfig(
+        iterations=iterations, gaussian_compat=weight, bilateral_compat=weight, backend=backend
+    )
+    np.testing.assert_allclose(dense_crf(image, unary, config), softmax(-unary), atol=1e-5)
 
 
-def test_uniform_unary_with_a_gaussian_term_stays_uniform():
+def test_uniform_unary_with_a_gaussian_term_stays_uniform(backend):
     image, unary = scene()
-    config = CRFConfig(bilateral_compat=0)
+    config = CRFConfig(bilateral_compat=0, backend=backend)
     ours = dense_crf(image, np.full_like(unary, 1.7), config)
     np.testing.assert_allclose(ours, 1 / 3, atol=1e-5)
 
 
-def test_height_and_width_are_not_swapped():
+def test_height_and_width_are_not_swapped(backend):
     """With a Gaussian term only, the library would not notice."""
     image = np.zeros((12, 40, 3), np.uint8)
     probability = np.full((2, 12, 40), 0.5, np.float32)
     probability[1, 2, 30] = 0.999
     probability[0] = 1 - probability[1]
-    marginals = dense_crf(image, -np.log(probability), CRFConfig(iterations=1, bilateral_compat=0))
+    config = CRFConfig(iterations=1, bilateral_compat=0, backend=backend)
+    marginals = dense_crf(image, -np.log(probability), config)
     gain = marginals[1] - 0.5
     assert np.unravel_index(gain.argmax(), gain.shape) == (2, 30)
     assert gain[2, 32] == pytest.approx(gain[4, 30], rel=0.25)
     assert gain[2, 32] > 10 * abs(gain[10, 5])
 
 
-def test_marginals_sum_to_one_and_repeat_exactly():
-    image, unary = scene()
-    first, second = (dense_crf(image, unary, CRFConfig()) for _ in range(2))
+@pytest.mark.parametrize("labels", [2, 3, 21])
+def test_marginals_sum_to_one_and_repeat_exactly(backend, labels):
+    image, unary = picture("texture", 23, 31), energies(labels, 23, 31)
+    first, second = (dense_crf(image, unary, CRFConfig(backend=backend)) for _ in range(2))
     np.testing.assert_allclose(first.sum(axis=0), 1, atol=1e-5)
     assert np.array_equal(first, second)
     assert first.dtype == np.float32
+    assert first.min() >= 0
 
 
-def test_inputs_the_library_refuses_are_taken():
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_the_library_refuses_are_taken(backend):
     image, unary = scene()
-    expected = dense_crf(image, unary, CRFConfig())
+    config = CRFConfig(backend=backend)
+    expected = dense_crf(image, unary, config)
     frozen = unary.copy()
     frozen.setflags(write=False)
     flipped = np.ascontiguousarray(image[:, ::-1])[:, ::-1]
     flipped.setflags(write=False)
-    assert np.array_equal(dense_crf(flipped, frozen, CRFConfig()), expected)
-    assert np.array_equal(dense_crf(image, unary.astype(np.float64), CRFConfig()), expected)
+    assert np.array_equal(dense_crf(flipped, frozen, config), expected)
+    assert np.array_equal(dense_crf(image, unary.astype(np.float64), config), expected)
     inside_out = np.ascontiguousarray(unary.transpose(1, 2, 0)).transpose(2, 0, 1)
-    assert np.array_equal(dense_crf(image, inside_out, CRFConfig()), expected)
+    assert np.array_equal(dense_crf(image, inside_out, config), expected)
+    backwards = np.ascontiguousarray(unary[::-1, ::-1])[::-1, ::-1]
+    assert np.array_equal(dense_crf(image, backwards, config), expected)
+    every_other = np.zeros((3, 40, 52), np.float32)
+    every_other[:, ::2, ::2] = unary
+    wide = np.zeros((20, 26, 4), np.uint8)
+    wide[..., :3] = image
+    assert np.array_equal(dense_crf(wide[..., :3], every_other[:, ::2, ::2], config), expected)
 
 
-def test_input_arrays_are_not_changed():
+def test_input_arrays_are_neither_changed_nor_handed_back(backend):
     image, unary = scene()
     before = image.copy(), unary.copy()
-    dense_crf(image, unary, CRFConfig())
-    assert np.array_equal(image, before[0])
-    assert np.array_equal(unary, before[1])
+    for iterations in (0, 10):
+        config = CRFConfig(iterations=iterations, backend=backend)
+        assert not np.shares_memory(dense_crf(image, unary, config), unary)
+        assert np.array_equal(image, before[0])
+        assert np.array_equal(unary, before[1])
 
 
-def test_one_label_needs_no_crf():
+def test_a_lattice_does_not_follow_later_changes_of_its_image(backend):
     image, unary = scene()
-    assert np.array_equal(dense_crf(image, unary[:1], CRFConfig()), np.ones((1, 20, 26)))
+    crf = DenseCRF(image, CRFConfig(backend=backend))
+    expected = crf.infer(unary)
+    image[:] = 0
+    assert np.array_equal(crf.infer(unary), expected)
+
+
+@pytest.mark.parametrize("shift", [0.0, 3e4])
+def test_huge_energies_stay_finite(backend, shift):
+    """And an energy's constant does not count: 3e4 more for all labels is nothing."""
+    image, unary = scene()
+    huge = 1e4 * (unary / unary.max()).round() + shift
+    ours = dense_crf(image, huge, CRFConfig(backend=backend))
+    np.testing.assert_allclose(ours.sum(axis=0), 1, atol=1e-5)
+    clear = (huge == shift).sum(axis=0) == 1
+    assert clear.any()
+    assert np.array_equal(ours.argmax(0)[clear], huge.argmin(0)[clear])
+
+
+def test_one_label_needs_no_crf(backend):
+    image, unary = scene()
+    ours = dense_crf(image, unary[:1], CRFConfig(backend=backend))
+    assert np.array_equal(ours, np.ones((1, 20, 26)))
 
 
 @pytest.mark.parametrize(
@@ -135,17 +130,23 @@ def test_one_label_needs_no_crf():
         (lambda i, u: (i.transpose(2, 0, 1), u), "expected \\(H, W, 3\\) uint8"),
         (lambda i, u: (np.dstack([i, i[..., :1]]), u), "expected \\(H, W, 3\\) uint8"),
         (lambda i, u: (i[..., 0], u), "expected \\(H, W, 3\\) uint8"),
+        (lambda i, u: (i[:0], u[:, :0]), "image: expected \\(H, W, 3\\) uint8"),
         (lambda i, u: (i, u.transpose(0, 2, 1)), "unary: expected \\(L, 20, 26\\)"),
         (lambda i, u: (i, u[0]), "unary: expected"),
         (lambda i, u: (i, u[:0]), "unary: expected"),
         (lambda i, u: (i, np.where(np.arange(26) == 3, np.nan, u)), "finite"),
         (lambda i, u: (i, np.where(np.arange(26) == 3, np.inf, u)), "finite"),
+        (lambda i, u: (i, np.where(np.arange(26) == 3, -np.inf, u)), "finite"),
+        (
+            lambda i, u: (i, np.where(np.arange(26) == 3, np.float64(1e300), u)),
+            "unary: .* at most 1e\\+30",
+        ),
     ],
 )
-def test_what_passes_silently_or_crashes_is_refused(change, message):
+def test_what_passes_silently_or_crashes_is_refused(backend, change, message):
     image, unary = change(*scene())
     with pytest.raises(ValueError, match=message):
-        dense_crf(image, unary, CRFConfig())
+        dense_crf(image, unary, CRFConfig(backend=backend))
 
 
 @pytest.mark.parametrize(
@@ -160,11 +161,27 @@ def test_what_passes_silently_or_crashes_is_refused(change, message):
         {"iterations": -1},
         {"label_probability": 1.0},
         {"unary_scale": 0.0},
+        {"backend": "numba"},
+        {"unary": "label"},
     ],
 )
-def test_parameters_that_crash_the_process_are_refused_by_name(arguments):
-    with pytest.raises(ValueError, match=f"crf.{next(iter(arguments))}"):
+def test_parameters_that_make_no_sense_are_refused_by_name(arguments):
+    with pytest.raises(ValueError, match=rf"crf\.{next(iter(arguments))}: expected"):
         CRFConfig(**arguments)
+
+
+@pytest.mark.parametrize("name", ["fast", "torch"])
+@pytest.mark.parametrize("width", [0.01, 1e-5, 1e-50])
+@pytest.mark.parametrize("kernel", ["gaussian", "bilateral"])
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value", "ignore:overflow")
+def test_kernels_too_narrow_for_the_lattice_are_refused_with_a_way_out(name, width, kernel):
+    image = picture("noise", 60, 4000)
+    if kernel == "gaussian":
+        config = CRFConfig(gaussian_sxy=width / 100, bilateral_compat=0, backend=name)
+    else:
+        config = CRFConfig(bilateral_sxy=width, bilateral_srgb=width, backend=name)
+    with pytest.raises(ValueError, match="widen gaussian_sxy, bilateral_sxy or bilateral_srgb"):
+        DenseCRF(image, config)
 
 
 class TestUnary:
@@ -192,13 +209,27 @@ class TestUnary:
 
 
 def test_a_missing_library_is_explained(monkeypatch):
-    real = builtins.__import__
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    message = r"backend: pydensecrf needs .* Python 3\.13: pip install .* backend: auto"
+    with pytest.raises(ImportError, match=message):
+        dense_crf(*scene(), CRFConfig(backend="pydensecrf"))
 
-    def without(name, *arguments, **keywords):
-        if name.startswith("pydensecrf"):
-            raise ImportError(name)
-        return real(name, *arguments, **keywords)
 
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"Python 3\.13: pip install .* crf: null"):
-        dense_crf(*scene(), CRFConfig())
+def test_the_library_is_not_needed_by_default(monkeypatch):
+    image, unary = scene()
+    expected = dense_crf(image, unary, CRFConfig())
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    assert np.array_equal(dense_crf(image, unary, CRFConfig()), expected)
+
+
+def test_auto_is_numba_where_it_is_and_torch_elsewhere(monkeypatch):
+    pytest.importorskip("numba", reason="Numba does not support every Python yet")
+    image, unary = scene()
+    by_name = {name: dense_crf(image, unary, CRFConfig(backend=name)) for name in ("fast", "torch")}
+    assert not np.array_equal(by_name["fast"], by_name["torch"]), "else the test shows nothing"
+    assert resolve_backend("auto") == "fast"
+    assert np.array_equal(dense_crf(image, unary, CRFConfig()), by_name["fast"])
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert resolve_backend("auto") == "torch"
+    assert np.array_equal(dense_crf(image, unary, CRFConfig()), by_name["torch"])
+    assert [resolve_backend(name) for name in ("fast", "pydensecrf")] == ["fast", "pydensecrf"]

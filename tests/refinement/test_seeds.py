@@ -8,6 +8,17 @@ from wsss.refinement import BackgroundConfig, CRFConfig, background_score, make_
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 
 
+class StandIn:
+    """In place of a DenseCRF; keeps what it is asked."""
+
+    def __init__(self):
+        self.unaries = []
+
+    def infer(self, unary):
+        self.unaries.append(unary)
+        return np.zeros((3, 2, 3))
+
+
 def test_each_map_is_divided_by_its_own_maximum():
     maps = np.array([[[0, 2.0], [4, 1]], [[0, 0], [0, 0]]])
     assert normalise_maps(maps).tolist() == [[[0, 0.5], [1, 0.25]], [[0, 0], [0, 0]]]
@@ -60,7 +71,7 @@ class TestThresholdsByName:
     def test_the_crf_starts_from_them(self, monkeypatch):
         seen = []
         monkeypatch.setattr("wsss.refinement.seeds.unary_from_scores", lambda s, _: seen.append(s))
-        monkeypatch.setattr("wsss.refinement.seeds.dense_crf", lambda *_: np.zeros((3, 2, 3)))
+        monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", lambda *_: StandIn())
         make_mask(IMAGE, self.SCORES, BY_NAME, CRFConfig(), ["cat", "dog"])
         np.testing.assert_allclose(seen[0][0], [[0.3, 0.7, 0.7], [0.7, 0.7, 0.3]], rtol=1e-7)
         assert np.array_equal(seen[0][1:], self.SCORES)
@@ -99,7 +110,7 @@ def test_best_score_wins_and_a_tie_is_background():
 
 
 def test_no_class_is_all_background_without_a_crf(monkeypatch):
-    monkeypatch.setattr("wsss.refinement.seeds.dense_crf", lambda *_: pytest.fail("CRF was run"))
+    monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", lambda *_: pytest.fail("CRF was run"))
     mask = make_mask(IMAGE, np.zeros((0, 2, 3), np.float32), BackgroundConfig(), CRFConfig())
     assert mask.tolist() == [[0, 0, 0], [0, 0, 0]]
 
@@ -108,6 +119,19 @@ def test_between_two_thresholds_pixels_are_ignored():
     scores = np.array([[[0.01, 0.2, 0.9], [0.05, 0.31, 0.3]]], np.float32)
     background = BackgroundConfig(ignore_below=0.05, ignore_above=0.3)
     assert make_mask(IMAGE, scores, background, None).tolist() == [[0, 255, 1], [0, 1, 255]]
+
+
+def test_two_thresholds_share_one_lattice(monkeypatch):
+    built = []
+    monkeypatch.setattr(
+        "wsss.refinement.seeds.DenseCRF", lambda *_: built.append(StandIn()) or built[-1]
+    )
+    background = BackgroundConfig(ignore_below=0.05, ignore_above=0.3)
+    make_mask(IMAGE, np.full((2, 2, 3), 0.2, np.float32), background, CRFConfig())
+    assert len(built) == 1
+    low, high = (np.exp(-unary) for unary in built[0].unaries)
+    assert (low[0] < low[1]).all(), "the background is behind at .05"
+    assert (high[0] > high[1]).all()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +151,6 @@ def test_backgrounds_that_make_no_sense_are_refused(arguments):
 
 def test_labels_follow_colours_after_the_crf():
     """A blurred score on a two-coloured image: the CRF moves the edge to the colours' edge."""
-    pytest.importorskip("pydensecrf", reason="pydensecrf2 does not build on Python 3.13")
     image = np.full((40, 60, 3), 50, np.uint8)
     image[:, 30:] = 200
     x = np.arange(60)

@@ -15,6 +15,10 @@ from wsss.refinement.densecrf.config import Backend, CRFConfig
 __all__ = ["CRFConfig", "DenseCRF", "dense_crf", "dense_crf_batch", "resolve_backend"]
 
 
+_MOST = 1e30
+"""Energies are float32 and are subtracted from each other."""
+
+
 class _Inference(Protocol):
     """What every backend is."""
 
@@ -92,7 +96,9 @@ def dense_crf_batch(
         _check_unary(unary, image.shape[:2])
     if not images:
         return []
-    return TorchCRF(images, config, device).infer([np.float32(unary) for unary in unaries])
+    return TorchCRF(images, config, device).infer(
+        [np.array(unary, dtype=np.float32, order="C") for unary in unaries]
+    )
 
 
 def resolve_backend(backend: Backend) -> Backend:
@@ -122,15 +128,15 @@ def _inference(image: np.ndarray, config: CRFConfig) -> _Inference:
 
 
 def _check_image(image: np.ndarray) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
 
 
 def _check_unary(unary: np.ndarray, size: tuple[int, ...]) -> None:
     if unary.ndim != 3 or unary.shape[1:] != size or unary.shape[0] < 1:
         raise ValueError(f"unary: expected (L, {size[0]}, {size[1]}), got {unary.shape}")
-    if not np.isfinite(unary).all():
-        raise ValueError("unary: expected finite energies, got nan or infinity")
+    if not (unary.min() >= -_MOST and unary.max() <= _MOST):
+        raise ValueError(f"unary: expected finite energies, at most {_MOST:g}, got nan or more")
 
 
 def unary_from_scores(scores: np.ndarray, config: CRFConfig) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Backend = Literal["auto", "fast", "torch", "pydensecrf"]
 
@@ -42,6 +42,11 @@ class CRFConfig:
     backend: Backend = "auto"
 
     def __post_init__(self) -> None:
+        for name, known in (("backend", get_args(Backend)), ("unary", ("softmax", "labels"))):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"crf.{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}"
+                )
         if self.iterations < 0:
             raise ValueError(f"crf.iterations: expected at least 0, got {self.iterations}")
         for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb", "unary_scale"):

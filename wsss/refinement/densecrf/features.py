@@ -8,6 +8,9 @@ import math
 
 import numpy as np
 
+_MOST_BITS = 24
+"""Of a coordinate: float32 holds no larger integers exactly."""
+
 
 def bilateral_features(image: np.ndarray, sxy: float, srgb: float) -> np.ndarray:
     """(5, N) float32 features of position and colour, times the lattice's scale."""
@@ -44,15 +47,19 @@ def packing(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ValueError: They do not fit.
     """
     dimensions = len(scaled)
-    low, high = scaled.min(axis=1).astype(float), scaled.max(axis=1).astype(float)
+    low, high = scaled.min(axis=1, initial=0).astype(float), scaled.max(axis=1).astype(float)
     margin = 3 * (dimensions + 1)
-    lowest, bits = [], []
+    lowest: list[int] = []
+    bits: list[int] = []
     for j in range(dimensions):
         least = low[j:].sum() - (j * high[j - 1] if j else 0.0)
         most = high[j:].sum() - (j * low[j - 1] if j else 0.0)
+        if not math.isfinite(most - least):
+            bits = [_MOST_BITS + 1]
+            break
         lowest.append(math.floor(least) - margin)
         bits.append((math.ceil(most) + margin - lowest[-1]).bit_length())
-    if sum(bits) > 62:
+    if sum(bits) > 62 or max(bits) > _MOST_BITS:
         raise ValueError(
             "crf: kernels this narrow on an image this large need more than 64 bits a vertex; "
             "widen gaussian_sxy, bilateral_sxy or bilateral_srgb, or take backend: pydensecrf"

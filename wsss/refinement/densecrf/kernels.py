@@ -11,7 +11,8 @@ library, so that results agree. What makes it fast:
 - an iteration is one pass over the pixels in blocks that stay in the cache: slice both lattices,
   softmax, splat into the next ones.
 
-All kernels release the GIL and are compiled once for each machine; the result is kept on disk.
+All kernels release the GIL and are compiled once for each machine; the result is kept on disk. It
+is found again only if a kernel's closure holds plain numbers: other kernels are globals.
 """
 
 from collections.abc import Callable
@@ -103,6 +104,18 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
         for i in range(d):
             ones += np.int64(1) << shifts[i]
             step[i] = np.int64(corners) << shifts[i]
+
+        if pixels % 4 != 0:  # the library's last block of four is filled up with zeros
+            key = np.int64(0)
+            for i in range(d):
+                key -= lowest[i] << shifts[i]
+            for remainder in range(corners):
+                h = _slot(table, key, shift)
+                table[h] = key
+                keys[vertices] = key
+                vertices += 1
+                rows[h] = vertices
+                key += ones - step[d - remainder]
 
         elevated = np.empty((corners, BLOCK), dtype=np.float32)
         nearest = np.empty((corners, BLOCK), dtype=np.float32)
@@ -227,27 +240,19 @@ def blur_kernel(channels: int) -> Callable[..., Any]:
     return blur  # type: ignore[no-any-return]
 
 
-@cache
-def splat_kernel(channels: int, corners: int) -> Callable[..., Any]:
-    """The kernel that adds values of pixels to the vertices around them."""
-
-    @_compiled(fastmath=True)
-    def splat(
-        inputs: np.ndarray, offsets: np.ndarray, weights: np.ndarray, values: np.ndarray
-    ) -> None:
-        """Add (N, channels) ``inputs`` to the (M + 1, channels) ``values``."""
-        for p in range(len(inputs)):
+@_compiled(inline="always")
+def _splat(
+    inputs: np.ndarray, offsets: np.ndarray, weights: np.ndarray, values: np.ndarray,
+    channels: int, corners: int,
+) -> None:  # fmt: skip
+    """Add (N, channels) inputs to (M + 1, channels) values; four channels are one instruction."""
+    for p in range(len(inputs)):
+        if channels % 4 != 0:
             for j in range(corners):
                 o, w = offsets[p, j], weights[p, j]
                 for k in range(channels):
                     values[o, k] += w * inputs[p, k]
-
-    @_compiled(fastmath=True)
-    def splat_by_four(
-        inputs: np.ndarray, offsets: np.ndarray, weights: np.ndarray, values: np.ndarray
-    ) -> None:
-        """The same with four channels at a time, which is one instruction."""
-        for p in range(len(inputs)):
+        else:
             for k in range(0, channels, 4):
                 a, b, c, d = inputs[p, k], inputs[p, k + 1], inputs[p, k + 2], inputs[p, k + 3]
                 for j in range(corners):
@@ -257,32 +262,22 @@ def splat_kernel(channels: int, corners: int) -> Callable[..., Any]:
                     values[o, k], values[o, k + 1] = new_a, new_b
                     values[o, k + 2], values[o, k + 3] = new_c, new_d
 
-    return splat if channels % 4 else splat_by_four  # type: ignore[no-any-return]
 
-
-@cache
-def slice_kernel(channels: int, corners: int) -> Callable[..., Any]:
-    """The kernel that reads values of pixels from the vertices around them."""
-
-    @_compiled(fastmath=True)
-    def slice_(
-        values: np.ndarray, offsets: np.ndarray, weights: np.ndarray, outputs: np.ndarray
-    ) -> None:
-        """Read (N, channels) ``outputs`` from the (M + 1, channels) ``values``."""
-        for p in range(len(outputs)):
+@_compiled(inline="always")
+def _slice(
+    values: np.ndarray, offsets: np.ndarray, weights: np.ndarray, outputs: np.ndarray,
+    channels: int, corners: int,
+) -> None:  # fmt: skip
+    """Read (N, channels) outputs from (M + 1, channels) values."""
+    for p in range(len(outputs)):
+        if channels % 4 != 0:
             for k in range(channels):
                 outputs[p, k] = np.float32(0.0)
             for j in range(corners):
                 o, w = offsets[p, j], weights[p, j]
                 for k in range(channels):
                     outputs[p, k] += w * values[o, k]
-
-    @_compiled(fastmath=True)
-    def slice_by_four(
-        values: np.ndarray, offsets: np.ndarray, weights: np.ndarray, outputs: np.ndarray
-    ) -> None:
-        """The same with four channels at a time, which is one instruction."""
-        for p in range(len(outputs)):
+        else:
             for k in range(0, channels, 4):
                 a = b = c = d = np.float32(0.0)
                 for j in range(corners):
@@ -294,13 +289,38 @@ def slice_kernel(channels: int, corners: int) -> Callable[..., Any]:
                 outputs[p, k], outputs[p, k + 1] = a, b
                 outputs[p, k + 2], outputs[p, k + 3] = c, d
 
-    return slice_ if channels % 4 else slice_by_four  # type: ignore[no-any-return]
+
+@cache
+def splat_kernel(channels: int, corners: int) -> Callable[..., Any]:
+    """The kernel that adds values of pixels to the vertices around them."""
+
+    @_compiled(fastmath=True)
+    def splat(
+        inputs: np.ndarray, offsets: np.ndarray, weights: np.ndarray, values: np.ndarray
+    ) -> None:
+        """Add (N, channels) ``inputs`` to the (M + 1, channels) ``values``."""
+        _splat(inputs, offsets, weights, values, channels, corners)
+
+    return splat  # type: ignore[no-any-return]
+
+
+@cache
+def slice_kernel(channels: int, corners: int) -> Callable[..., Any]:
+    """The kernel that reads values of pixels from the vertices around them."""
+
+    @_compiled(fastmath=True)
+    def slice_(
+        values: np.ndarray, offsets: np.ndarray, weights: np.ndarray, outputs: np.ndarray
+    ) -> None:
+        """Read (N, channels) ``outputs`` from the (M + 1, channels) ``values``."""
+        _slice(values, offsets, weights, outputs, channels, corners)
+
+    return slice_  # type: ignore[no-any-return]
 
 
 @cache
 def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
     """The kernel of one mean-field iteration over all pixels."""
-    splat, slice_ = splat_kernel(channels, corners), slice_kernel(channels, corners)
 
     @_compiled(fastmath=True)
     def sweep(
@@ -341,7 +361,7 @@ def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
             block, near, share = near_pixel[:count], offsets[start:stop], weights[start:stop]
             last[:] = np.float32(0.0)
             if read:
-                slice_(values, near, share, block)
+                _slice(values, near, share, block, channels, corners)
                 total[:count] = surplus[start:stop]
                 for k in range(used):
                     for p in range(count):
@@ -373,7 +393,7 @@ def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
                 for k in range(used):
                     for p in range(count):
                         block[p, k] = logits[k, p] * total[p]
-                splat(block, near, share, splatted)
+                _splat(block, near, share, splatted, channels, corners)
             else:
                 for k in range(used):
                     for p in range(count):

@@ -4,6 +4,7 @@ The same lattice as `fast`: unique packed keys in place of a hash table, splat a
 with sparse matrices, so that two runs give the same bits.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -89,7 +90,7 @@ class OneImage:
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
         """(L, H, W) float32 energies to (L, H, W) float32 marginals."""
-        return self.batch.infer([np.asarray(unary, dtype=np.float32)])[0]
+        return self.batch.infer([np.array(unary, dtype=np.float32, order="C")])[0]
 
 
 class _Kernel:
@@ -158,7 +159,7 @@ def _scaled(image: np.ndarray, config: CRFConfig, bilateral: bool) -> np.ndarray
 
 def _padded(energies: torch.Tensor, labels: int) -> torch.Tensor:
     """(L, N) energies to (N, labels) logits; labels that an image has not are impossible."""
-    logits = energies.new_full((energies.shape[1], labels), -1e4)
+    logits = energies.new_full((energies.shape[1], labels), -math.inf)
     logits[:, : len(energies)] = -energies.T
     return logits
 
@@ -170,6 +171,9 @@ def _lattice(
 
     The steps are those of `kernels.lattice_builder`, with its comments.
     """
+    count = scaled.shape[1]
+    if count % 4:  # the library's last block of four is filled up with zeros
+        scaled = torch.cat([scaled, scaled.new_zeros(len(scaled), 1)], dim=1)
     d, pixels = scaled.shape
     corners = d + 1
     elevated = scaled.new_empty(corners, pixels)
@@ -213,4 +217,4 @@ def _lattice(
             found = torch.searchsorted(unique, wanted).clamp(max=len(unique) - 1)
             neighbours.append(torch.where(unique[found] == wanted, found, len(unique)))
     stacked = torch.stack(neighbours).view(corners, 2, -1).transpose(1, 2)
-    return inverse, weights[:corners].T.contiguous(), stacked
+    return inverse[:count], weights[:corners, :count].T.contiguous(), stacked
