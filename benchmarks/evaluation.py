@@ -35,7 +35,7 @@ from wsss.data import LabelMap, Scores, read_mask, read_scores, write_mask, writ
 from wsss.data.records import Record
 from wsss.data.scores import stored_size
 from wsss.metrics import bootstrap_intervals, confusion_counts, segmentation_scores
-from wsss.pipeline.eval_counts import BestThreshold, count_masks, count_scores
+from wsss.pipeline.eval_counts import BestThreshold, at_best, count_masks, count_scores
 from wsss.refinement import BackgroundConfig, make_mask
 
 SIZE = (375, 500)
@@ -113,7 +113,9 @@ class Contest:
         segmentation_scores(counts)
 
     def sweep(self) -> None:
-        counted = count_scores(self.scores, self.label_map, 100, self.names, self.best)
+        swept = count_scores(self.scores, self.label_map, 100, self.names, self.best)
+        ids = [record.image_id for record, _ in self.scores]
+        counted = at_best(swept, self.names, self.best, ids)
         assert counted.sweep is not None
         counted.sweep.miou()
 

@@ -39,7 +39,6 @@ from tests.pipeline.conftest import (
     IDS,
     ONE_SIZE,
     SMALL_NET,
-    in_threads,
     own_shapes,
 )
 from wsss.data import (
@@ -63,8 +62,7 @@ from wsss.pipeline.train_seg import train_seg
 from wsss.refinement import CRFConfig
 from wsss.tasks.checkpoint import describe
 
-__all__ = ["in_threads", "own_shapes"]
-pytestmark = pytest.mark.usefixtures("in_threads")
+__all__ = ["own_shapes"]
 
 
 def report(output) -> dict:

@@ -1,6 +1,7 @@
 """The command line: ``wsss <command>``, and the scripts under ``tools/``."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,6 +59,8 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
             raise
         print(f"wsss {name}: error: the object store: {error!r}", file=sys.stderr)
         return 1
+    if not _first_process():
+        return 0 if below is None else 3
     if name == "eval_miou":
         print(format_table(settings["output"] / "eval.json"))
     if result is not None and not isinstance(result, dict):
@@ -68,10 +71,21 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _first_process() -> bool:
+    """Whether this is the first of the processes that torchrun or SLURM has started, or alone."""
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    return rank == "0"
+
+
 def _with_underscores(word: str) -> str:
-    """--fail-under as --fail_under: the first part of a key may be written with dashes."""
+    """--fail-under as --fail_under: the first part of a key may be written with dashes.
+
+    --no-save-scores stands for --save_scores=false.
+    """
     if not word.startswith("--"):
         return word
+    if word.startswith(("--no-", "--no_")) and "=" not in word:
+        return f"--{word[5:].replace('-', '_')}=false"
     key, equals, value = word.partition("=")
     first, dot, rest = key[2:].partition(".")
     return "--" + first.replace("-", "_") + dot + rest + equals + value

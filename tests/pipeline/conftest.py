@@ -1,10 +1,7 @@
-"""What several tests of the pipeline share: a folder to change, a finisher without processes."""
+"""What several tests of the pipeline share: a folder to change, networks, a browser."""
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,33 +11,11 @@ from tests.pipeline.report_browser import CHROMIUM
 from wsss.attribution import MultiScaleConfig
 from wsss.data import DataConfig
 from wsss.models.deeplab import DeepLabConfig
-from wsss.pipeline.finish import Finisher
 from wsss.pipeline.train_seg import train_seg
 
 ONE_SIZE = MultiScaleConfig(scales=(1.0,), flip=False)
 SMALL_NET = DeepLabConfig(backbone="resnet18", output_stride=16, rates=(1, 2))
 IDS = [f"train_{i:04d}" for i in range(12)]
-
-
-@contextmanager
-def finisher_in_threads(workers: int) -> Iterator[Finisher]:
-    """Stands in for `wsss.pipeline.finish.finisher`: the same jobs without starting a process."""
-    with ThreadPoolExecutor(1) as executor:
-        yield Finisher(executor, waiting=4)
-
-
-@pytest.fixture
-def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting a worker process costs a second; only the tests that are about it pay that."""
-    monkeypatch.setattr("wsss.pipeline.make_pseudo_masks.finisher", finisher_in_threads)
-    keep_torch_threads(monkeypatch)
-
-
-def keep_torch_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread, as tests/conftest.py sets it: on busy cores several wait for each other."""
-    monkeypatch.setattr(
-        "wsss.pipeline.make_pseudo_masks.torch_threads", lambda workers: nullcontext()
-    )
 
 
 @pytest.fixture

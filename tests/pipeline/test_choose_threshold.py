@@ -339,7 +339,7 @@ class TestRefused:
 
 
 @pytest.mark.parametrize("per_class", [False, True])
-def test_what_it_chose_makes_masks_and_is_reported(choose, data, in_threads, tmp_path, per_class):
+def test_what_it_chose_makes_masks_and_is_reported(choose, data, tmp_path, per_class):
     """The file goes as it is into make_pseudo_masks and eval_miou, and both carry its history."""
     scores = write_maps(tmp_path / "s", two_heaps(np.random.default_rng(6)))
     chosen = choose(scores, limit=2, per_class=per_class)

@@ -150,7 +150,7 @@ class TestMasks:
         return tmp_path / "scores"
 
     @pytest.fixture
-    def make(self, in_threads, shapes, scores, tmp_path):
+    def make(self, shapes, scores, tmp_path):
         def run(output: str = "made", **settings) -> dict[str, bytes]:
             settings = {
                 "data": shapes,

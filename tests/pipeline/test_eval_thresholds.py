@@ -228,7 +228,7 @@ class TestMasks:
     """What made the masks is in the manifest beside them, and stands beside their score."""
 
     @pytest.fixture
-    def made(self, in_threads, shapes, scores, tmp_path):
+    def made(self, shapes, scores, tmp_path):
         def make(**settings) -> Path:
             return make_pseudo_masks(
                 data=shapes, split="val", output=tmp_path / "made", scores_from=scores, crf=None,

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from tests.conftest import SHAPES
-from tests.pipeline.conftest import IDS, ONE_SIZE, keep_torch_threads
+from tests.pipeline.conftest import IDS, ONE_SIZE
 from wsss.attribution import attribute
 from wsss.data import (
     Scores,
@@ -30,12 +30,11 @@ from wsss.data.transforms import normalise
 from wsss.models import BackboneConfig, build_classifier
 from wsss.models.deeplab import DeepLabConfig
 from wsss.pipeline.eval_miou import eval_miou
-from wsss.pipeline.make_pseudo_masks import make_pseudo_masks, to_scores
+from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
+from wsss.pipeline.mask_stages import to_scores
 from wsss.pipeline.output import IncompleteError
 from wsss.refinement import BackgroundConfig, CRFConfig
 from wsss.tasks.checkpoint import describe, load_classifier
-
-pytestmark = pytest.mark.usefixtures("in_threads")
 
 
 def make(data, output, checkpoint=None, **changes) -> Path:
@@ -65,11 +64,9 @@ def write_labels(data, rows: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def made(shapes, classifier_checkpoint, tmp_path_factory) -> Path:
-    """Masks, scores and pictures of the whole list, made with a real worker process."""
+    """Masks, scores and pictures of the whole list."""
     output = tmp_path_factory.mktemp("made") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        keep_torch_threads(patch)
-        make(shapes, output, classifier_checkpoint, save_scores=True, overlays=True)
+    make(shapes, output, classifier_checkpoint, save_scores=True, overlays=True)
     return output
 
 
@@ -160,21 +157,22 @@ def test_stored_scores_of_a_known_map():
     assert scores.scores[1].tolist() == [[0, 0]] * 2
 
 
-def test_processes_and_threads_write_the_same_bytes(
-    shapes, classifier_checkpoint, made, tmp_path, monkeypatch
-):
-    from wsss.pipeline.finish import finisher
-
-    monkeypatch.setattr("wsss.pipeline.make_pseudo_masks.finisher", finisher)
-    masks = make(shapes, tmp_path / "run", classifier_checkpoint, limit=3)
+def test_any_number_of_threads_writes_the_same_bytes(shapes, classifier_checkpoint, made, tmp_path):
+    masks = make(shapes, tmp_path / "run", classifier_checkpoint, workers=3)
     assert masks == tmp_path / "run" / "masks"
-    for name, content in contents(masks).items():
-        assert content == (made / "masks" / name).read_bytes()
-    assert len(contents(masks)) == 3
+    assert contents(masks) == contents(made / "masks")
+
+
+def test_a_batch_of_images_gives_the_masks_of_single_ones(
+    shapes, classifier_checkpoint, made, tmp_path
+):
+    masks = make(shapes, tmp_path / "run", classifier_checkpoint, batch_size=4)
+    for name in IDS:
+        one, batched = read_mask(made / "masks" / f"{name}.png"), read_mask(masks / f"{name}.png")
+        assert (one != batched).mean() < 1e-3  # but for the order of sums
 
 
 def test_crf_keeps_the_format_and_changes_the_edges(shapes, classifier_checkpoint, made, tmp_path):
-    pytest.importorskip("pydensecrf", reason="pydensecrf2 does not build on Python 3.13")
     crf = CRFConfig(iterations=3)
     masks = make(shapes, tmp_path / "run", classifier_checkpoint, limit=2, crf=crf)
     for record in load_records(shapes, "train", with_labels=True, limit=2):
@@ -222,7 +220,7 @@ class TestReruns:
         before = {p: p.stat().st_mtime_ns for p in made.rglob("*.[pn][np][gz]")}
         assert len(before) == 36
         monkeypatch.setattr(
-            "wsss.pipeline.make_pseudo_masks.attribute_multiscale",
+            "wsss.pipeline.mask_stages.attribute_multiscale_batch",
             lambda *_, **__: pytest.fail("an image that is done was explained again"),
         )
         make(shapes, made, classifier_checkpoint, save_scores=True, overlays=True)

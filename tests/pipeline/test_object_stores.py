@@ -23,8 +23,6 @@ from wsss.pipeline.predict import predict
 from wsss.pipeline.report import report
 from wsss.pipeline.variants import FamilyConfig
 
-pytestmark = pytest.mark.usefixtures("in_threads")
-
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its path there."""

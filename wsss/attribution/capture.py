@@ -17,9 +17,9 @@ INPUT = "input"
 def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
     """Put a model into the state in which it is explained; undo every change on leaving.
 
-    Inside, all modules are in eval mode, no parameter asks for a gradient, and no activation
-    module works in place (it would overwrite captured maps). Gradients are enabled, also under
-    an outer ``torch.no_grad``.
+    Inside, all modules are in eval mode, no parameter asks for a gradient, and activation modules
+    work in place only before the first captured layer, whose maps they would overwrite. Gradients
+    are enabled, also under an outer ``torch.no_grad``.
 
     Args:
         model: Any module.
@@ -38,10 +38,9 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
             module.training = False
         for parameter, _ in required:
             parameter.requires_grad_(False)
-        for module in in_place:
-            module.inplace = False  # type: ignore[assignment]
+        hooks = [module.register_forward_pre_hook(_in_place_without_graph) for module in in_place]
         if guided:
-            hooks = [module.register_forward_hook(_clip_gradient) for module in _rectifiers(model)]
+            hooks += [module.register_forward_hook(_clip_gradient) for module in _rectifiers(model)]
         with torch.enable_grad():
             yield
     finally:
@@ -78,6 +77,10 @@ def _rectifiers(model: nn.Module) -> list[nn.Module]:
             f"ReLU modules; this one has {', '.join(others) if others else 'none'}"
         )
     return rectifiers
+
+
+def _in_place_without_graph(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    module.inplace = not inputs[0].requires_grad  # type: ignore[assignment]
 
 
 def _clip_gradient(module: nn.Module, inputs: object, output: torch.Tensor) -> None:

@@ -96,21 +96,46 @@ def attribute_multiscale_many(
     configs: Sequence[AttributionConfig],
 ) -> list[torch.Tensor]:
     """The maps of `attribute_multiscale` for several configurations that share passes."""
-    height, width = image.shape[1:]
+    return attribute_multiscale_batch(model, image[None], labels[None], sizes, configs)
+
+
+def attribute_multiscale_batch(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    sizes: MultiScaleConfig,
+    configs: Sequence[AttributionConfig],
+) -> list[torch.Tensor]:
+    """Maps of a batch of images of one size, averaged over sizes and flips.
+
+    Args:
+        model: (B, 3, H, W) images to (B, K) logits.
+        images: (B, 3, H, W), normalised as the model expects.
+        labels: (B, K) multi-hot.
+        sizes: Sizes and flip.
+        configs: Methods and options, which share passes.
+
+    Returns:
+        For each configuration the (N, H, W) maps of the N present (image, class) pairs, ordered by
+        image, then by class.
+
+    Raises:
+        ValueError: See `attribute`.
+    """
+    height, width = images.shape[2:]
     present = int((labels > 0).sum())
-    totals = [image.new_zeros((present, height, width)) for _ in configs]
+    totals = [images.new_zeros((present, height, width)) for _ in configs]
     if not present:
         return totals
     for size in sizes.sizes(height, width):
-        scaled = image[None]
+        scaled = images
         if size != (height, width):
             scaled = F.interpolate(
                 scaled, size, mode="bilinear", align_corners=False, antialias=True
             )
         views = torch.cat([scaled, scaled.flip(3)]) if sizes.flip else scaled
-        found = attribute_many(
-            model, views, labels[None].expand(len(views), -1), configs, size=(height, width)
-        )
+        view_labels = torch.cat([labels, labels]) if sizes.flip else labels
+        found = attribute_many(model, views, view_labels, configs, size=(height, width))
         for total, one in zip(totals, found, strict=True):
             total += one.maps[:present]
             if sizes.flip:

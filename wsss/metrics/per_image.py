@@ -10,6 +10,7 @@ A file of them (``images.npz``) is read without pickle and holds
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +69,22 @@ class ImageCounts:
         self._cells.append(cells)
         self._counts.append(counts.ravel()[cells].astype(np.int64))
 
+    def extend(self, other: "ImageCounts") -> None:
+        """Add the images of another one.
+
+        Raises:
+            ValueError: Other labels, or an image that is here already.
+        """
+        if other.num_labels != self.num_labels:
+            raise ValueError(f"expected counts of {self.num_labels} labels, got {other.num_labels}")
+        both = self._known & other._known
+        if both:
+            raise ValueError(f"counts of {min(both)}: the image was added before")
+        self._known |= other._known
+        self.image_ids += other.image_ids
+        self._cells += other._cells
+        self._counts += other._counts
+
     def pooled(self) -> np.ndarray:
         """(L, L + 1) int64 counts of all images together."""
         counts = np.zeros(self.num_labels * (self.num_labels + 1), dtype=np.int64)
@@ -108,7 +125,7 @@ class ImageCounts:
             confused=share((true > 0) & foreground & (true != predicted)),
         )
 
-    def select(self, image_ids: list[str]) -> "ImageCounts":
+    def select(self, image_ids: Sequence[str]) -> "ImageCounts":
         """The counts of some of the images, in the order asked for.
 
         Raises:

@@ -91,6 +91,21 @@ class ThresholdSweep:
             self._kept.append((image_id, cell.astype(np.int32), found[true, which, level]))
         self.images += 1
 
+    def add(self, other: "ThresholdSweep") -> None:
+        """Add the images of another sweep with the same labels and thresholds.
+
+        Raises:
+            ValueError: Other labels or thresholds.
+        """
+        if other.histogram.shape != self.histogram.shape:
+            raise ValueError(
+                f"sweeps: expected a histogram of {self.histogram.shape}, got "
+                f"{other.histogram.shape}"
+            )
+        self.histogram += other.histogram
+        self.images += other.images
+        self._kept += other._kept
+
     def _best(self, scores: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         """Index of each pixel's best class, None for one class alone, and its score's level."""
         best = None

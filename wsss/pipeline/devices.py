@@ -1,10 +1,13 @@
 """Where networks run outside of training."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import cv2
 import torch
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -27,12 +30,39 @@ def resolve_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
+_MALLOPT = {
+    "MALLOC_ARENA_MAX": (-8, 1),
+    "MALLOC_MMAP_THRESHOLD_": (-3, 2**30),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2**30),
+    "MALLOC_TOP_PAD_": (-2, 2**26),
+}
+
+
+def keep_memory() -> None:
+    """Let glibc keep the memory of large tensors for the next ones.
+
+    By default it goes back to the system after each layer, and the kernel clears it anew. What the
+    user has set by environment variables stays; elsewhere than on glibc nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for variable, (option, value) in _MALLOPT.items():
+        if variable not in os.environ:
+            mallopt(option, value)
+
+
 @contextmanager
-def torch_threads(workers: int) -> Iterator[None]:
-    """Leave cores to worker processes: threads that outnumber cores slow everything down."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) - workers)))
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch and OpenCV use so many threads an operation: more threads than cores wait."""
+    before, opencv = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count)
+    cv2.setNumThreads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+        cv2.setNumThreads(opencv)

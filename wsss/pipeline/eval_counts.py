@@ -1,5 +1,6 @@
 """Count the pixels of a list: of masks, or of score maps at a threshold."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,11 @@ class BestThreshold(NamedTuple):
 
 
 def count_masks(
-    files: list[tuple[Record, Path]], label_map: LabelMap, boundary: bool, folder: Path
+    files: list[tuple[Record, Path]],
+    label_map: LabelMap,
+    boundary: bool,
+    folder: Path,
+    quiet: bool = False,
 ) -> Counted:
     """Counts of predicted masks. Pixels are counted as the files have them, then translated.
 
@@ -66,10 +71,11 @@ def count_masks(
         label_map: The labels.
         boundary: Count near outlines too.
         folder: Folder of the masks; the manifest beside it may know their threshold.
+        quiet: Show no progress.
     """
     images = ImageCounts(label_map.num_labels)
     boundaries = Boundaries.empty(label_map.num_labels) if boundary else None
-    for record, path in tqdm(files, unit="image"):
+    for record, path in tqdm(files, unit="image", disable=quiet or None):
         truth, prediction = read_mask(record.mask), read_mask(path)
         check_same_size(prediction, truth.shape, path, record.mask)
         pairs = pixel_pairs(prediction, truth)
@@ -105,6 +111,7 @@ def count_scores(
     steps: int,
     names: list[str],
     threshold: ChosenThreshold | BestThreshold,
+    quiet: bool = False,
 ) -> Counted:
     """Counts of saved scores at all thresholds, and of each image at one, in one pass.
 
@@ -113,12 +120,13 @@ def count_scores(
         label_map: The labels.
         steps: See `ThresholdSweep`.
         names: Names of the foreground classes.
-        threshold: The one that is scored, or which one of the sweep.
+        threshold: The one that is scored, or which one of the sweep `at_best` will score.
+        quiet: Show no progress.
     """
     best = isinstance(threshold, BestThreshold)
     sweep = ThresholdSweep(label_map.num_labels, steps)
     images = ImageCounts(label_map.num_labels)
-    for record, path in tqdm(files, unit="image"):
+    for record, path in tqdm(files, unit="image", disable=quiet or None):
         truth = label_map.to_index(read_mask(record.mask), record.mask)
         stored = read_scores(path)
         if stored.size != truth.shape:
@@ -131,9 +139,36 @@ def count_scores(
         if isinstance(threshold, ChosenThreshold):
             mask = mask_at(full, labels, names, threshold.value)
             images.add(record.image_id, confusion_counts(mask, truth, label_map.num_labels))
-    if isinstance(threshold, BestThreshold):
-        threshold, images = _best_of(sweep, names, threshold)
-    return Counted(images, None, threshold, sweep)
+    chosen = threshold if isinstance(threshold, ChosenThreshold) else None
+    return Counted(images, None, chosen, sweep)
+
+
+def joined(parts: Sequence[Counted], image_ids: Sequence[str]) -> Counted:
+    """What several processes counted, as if one had.
+
+    Args:
+        parts: Counts of disjoint sets of images.
+        image_ids: All of these images, in the order of the list.
+    """
+    first, *others = parts
+    for part in others:
+        first.images.extend(part.images)
+        if first.boundaries is not None and part.boundaries is not None:
+            first.boundaries.add(part.boundaries)
+        if first.sweep is not None and part.sweep is not None:
+            first.sweep.add(part.sweep)
+    if not len(first.images):
+        return first
+    return first._replace(images=first.images.select(image_ids))
+
+
+def at_best(
+    counted: Counted, names: list[str], best: BestThreshold, image_ids: Sequence[str]
+) -> Counted:
+    """The counts of each image at the best threshold of the sweep."""
+    assert counted.sweep is not None
+    threshold, images = _best_of(counted.sweep, names, best)
+    return counted._replace(threshold=threshold, images=images.select(image_ids))
 
 
 def mask_at(

@@ -62,6 +62,13 @@ class Boundaries:
             none, none.copy(), {width: np.zeros(shape, dtype=np.int64) for width in TRIMAP_WIDTHS}
         )
 
+    def add(self, other: "Boundaries") -> None:
+        """Add counts of other images."""
+        self.intersection += other.intersection
+        self.union += other.union
+        for width, counts in self.trimaps.items():
+            counts += other.trimaps[width]
+
     def iou(self) -> np.ndarray:
         """(L,) boundary IoU; nan where there is no outline."""
         return ratio(self.intersection, self.union)

@@ -11,9 +11,10 @@ from wsss.metrics.bootstrap import bootstrap_intervals, compare_runs
 from wsss.metrics.per_image import ImageCounts
 from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
 from wsss.pipeline.chosen import ChosenThreshold, given, manifest_of, read_threshold
-from wsss.pipeline.eval_counts import BestThreshold, count_masks, count_scores
+from wsss.pipeline.eval_counts import BestThreshold, at_best, count_masks, count_scores, joined
 from wsss.pipeline.eval_files import comparison_facts, number, write_evaluation, write_sweep
 from wsss.pipeline.output import OutputFolder
+from wsss.pipeline.ranks import joined_ranks
 from wsss.pipeline.voc_results import write_voc_results
 
 
@@ -46,7 +47,8 @@ def eval_miou(
     Writes eval.json (everything), eval.csv (a row per class), eval.md and eval.tex (a row to
     paste), images.csv and images.npz (each image); for scores also sweep.csv and threshold.json.
     Without a threshold, scores are scored at the one that is best with the masks of this very
-    list, and every file says so: report it on another list.
+    list, and every file says so: report it on another list. Processes that torchrun or SLURM has
+    started share the images; the numbers are those of a single one.
 
     Args:
         data: The data set with its ground truth.
@@ -95,22 +97,33 @@ def eval_miou(
                 f"voc_results: the server takes whole lists; of the {in_list} images of {split} "
                 f"there are {len(found)}"
             )
-        write_voc_results(found, voc_results, split, label_map)
         if not existing(record.mask for record, _ in found):
             scored = []
-    if predictions is not None:
-        counted = count_masks(scored, label_map, boundary, folder)
-    else:
-        wanted: ChosenThreshold | BestThreshold
-        if isinstance(threshold, float | int):
-            wanted = given(float(threshold))
-        elif threshold is not None:
-            wanted = read_threshold(threshold, data)
+    wanted = _wanted(threshold, split, per_class, absent, data)
+    ids = [record.image_id for record, _ in scored]
+    with joined_ranks() as ranks:
+        if voc_results is not None and ranks.first:
+            write_voc_results(found, voc_results, split, label_map)
+        mine = ranks.share(scored)
+        if predictions is not None:
+            counted = count_masks(mine, label_map, boundary, folder, quiet=not ranks.first)
         else:
-            wanted = BestThreshold(split, per_class, absent)
-        counted = count_scores(scored, label_map, steps, data.class_names, wanted)
+            counted = count_scores(
+                mine, label_map, steps, data.class_names, wanted, quiet=not ranks.first
+            )
+        counted = joined(ranks.gather(counted), ids)
+        if predictions is None and isinstance(wanted, BestThreshold):
+            counted = at_best(counted, data.class_names, wanted, ids)
+        first = ranks.first
     counts = counted.images.pooled()
     result = segmentation_scores(counts, absent)
+    summary = {key: float(getattr(result, key)) for key in MEANS}
+    summary |= {"images": len(scored), "images_in_list": in_list}
+    chosen = counted.threshold
+    if counted.sweep is not None and chosen is not None and isinstance(chosen.value, float):
+        summary["threshold"] = chosen.value
+    if not first:
+        return summary
     totals, intervals, comparison = counted.images.totals(), None, None
     if len(scored) > 1:
         intervals = bootstrap_intervals(totals, resamples=resamples, seed=seed, absent=absent)
@@ -120,8 +133,6 @@ def eval_miou(
     out = OutputFolder(
         output, "eval_miou", settings, free=("name", "against", "voc_results", "fail_under")
     )
-    summary = {key: float(getattr(result, key)) for key in MEANS}
-    summary |= {"images": len(scored), "images_in_list": in_list}
     facts = {
         "name": name or output.name,
         "split": split,
@@ -136,8 +147,6 @@ def eval_miou(
         facts["against"] = {"folder": against, **comparison_facts(comparison)}
     if counted.sweep is not None and counted.threshold is not None:
         counted.threshold.write(output / "threshold.json")
-        if isinstance(counted.threshold.value, float):
-            summary["threshold"] = counted.threshold.value
     if counted.sweep is not None:
         write_sweep(output / "sweep.csv", counted.sweep, data.class_names, absent)
     policy = write_evaluation(
@@ -149,6 +158,21 @@ def eval_miou(
     if fail_under is not None and not result.miou >= fail_under:
         raise BelowError(f"mIoU {float(result.miou):.4f} is below fail_under {fail_under:g}")
     return summary
+
+
+def _wanted(
+    threshold: float | Path | None,
+    split: str,
+    per_class: bool,
+    absent: Absent,
+    data: DataConfig,
+) -> ChosenThreshold | BestThreshold:
+    """At which threshold scores are scored."""
+    if isinstance(threshold, float | int):
+        return given(float(threshold))
+    if threshold is not None:
+        return read_threshold(threshold, data)
+    return BestThreshold(split, per_class, absent)
 
 
 def _check(

@@ -1,13 +1,6 @@
-"""From stored scores to files: the part of mask making that needs no network.
+"""From scores to files: the part of mask making that needs no network, and runs beside it."""
 
-It runs in worker processes, so that the network goes on meanwhile, and imports no torch.
-"""
-
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +8,6 @@ import cv2
 import numpy as np
 
 from wsss.data.atomic import atomic_write
-from wsss.data.images import read_image
 from wsss.data.masks import read_mask, voc_palette, write_mask
 from wsss.data.scores import Scores, write_scores
 from wsss.refinement.crf import CRFConfig
@@ -29,7 +21,8 @@ class FinishJob:
 
     Args:
         image_id: Named in errors.
-        image: The photograph.
+        source: File of the photograph, named in errors.
+        image: (H, W, 3) uint8 RGB photograph.
         scores: Its scores as they are stored.
         names: Names of its classes.
         mask: Where the mask is written.
@@ -41,7 +34,8 @@ class FinishJob:
     """
 
     image_id: str
-    image: Path
+    source: Path
+    image: np.ndarray
     scores: Scores
     names: tuple[str, ...]
     mask: Path
@@ -58,12 +52,11 @@ def finish_image(job: FinishJob) -> str:
     Returns:
         The image id.
     """
-    cv2.setNumThreads(1)
-    image = read_image(job.image)
+    image = job.image
     if job.scores.size != image.shape[:2]:
         raise ValueError(
             f"scores of {job.image_id} were made for an image of {job.scores.size[1]} x "
-            f"{job.scores.size[0]} pixels, but {job.image} is {image.shape[1]} x {image.shape[0]}"
+            f"{job.scores.size[0]} pixels, but {job.source} is {image.shape[1]} x {image.shape[0]}"
         )
     full = job.scores.full_size()
     mask = make_mask(image, full, job.background, job.crf, job.names)
@@ -102,58 +95,6 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         raise OSError(f"cannot encode picture {path}")
     with atomic_write(path) as file:
         file.write(encoded.tobytes())
-
-
-class Finisher:
-    """Runs `finish_image` in processes, with a bounded number of jobs waiting.
-
-    Args:
-        executor: The processes.
-        waiting: How many jobs may be unfinished before `submit` waits.
-    """
-
-    def __init__(self, executor: ProcessPoolExecutor, waiting: int) -> None:
-        self._executor = executor
-        self._waiting = waiting
-        self._jobs: dict[Future[str], str] = {}
-
-    def submit(self, job: FinishJob) -> list[tuple[str, Exception | None]]:
-        """Hand over one image; returns what finished meanwhile: id and error, if any."""
-        self._jobs[self._executor.submit(finish_image, job)] = job.image_id
-        return self._collect(self._waiting)
-
-    def drain(self) -> list[tuple[str, Exception | None]]:
-        """Wait for all images that are still under way."""
-        return self._collect(0)
-
-    def _collect(self, allowed: int) -> list[tuple[str, Exception | None]]:
-        finished: list[tuple[str, Exception | None]] = []
-        while len(self._jobs) > allowed:
-            done, _ = wait(self._jobs, return_when=FIRST_COMPLETED)
-            for future in done:
-                image_id = self._jobs.pop(future)
-                error = future.exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise RuntimeError(
-                        f"a worker process died near image {image_id!r} (out of memory, or a crash "
-                        "in a library); finished images are kept, run the command again"
-                    ) from error
-                if isinstance(error, ImportError) or not isinstance(error, Exception | None):
-                    raise error
-                finished.append((image_id, error))
-        return finished
-
-
-@contextmanager
-def finisher(workers: int) -> Iterator[Finisher]:
-    """A `Finisher` with so many processes, ended on leaving."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as executor:
-        try:
-            yield Finisher(executor, waiting=4 * workers)
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def failures_text(failed: dict[str, str], total: int, shown: int = 5) -> str:

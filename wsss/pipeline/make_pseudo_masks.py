@@ -1,36 +1,50 @@
 """Turn a classifier and image-level labels into pseudo-masks."""
 
 import dataclasses
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from wsss.attribution.gradients import GradientConfig
 from wsss.attribution.methods import AttributionConfig, MethodName
-from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale
+from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.attribution.tif import TIFConfig
 from wsss.data.config import DataConfig
-from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
-from wsss.data.scores import Scores, read_scores, stored_size
 from wsss.data.storage import existing
-from wsss.data.transforms import normalise
 from wsss.metrics.sweep import power_threshold
 from wsss.pipeline.chosen import GIVEN, ChosenThreshold, given, manifest_of, read_threshold
-from wsss.pipeline.devices import Device, resolve_device, torch_threads
-from wsss.pipeline.finish import FinishJob, failures_text, finisher
+from wsss.pipeline.devices import Device, keep_memory, resolve_device, torch_threads
+from wsss.pipeline.finish import FinishJob, failures_text, finish_image
+from wsss.pipeline.mask_stages import (
+    Explainer,
+    Loaded,
+    batches_of,
+    copies_of,
+    networks_that_fit,
+    prepared_network,
+    read_batch,
+    stored_reader,
+    to_scores,
+)
 from wsss.pipeline.output import IncompleteError, OutputFolder, plain
-from wsss.refinement.crf import CRFConfig
-from wsss.refinement.seeds import BackgroundConfig, normalise_maps
+from wsss.pipeline.ranks import joined_ranks
+from wsss.pipeline.stages import Stage, overlap
+from wsss.refinement.crf import CRFConfig, resolve_backend
+from wsss.refinement.seeds import BackgroundConfig
 from wsss.tasks.checkpoint import file_sha256, load_classifier, require_classes
+from wsss.tasks.launch import cores_per_process
+
+GPU_BATCH = 8
+"""Images at once on a GPU."""
+
+READERS = 4
+"""Threads that decode images, at most: a core decodes far more than a network explains."""
 
 
 def make_pseudo_masks(
@@ -54,13 +68,15 @@ def make_pseudo_masks(
     limit: int | None = None,
     device: Device = "auto",
     workers: int | None = None,
+    batch_size: int | None = None,
 ) -> Path:
     """Make a pseudo-mask for every image of a list.
 
     Writes masks/<id>.png (indexed, VOC palette, the data set's mask values) and, if asked for,
     scores/<id>.npz and overlays/<id>.png. Images that are done are skipped in a rerun; a folder
     made with another configuration is refused; an image that cannot be read is named and skipped,
-    and the command then fails at its end.
+    and the command then fails at its end. Processes that torchrun or SLURM has started share the
+    images.
 
     Args:
         data: The data set.
@@ -86,7 +102,9 @@ def make_pseudo_masks(
         overlays: Write a picture of each image with its maps, mask and ground truth.
         limit: Only the first images of the list.
         device: Where the network runs.
-        workers: Processes for CRF and files; null takes one less than there are cores.
+        workers: Threads for network (on a CPU), CRF and files; null takes one for each core.
+        batch_size: Images of one size that the network sees at once; null takes 1 on a CPU and 8
+            on a GPU.
 
     Returns:
         Folder of the masks.
@@ -99,11 +117,11 @@ def make_pseudo_masks(
         raise ValueError(f"predicted_threshold: expected 0..1, got {predicted_threshold}")
     if label_mode == "predicted" and scores_from is not None:
         raise ValueError("label_mode: scores_from brings its own classes; use 'given'")
-    if workers is None:
-        workers = max(1, (os.cpu_count() or 2) - 1)
     background, threshold = _threshold(background, threshold_from, data)
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
     records = load_records(
         data, split, with_labels=label_mode == "given" and scores_from is None, limit=limit
     )
@@ -115,80 +133,150 @@ def make_pseudo_masks(
         model, classes = load_classifier(checkpoint)
         require_classes(classes, data, checkpoint)
         identity["checkpoint_sha256"] = file_sha256(checkpoint)
-    folder = OutputFolder(
-        output,
-        "make_pseudo_masks",
-        settings,
-        identity=identity,
-        free=(
-            "limit",
-            "device",
-            "workers",
-            "checkpoint",
-            "save_scores",
-            "overlays",
-            "threshold_from",
-        ),
-    )
-    paths = {record.image_id: _paths(output, record, save_scores, overlays) for record in records}
-    there = existing(path for wanted in paths.values() for path in wanted if path)
-    todo = [r for r in records if not all(p in there for p in paths[r.image_id] if p)]
-    failed: dict[str, str] = {}
-
-    def note(results: Iterable[tuple[str, Exception | None]]) -> None:
-        for image_id, error in results:
-            if error is not None:
-                failed[image_id] = str(error)
-                progress.write(f"failed: {error}")
-            progress.update()
-
+    free = ("limit", "device", "workers", "batch_size", "checkpoint", "save_scores", "overlays")
     name_of = {value: name for name, value in data.classes.items()}
-    progress = tqdm(total=len(records), initial=len(records) - len(todo), unit="image")
-    empty = 0
-    with finisher(workers) as finish, progress, torch_threads(workers if crf else 0):
+    with joined_ranks() as ranks:
+        folder = ranks.on_first(
+            lambda: OutputFolder(
+                output,
+                "make_pseudo_masks",
+                settings,
+                identity=identity,
+                free=(*free, "threshold_from"),
+            )
+        )
+        files = {
+            record.image_id: _paths(output, record, save_scores, overlays) for record in records
+        }
+        there = existing(path for wanted in files.values() for path in wanted if path)
+        todo = {
+            r.image_id for r in records if not there.issuperset(filter(None, files[r.image_id]))
+        }
+        todo = ranks.from_first(todo)
+        where = resolve_device(device) if model is not None else torch.device("cpu")
+        cores = cores_per_process(ranks.size_here) if workers is None else workers
+        if batch_size is None:
+            batch_size = 1 if where.type == "cpu" else GPU_BATCH
+        if model is None:
+            batch_size = 1
+        batches = [
+            batch
+            for batch in batches_of(records, batch_size)
+            if any(record.image_id in todo for record in batch)
+        ]
+
+        def finish(batch: list[Loaded]) -> list[Finished]:
+            return [
+                _finish(loaded, files[loaded.record.image_id], name_of, background, crf)
+                for loaded in batch
+                if loaded.record.image_id in todo
+            ]
+
+        keep_memory()
+        networks = networks_that_fit(cores, where)
+        readers: Callable[[list[Record]], list[Loaded]] = read_batch
+        explainers: list[Explainer] = []
         if model is not None:
-            explained = _explain(
-                model, todo, data, label_mode, predicted_threshold, resolve_device(device),
-                multiscale, attribution,
-            )  # fmt: skip
+            values = np.array(list(data.classes.values()), dtype=np.uint8)
+            limit_of = predicted_threshold if label_mode == "predicted" else None
+            network = prepared_network(model, attribution, where)
+            explainers = [
+                Explainer(twin, where, values, limit_of, multiscale, attribution)
+                for twin in copies_of(network, networks)
+            ]
         else:
             assert scores_from is not None
-            explained = _stored(todo, scores_from, LabelMap(list(data.classes.values())))
-        for record, scores in explained:
-            if isinstance(scores, Exception):
-                note([(record.image_id, scores)])
-                continue
-            empty += not len(scores.classes)
-            mask, scores_file, overlay = paths[record.image_id]
-            assert mask is not None
-            job = FinishJob(
-                image_id=record.image_id,
-                image=record.image,
-                scores=scores,
-                names=tuple(name_of[value] for value in scores.classes.tolist()),
-                mask=mask,
-                scores_file=scores_file,
-                overlay=overlay,
-                truth=record.mask,
-                background=background,
-                crf=crf,
-            )
-            note(finish.submit(job))
-        note(finish.drain())
-    counts = {
-        "images": len(records),
-        "made_now": len(todo) - len(failed),
-        "made_before": len(records) - len(todo),
-        "made_now_without_class": empty,
-        "failed": failed,
-        "label_mode": label_mode if scores_from is None else _label_mode_of(scores_from),
-        "threshold": plain(threshold),
-    }
+            readers = stored_reader(scores_from, LabelMap(list(data.classes.values())))
+        stages = [
+            Stage([readers] * min(READERS, cores), waiting=2),
+            *([Stage(explainers, waiting=2 * len(explainers))] if explainers else []),
+            Stage([finish] * cores, waiting=2 * cores),
+        ]
+        mine = ranks.share(batches)
+        count = sum(record.image_id in todo for batch in mine for record in batch)
+        failed: dict[str, str] = {}
+        empty = 0
+        progress = tqdm(total=count, unit="image", disable=None if ranks.first else True)
+        with progress, torch_threads(max(1, cores // networks)):
+            for finished in overlap(mine, stages):
+                for one in finished:
+                    empty += one.empty
+                    if one.error is not None:
+                        failed[one.image_id] = one.error
+                        progress.write(f"failed: {one.error}")
+                    progress.update()
+        parts = ranks.gather((failed, empty))
+        failed = {image_id: text for part, _ in parts for image_id, text in part.items()}
+        counts = {
+            "images": len(records),
+            "made_now": len(todo) - len(failed),
+            "made_before": len(records) - len(todo),
+            "made_now_without_class": sum(part for _, part in parts),
+            "failed": failed,
+            "label_mode": label_mode if scores_from is None else _label_mode_of(scores_from),
+            "threshold": plain(threshold),
+            "processes": ranks.size,
+            "crf_backend": None if crf is None else resolve_backend(crf.backend),
+        }
+        if folder is not None:
+            (folder.record if failed else folder.finish)(**counts)
+        ranks.gather(None)  # nobody goes on before the manifest is written
     if failed:
-        folder.record(**counts)
         raise IncompleteError(failures_text(failed, len(records)))
-    folder.finish(**counts)
     return output / "masks"
+
+
+class Finished(NamedTuple):
+    """What became of an image.
+
+    Args:
+        image_id: The image.
+        error: What went wrong, or None.
+        empty: It has no class, so that its mask is all background.
+    """
+
+    image_id: str
+    error: str | None
+    empty: bool
+
+
+def _finish(
+    loaded: Loaded,
+    files: tuple[Path | None, Path | None, Path | None],
+    name_of: dict[int, str],
+    background: BackgroundConfig,
+    crf: CRFConfig | None,
+) -> Finished:
+    """The files of an image whose maps or scores are known."""
+    record, empty = loaded.record, False
+    mask, scores_file, overlay = files
+    assert mask is not None
+    try:
+        if isinstance(loaded.image, Exception):
+            raise loaded.image
+        scores = loaded.scores
+        if scores is None:
+            assert loaded.maps is not None
+            assert loaded.classes is not None
+            scores = to_scores(loaded.maps, loaded.classes)
+        empty = not len(scores.classes)
+        job = FinishJob(
+            image_id=record.image_id,
+            source=record.image,
+            image=loaded.image,
+            scores=scores,
+            names=tuple(name_of[value] for value in scores.classes.tolist()),
+            mask=mask,
+            scores_file=scores_file,
+            overlay=overlay,
+            truth=record.mask,
+            background=background,
+            crf=crf,
+        )
+        finish_image(job)
+    except (OSError, ValueError) as error:
+        return Finished(record.image_id, str(error), empty)
+    return Finished(record.image_id, None, empty)
 
 
 def _threshold(
@@ -226,74 +314,6 @@ def _paths(
     )
 
 
-def _explain(
-    model: nn.Module,
-    records: list[Record],
-    data: DataConfig,
-    label_mode: str,
-    predicted_threshold: float,
-    device: torch.device,
-    multiscale: MultiScaleConfig,
-    attribution: AttributionConfig,
-) -> Iterator[tuple[Record, Scores | Exception]]:
-    """Scores of each image, or the error that its file caused."""
-    model.to(device)
-    values = np.array(list(data.classes.values()), dtype=np.uint8)
-    for record in records:
-        try:
-            image = normalise(read_image(record.image)).to(device)
-        except (OSError, ValueError) as error:
-            yield record, error
-            continue
-        if label_mode == "given":
-            assert record.labels is not None
-            labels = torch.from_numpy(record.labels)
-        else:
-            labels = _predict_labels(model, image, multiscale, predicted_threshold)
-        maps = attribute_multiscale(model, image, labels, multiscale, attribution)
-        present = np.flatnonzero(labels.cpu().numpy() > 0)
-        yield record, to_scores(maps.cpu().numpy(), values[present])
-
-
-def _predict_labels(
-    model: nn.Module, image: torch.Tensor, multiscale: MultiScaleConfig, threshold: float
-) -> torch.Tensor:
-    """(K,) multi-hot classes whose probability, at the base size, reaches the threshold."""
-    with torch.no_grad():
-        return (model(multiscale.base_view(image))[0].sigmoid() >= threshold).float().cpu()
-
-
-def _stored(
-    records: list[Record], folder: Path, label_map: LabelMap
-) -> Iterator[tuple[Record, Scores | Exception]]:
-    """Scores of each image from an earlier run."""
-    directory = folder / "scores" if (folder / "scores").is_dir() else folder
-    for record in records:
-        try:
-            path = directory / f"{record.image_id}.npz"
-            scores = read_scores(path)
-            label_map.to_index(scores.classes, path)
-            yield record, scores
-        except (OSError, ValueError) as error:
-            yield record, error
-
-
 def _label_mode_of(folder: Path) -> str:
     """What the manifest of a folder of scores says of its classes."""
     return f"{(manifest_of(folder) or {}).get('label_mode', 'unknown')}, as in {folder}"
-
-
-def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:
-    """Class maps of one image as they are stored: divided by their maxima, stride 4, uint8.
-
-    Args:
-        maps: (P, H, W) maps, at least 0.
-        classes: (P,) uint8 mask values of the classes.
-    """
-    height, width = maps.shape[1:]
-    rows, columns = stored_size((height, width))
-    small = np.zeros((len(classes), rows, columns), dtype=np.float32)
-    for plane, class_map in zip(small, maps, strict=True):
-        plane[:] = cv2.resize(class_map, (columns, rows), interpolation=cv2.INTER_AREA)
-    stored = np.rint(normalise_maps(small) * 255).astype(np.uint8)
-    return Scores(classes.astype(np.uint8), stored, (height, width))

@@ -93,10 +93,10 @@ def connect(trainer: pl.Trainer, launch: Launch) -> None:
         trainer.strategy.setup_environment()
 
 
-def cores_per_process(launch: Launch) -> int:
-    """Processor cores of this machine that one process may use."""
+def cores_per_process(processes: int) -> int:
+    """Processor cores of this machine that one of so many processes on it may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // launch.per_node)
+    return max(1, (cores or 1) // processes)
 
 
 def _started_from_outside() -> Launch | None:

@@ -92,7 +92,7 @@ def decoding_workers(config: TrainerConfig) -> int:
     if config.workers is not None:
         return config.workers
     launch = find_launch(config.accelerator, config.devices, config.num_nodes)
-    return min(16, cores_per_process(launch) - 1)
+    return min(16, cores_per_process(launch.per_node) - 1)
 
 
 def image_reader(config: TrainerConfig, records: Iterable[Record]) -> Reader:

@@ -1,0 +1,145 @@
+"""Processes that share the images of one command: those that torchrun or SLURM has started.
+
+Every process takes its own part of the images and writes their files; nothing is exchanged but the
+list at the start and the results at the end, over gloo.
+"""
+
+import datetime
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch import distributed
+
+from wsss.pipeline.output import IncompleteError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PATIENCE = datetime.timedelta(days=7)
+"""How long a process waits for the others; one that has died is noticed at once."""
+
+
+class Ranks:
+    """This process among those that share a command.
+
+    Args:
+        rank: Its number, from 0.
+        size: Number of processes.
+        size_here: Number of those on this machine.
+        group: Their gloo group; None for a single process.
+    """
+
+    def __init__(
+        self,
+        rank: int = 0,
+        size: int = 1,
+        size_here: int = 1,
+        group: distributed.ProcessGroup | None = None,
+    ) -> None:
+        self.rank = rank
+        self.size = size
+        self.size_here = size_here
+        self._group = group
+
+    @property
+    def first(self) -> bool:
+        """Whether this is process 0, which writes what belongs to all."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> list[Item]:
+        """The items of this process: every item belongs to one process alone."""
+        return list(items[self.rank :: self.size])
+
+    def on_first(self, make: Callable[[], Result]) -> Result | None:
+        """Do something in process 0 while the others wait; all raise its error if it fails.
+
+        Returns:
+            Its result in process 0, None in the others.
+        """
+        made, error = None, None
+        if self.first:
+            try:
+                made = make()
+            except (ValueError, OSError) as caught:
+                error = caught
+        error = self.from_first(error)
+        if error is not None:
+            raise error
+        return made
+
+    def from_first(self, value: Item) -> Item:
+        """The value of process 0, in all processes."""
+        if self.size == 1:
+            return value
+        box = [value]
+        self._together(lambda: distributed.broadcast_object_list(box, 0, group=self._group))
+        return box[0]
+
+    def gather(self, value: Item) -> list[Item]:
+        """The values of all processes, in each of them.
+
+        Raises:
+            IncompleteError: A process has ended before; the message names it.
+        """
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        self._together(lambda: distributed.all_gather_object(values, value, group=self._group))
+        return values
+
+    def _together(self, exchange: Callable[[], None]) -> None:
+        """Exchange something once everybody is here; name those who are not."""
+        try:
+            distributed.monitored_barrier(self._group, _PATIENCE, wait_all_ranks=True)
+            exchange()
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[0]
+            raise IncompleteError(
+                f"process {self.rank} of {self.size}: another process ended before its work was "
+                f"done ({first}); what is finished is kept, give the command again to go on"
+            ) from error
+
+
+def _gloo() -> distributed.ProcessGroup:
+    """A group of all processes whose messages go over the processors' network."""
+    group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    assert isinstance(group, distributed.ProcessGroup)
+    return group
+
+
+@contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """The processes that torchrun or SLURM has started for this command; one alone otherwise.
+
+    Each process of a machine is given its own GPU, where there are any.
+    """
+    environment = next(
+        (kind for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None
+    )
+    if environment is None:
+        yield Ranks()
+        return
+    place = environment()
+    size, rank = place.world_size(), place.global_rank()
+    if size == 1:
+        yield Ranks()
+        return
+    nodes = int(os.environ.get("SLURM_NNODES", "1"))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", max(1, size // nodes)))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place.local_rank() % torch.cuda.device_count())
+    if distributed.is_initialized():
+        yield Ranks(rank, size, here, _gloo())
+        return
+    os.environ.setdefault("MASTER_ADDR", place.main_address)
+    os.environ.setdefault("MASTER_PORT", str(place.main_port))
+    distributed.init_process_group("gloo", rank=rank, world_size=size, timeout=_PATIENCE)
+    try:
+        yield Ranks(rank, size, here, _gloo())
+    finally:
+        distributed.destroy_process_group()
