@@ -7,7 +7,7 @@ list at the start and the results at the end, over gloo.
 import datetime
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -93,16 +93,39 @@ class Ranks:
         return values
 
     def _together(self, exchange: Callable[[], None]) -> None:
-        """Exchange something once everybody is here; name those who are not."""
-        try:
-            distributed.monitored_barrier(self._group, _PATIENCE, wait_all_ranks=True)
-            exchange()
-        except RuntimeError as error:
-            first = str(error).strip().splitlines()[0]
+        """Exchange something once everybody is here; name those who will not come."""
+        lost = self._lost_at_first() if self.first else self._lost_as_told()
+        if lost:
+            names = ", ".join(map(str, lost))
             raise IncompleteError(
-                f"process {self.rank} of {self.size}: another process ended before its work was "
-                f"done ({first}); what is finished is kept, give the command again to go on"
-            ) from error
+                f"process {names} of {self.size} (counted from 0) ended before its work was done; "
+                "what is finished is kept, give the command again to go on"
+            )
+        exchange()
+
+    def _lost_at_first(self) -> list[int]:
+        """Process 0 waits for a message of every other, then tells all who is missing."""
+        here, lost = torch.zeros(1), torch.zeros(self.size)
+        for peer in range(1, self.size):
+            try:
+                distributed.recv(here, peer, group=self._group)
+            except RuntimeError:
+                lost[peer] = 1
+        found = lost.nonzero().ravel().tolist()
+        for peer in set(range(1, self.size)) - set(found):
+            with suppress(RuntimeError):  # it ended just now; the exchange will fail
+                distributed.send(lost, peer, group=self._group)
+        return found
+
+    def _lost_as_told(self) -> list[int]:
+        """The other processes report to process 0, and hear from it who is missing."""
+        lost = torch.zeros(self.size)
+        try:
+            distributed.send(torch.zeros(1), 0, group=self._group)
+            distributed.recv(lost, 0, group=self._group)
+        except RuntimeError:
+            return [0]
+        return lost.nonzero().ravel().tolist()
 
 
 def _gloo() -> distributed.ProcessGroup:

@@ -92,7 +92,7 @@ class FastCRF:
     def infer(self, unary: np.ndarray) -> np.ndarray:
         """(L, H, W) float32 energies to (L, H, W) float32 marginals, L >= 2."""
         labels, pixels = len(unary), self.size[0] * self.size[1]
-        channels = 1 if labels == 2 else -(-(labels - 1) // 4) * 4
+        channels = labels - 1 if labels <= 3 else -(-(labels - 1) // 4) * 4
         flat = np.asarray(unary, dtype=np.float32).reshape(labels, pixels)
         base = flat[-1] - flat[:-1]
         marginals = np.empty((labels, pixels), dtype=np.float32)

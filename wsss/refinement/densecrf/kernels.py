@@ -247,11 +247,15 @@ def _splat(
 ) -> None:  # fmt: skip
     """Add (N, channels) inputs to (M + 1, channels) values; four channels are one instruction."""
     for p in range(len(inputs)):
-        if channels % 4 != 0:
+        if channels == 1:
+            for j in range(corners):
+                values[offsets[p, j], 0] += weights[p, j] * inputs[p, 0]
+        elif channels == 2:
+            a, b = inputs[p, 0], inputs[p, 1]
             for j in range(corners):
                 o, w = offsets[p, j], weights[p, j]
-                for k in range(channels):
-                    values[o, k] += w * inputs[p, k]
+                new_a, new_b = values[o, 0] + w * a, values[o, 1] + w * b
+                values[o, 0], values[o, 1] = new_a, new_b
         else:
             for k in range(0, channels, 4):
                 a, b, c, d = inputs[p, k], inputs[p, k + 1], inputs[p, k + 2], inputs[p, k + 3]
@@ -270,13 +274,18 @@ def _slice(
 ) -> None:  # fmt: skip
     """Read (N, channels) outputs from (M + 1, channels) values."""
     for p in range(len(outputs)):
-        if channels % 4 != 0:
-            for k in range(channels):
-                outputs[p, k] = np.float32(0.0)
+        if channels == 1:
+            a = np.float32(0.0)
+            for j in range(corners):
+                a += weights[p, j] * values[offsets[p, j], 0]
+            outputs[p, 0] = a
+        elif channels == 2:
+            a = b = np.float32(0.0)
             for j in range(corners):
                 o, w = offsets[p, j], weights[p, j]
-                for k in range(channels):
-                    outputs[p, k] += w * values[o, k]
+                a += w * values[o, 0]
+                b += w * values[o, 1]
+            outputs[p, 0], outputs[p, 1] = a, b
         else:
             for k in range(0, channels, 4):
                 a = b = c = d = np.float32(0.0)
