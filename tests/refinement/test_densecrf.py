@@ -62,10 +62,12 @@ def test_any_number_of_iterations(name, iterations, labels):
 )
 @pytest.mark.parametrize("labels", [2, 3])
 def test_any_size(name, size, labels):
-    """Pixels that fill the blocks of 128, that leave some empty, and that do not fill one."""
+    """Pixels that fill the blocks of 128, that leave some empty, and that do not fill one. Of a
+    few dozen pixels, a single undecided one is most of the mean."""
+    mean = 1e-6 if size[0] * size[1] >= 128 else 5e-6
     for seed in range(3):
         image, unary = picture("texture", *size, seed), energies(labels, *size, seed)
-        assert_agrees(name, image, unary, CRFConfig(), may_change_nothing=size == (1, 1))
+        assert_agrees(name, image, unary, CRFConfig(), mean, size == (1, 1))
 
 
 @COMPILED

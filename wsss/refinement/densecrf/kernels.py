@@ -245,7 +245,10 @@ def _splat(
     inputs: np.ndarray, offsets: np.ndarray, weights: np.ndarray, values: np.ndarray,
     channels: int, corners: int,
 ) -> None:  # fmt: skip
-    """Add (N, channels) inputs to (M + 1, channels) values; four channels are one instruction."""
+    """Add (N, channels) inputs to (M + 1, channels) values.
+
+    Channels are 1, 2 or a multiple of four, of which each four are one instruction.
+    """
     for p in range(len(inputs)):
         if channels == 1:
             for j in range(corners):
@@ -272,7 +275,7 @@ def _slice(
     values: np.ndarray, offsets: np.ndarray, weights: np.ndarray, outputs: np.ndarray,
     channels: int, corners: int,
 ) -> None:  # fmt: skip
-    """Read (N, channels) outputs from (M + 1, channels) values."""
+    """Read (N, channels) outputs from (M + 1, channels) values; see `_splat`."""
     for p in range(len(outputs)):
         if channels == 1:
             a = np.float32(0.0)
