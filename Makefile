@@ -1,6 +1,7 @@
 # make install   .venv with the package and its development tools; nothing to do if up to date
 # make demo      the whole road on drawn images, from image-level labels to a segmentation network
 # make test      the tests
+# make benchmarks   all benchmarks, their numbers into benchmarks/results/*.json
 # make check     what .ci/run checks: lint, types, tests, the wheel
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 # 300,000 that another process could use.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install demo test lint check clean
+.PHONY: install demo test lint check benchmarks clean
 
 install: $(VENV)/.installed
 
@@ -41,6 +42,9 @@ check: lint test
 	rm -rf build dist
 	$(BIN)/python -m build --quiet
 	$(BIN)/python tests/check_wheel.py dist/*.whl
+
+benchmarks: install
+	$(BIN)/python benchmarks/all.py --folder benchmarks/results
 
 clean:
 	rm -rf $(VENV) build dist runs *.egg-info

@@ -267,4 +267,4 @@ def main(images: int = 100, checkpoint: Path | None = None, json: Path | None = 
 
 
 if __name__ == "__main__":
-    auto_cli(main)
+    auto_cli(main, as_positional=False)

@@ -1,0 +1,48 @@
+"""All benchmarks, one after another, each with its numbers in a JSON file of its own.
+
+    python benchmarks/all.py --folder benchmarks/results
+
+attribution, crf, evaluation, training and pseudo_masks; benchmarks/report.py and thresholds.py need a
+run of yours and are called with it. Nothing else should run meanwhile. A benchmark that fails is
+named at the end; the others are run.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from jsonargparse import auto_cli
+
+NAMES = ("attribution", "crf", "evaluation", "training", "pseudo_masks")
+
+
+def main(folder: Path, only: list[str] | None = None) -> None:
+    """Run benchmarks and print what they wrote.
+
+    Args:
+        folder: Receives NAME.json of each.
+        only: Names of those that are run; null runs all.
+    """
+    unknown = sorted(set(only or ()) - set(NAMES))
+    if unknown:
+        raise SystemExit(f"only: expected {', '.join(NAMES)}, got {', '.join(unknown)}")
+    failed = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in only or NAMES:
+        file = folder / f"{name}.json"
+        script = Path(__file__).with_name(f"{name}.py")
+        if subprocess.run([sys.executable, script, "--json", file]).returncode:
+            failed.append(name)
+    for name in only or NAMES:
+        if name not in failed:
+            numbers = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            print(f"\n{name}")
+            for key, value in numbers.items():
+                print(f"  {key:<44}{value:>14,.4g}")
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
