@@ -2,7 +2,7 @@
 
     python benchmarks/all.py --folder benchmarks/results
 
-attribution, crf, evaluation, training and pseudo_masks; benchmarks/report.py and thresholds.py need a
+attribution, crf, evaluation, training, pseudo_masks; benchmarks/report.py and thresholds.py need a
 run of yours and are called with it. Nothing else should run meanwhile. A benchmark that fails is
 named at the end; the others are run.
 """

@@ -428,3 +428,13 @@ class TestShippedConfigurations:
             command_parser(COMMANDS["eval_miou"]).parse_args(
                 ["--config", str(tmp_path / "eval_miou.yaml")]
             )
+
+
+def test_several_processes_are_sent_to_the_single_commands(monkeypatch, shapes, tmp_path):
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    with pytest.raises(ValueError, match="expected one process"):
+        run(shapes, [], tmp_path)

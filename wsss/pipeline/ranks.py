@@ -135,23 +135,31 @@ def _gloo() -> distributed.ProcessGroup:
     return group
 
 
+def started_together() -> bool:
+    """Whether torchrun or SLURM has started several processes for this command."""
+    return _place() is not None
+
+
+def _place() -> TorchElasticEnvironment | SLURMEnvironment | None:
+    """What torchrun or SLURM says of this process; None if it is the only one."""
+    for environment in (TorchElasticEnvironment, SLURMEnvironment):
+        if environment.detect():
+            place = environment()
+            return place if place.world_size() > 1 else None
+    return None
+
+
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
     """The processes that torchrun or SLURM has started for this command; one alone otherwise.
 
     Each process of a machine is given its own GPU, where there are any.
     """
-    environment = next(
-        (kind for kind in (TorchElasticEnvironment, SLURMEnvironment) if kind.detect()), None
-    )
-    if environment is None:
+    place = _place()
+    if place is None:
         yield Ranks()
         return
-    place = environment()
     size, rank = place.world_size(), place.global_rank()
-    if size == 1:
-        yield Ranks()
-        return
     nodes = int(os.environ.get("SLURM_NNODES", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", max(1, size // nodes)))
     if torch.cuda.is_available():

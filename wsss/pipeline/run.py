@@ -10,6 +10,7 @@ from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.pipeline.commands import COMMANDS, parse_settings
 from wsss.pipeline.output import differences, plain
+from wsss.pipeline.ranks import started_together
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,11 @@ def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
             values, {output} stands for the run's folder.
         output: Folder that receives one folder for each step.
     """
+    if started_together():
+        raise ValueError(
+            "run: expected one process; under torchrun or SLURM give the steps' commands one by "
+            "one, or set trainer.devices of the trainings"
+        )
     parsed = [_parse(number, step, output, data) for number, step in enumerate(steps, start=1)]
     names = [name for name, _, _ in parsed]
     twice = {name for name in names if names.count(name) > 1}
