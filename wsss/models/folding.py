@@ -29,18 +29,21 @@ def fold_batchnorm(model: nn.Module, keep: Collection[str] = ()) -> nn.Module:
     for node in graph.nodes:
         if node.op != "call_module" or type(modules[node.target]) is not nn.BatchNorm2d:
             continue
-        source, norm = node.args[0], modules[node.target]
+        source, norm = node.all_input_nodes[0], modules[node.target]
         if source.op != "call_module" or source.target in keep or len(source.users) != 1:
             continue
         convolution = modules[source.target]
         once = calls.count(source.target) == calls.count(node.target) == 1
         if type(convolution) is nn.Conv2d and norm.track_running_stats and once:
             fused = torch.nn.utils.fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var]
-            _replace(folded, str(source.target), fused)
-            _replace(folded, str(node.target), nn.Identity())
+            _replace(folded, convolution, fused)
+            _replace(folded, norm, nn.Identity())
     return folded
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in the place of another one, under each of its names."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                setattr(parent, name, new)

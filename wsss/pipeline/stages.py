@@ -42,6 +42,9 @@ def overlap(items: Iterable[Any], stages: Sequence[Stage]) -> Iterator[Any]:
 
 class _Pipeline:
     def __init__(self, stages: Sequence[Stage]) -> None:
+        for stage in stages:
+            if stage.waiting < 1:  # to a queue, 0 means without a bound
+                raise ValueError(f"waiting: expected at least 1, got {stage.waiting}")
         self.stages = stages
         self.queues: list[queue.Queue[Any]] = [queue.Queue(stage.waiting) for stage in stages]
         self.queues.append(queue.Queue(stages[-1].waiting))
@@ -75,8 +78,8 @@ class _Pipeline:
         thread = threading.Thread(
             target=self._guarded, args=(function, *arguments), name=f"wsss {name}", daemon=True
         )
-        self.threads.append(thread)
         thread.start()
+        self.threads.append(thread)  # one that could not be started cannot be joined
 
     def _guarded(self, function: Callable[..., None], *arguments: Any) -> None:
         try:

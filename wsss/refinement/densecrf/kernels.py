@@ -15,17 +15,17 @@ All kernels release the GIL and are compiled once for each machine; the result i
 is found again only if a kernel's closure holds plain numbers: other kernels are globals.
 """
 
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from numba import njit
 
-numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]
+os.environ.setdefault("NUMBA_SLP_VECTORIZE", "1")
 """Off by default in Numba; without it, four channels are four instructions, and the kernels take
-twice as long."""
+twice as long. Not numba.config: Numba reads that anew whenever such a variable has changed."""
 
 BLOCK = 128
 """Pixels that go through slice, softmax and splat together."""
