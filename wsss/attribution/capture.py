@@ -38,7 +38,10 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
             module.training = False
         for parameter, _ in required:
             parameter.requires_grad_(False)
-        hooks = [module.register_forward_pre_hook(_in_place_without_graph) for module in in_place]
+        hooks = [
+            module.register_forward_pre_hook(_in_place_without_graph, with_kwargs=True)
+            for module in in_place
+        ]
         if guided:
             hooks += [module.register_forward_hook(_clip_gradient) for module in _rectifiers(model)]
         with torch.enable_grad():
@@ -79,8 +82,11 @@ def _rectifiers(model: nn.Module) -> list[nn.Module]:
     return rectifiers
 
 
-def _in_place_without_graph(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-    module.inplace = not inputs[0].requires_grad  # type: ignore[assignment]
+def _in_place_without_graph(
+    module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]
+) -> None:
+    given = (*inputs, *named.values())
+    module.inplace = not any(tensor.requires_grad for tensor in given)  # type: ignore[assignment]
 
 
 def _clip_gradient(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
