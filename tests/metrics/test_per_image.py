@@ -68,6 +68,34 @@ def test_select_keeps_the_order_asked_for(images, dense):
         images.select(["été 0", "x", "y"])
 
 
+@pytest.mark.parametrize("first", [0, 2, 6])
+def test_extending_is_adding_one_after_the_other(images, dense, first):
+    parts = ImageCounts(LABELS), ImageCounts(LABELS)
+    for i, counts in enumerate(dense):
+        parts[i >= first].add(f"été {i}", counts)
+    parts[0].extend(parts[1])
+    for name, array in parts[0].arrays().items():
+        np.testing.assert_array_equal(array, images.arrays()[name], err_msg=name)
+    assert len(parts[1]) == 6 - first, "the other one is left as it was"
+    with pytest.raises(ValueError, match="counts of été 0: the image was added before"):
+        parts[0].add("été 0", dense[0])
+    if first < 6:
+        with pytest.raises(ValueError, match="counts of été 5: the image was added before"):
+            parts[0].add("été 5", dense[5])
+
+
+def test_extending_by_what_does_not_fit_is_refused_and_nothing_is_added(images, dense):
+    other = ImageCounts(LABELS)
+    other.add("new", dense[0])
+    other.add("été 3", dense[3])
+    with pytest.raises(ValueError, match="counts of été 3: the image was added before"):
+        images.extend(other)
+    with pytest.raises(ValueError, match="expected counts of 5 labels, got 4"):
+        images.extend(ImageCounts(4))
+    assert images.image_ids == [f"été {i}" for i in range(6)]
+    images.add("new", dense[0])
+
+
 def test_what_does_not_fit_is_refused(images):
     with pytest.raises(ValueError, match=r"counts of x: expected \(5, 6\), got \(4, 5\)"):
         images.add("x", np.zeros((4, 5), np.int64))

@@ -194,6 +194,27 @@ class TestThresholdsOfClasses:
             ThresholdSweep(3, steps=4).counts_at(indices)
 
 
+@pytest.mark.parametrize("first", [0, 1, 4])
+def test_sweeps_of_parts_add_up_to_that_of_all(first):
+    images = list(random_images(2, 10))
+    whole, parts = swept(images, 5, 10), [ThresholdSweep(5, 10), ThresholdSweep(5, 10)]
+    for i, (labels, scores, truth) in enumerate(images):
+        parts[i >= first].update(labels, scores, truth, image_id=f"{i}")
+    parts[0].add(parts[1])
+    assert parts[0].images == whole.images == 4
+    assert np.array_equal(parts[0].histogram, whole.histogram)
+    assert parts[0].best_per_class().tolist() == whole.best_per_class().tolist()
+    mine, theirs = (s.image_counts([3, 1, 4, 1]).arrays() for s in (parts[0], whole))
+    for name, array in mine.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+@pytest.mark.parametrize("other", [ThresholdSweep(4, 10), ThresholdSweep(5, 11)])
+def test_other_sweeps_are_not_added(other):
+    with pytest.raises(ValueError, match=r"sweeps: expected a histogram of \(5, 5, 12\), got"):
+        ThresholdSweep(5, 10).add(other)
+
+
 def test_images_without_classes_are_background():
     sweep = ThresholdSweep(3, steps=4)
     truth = np.array([[0, 1, 2, 255]], np.uint8)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from wsss.data import DataConfig, Scores, read_mask, write_scores
 from wsss.pipeline import mask_stages
-from wsss.pipeline import make_pseudo_masks as masks_module
+from wsss.pipeline.finish import finish_image
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.stages import Stage, overlap
 
@@ -86,8 +86,8 @@ class Counter:
 def test_with_a_caller_that_waits_no_more_is_read_than_there_are_places():
     """100,000 items: were a queue unbounded, the input would be far ahead of the results."""
     counter, seen = Counter(100_000), 0
-    stages = [Stage([same] * 2, waiting=3), Stage([same] * 3, waiting=5)]
-    places = 1 + (2 + 3) + (3 + 5) + 5  # the reader of the input, the stages, and the results
+    stages = [Stage([same], waiting=3), Stage([same], waiting=5)]
+    places = 1 + (1 + 3) + (1 + 5) + 5  # the reader of the input, the stages, and the results
     for number in overlap(counter, stages):
         counter.received += 1
         seen += number
@@ -210,29 +210,31 @@ def test_leaving_the_loop_early_ends_all_threads(asked):
 
 
 def test_an_error_of_the_caller_ends_all_threads():
-    with pytest.raises(Boom):
+    def fail():
         for _ in overlap(itertools.count(), [Stage([same] * 3, 2)] * 2):
             raise Boom
+
+    with pytest.raises(Boom):
+        fail()
     assert alive() == []
 
 
 def test_ctrl_c_while_the_caller_waits_ends_all_threads():
-    gone = threading.Event()
+    """No result ever comes: the interrupt finds the caller waiting for one."""
+    sent, stay = threading.Event(), threading.Event()
 
     def interrupt(item):
-        if not gone.is_set():
-            gone.set()
+        if not sent.is_set():
+            sent.set()
             os.kill(os.getpid(), signal.SIGINT)
-        until(lambda: False) if item < 0 else None
-        return None
+        stay.wait(0.3)
+        return item
 
-    def endless():
-        while True:
-            yield 0
+    def nothing(item):
+        stay.wait(0.6)
 
     with pytest.raises(KeyboardInterrupt):
-        for _ in overlap(endless(), [Stage([interrupt] * 2, 1)]):
-            pass
+        next(overlap(itertools.count(), [Stage([interrupt], 1), Stage([nothing], 1)]))
     assert alive() == []
 
 
@@ -273,7 +275,7 @@ class TestMemory:
         return DataConfig(root=root, classes={"ring": 1, "star": 2})
 
     def test_of_many_images_few_are_held_at_once(self, many, tmp_path, monkeypatch):
-        lock, finish = threading.Lock(), masks_module.finish_image
+        lock, finish = threading.Lock(), finish_image
         live, most, slept = 0, 0, threading.Event()
 
         class Counting(mask_stages.Loaded):
@@ -296,7 +298,7 @@ class TestMemory:
             return finish(job)
 
         monkeypatch.setattr(mask_stages, "Loaded", Counting)
-        monkeypatch.setattr(masks_module, "finish_image", slow_at_first)
+        monkeypatch.setattr("wsss.pipeline.make_pseudo_masks.finish_image", slow_at_first)
         output = tmp_path / "run"
         make_pseudo_masks(
             many, "all", output, scores_from=many.root / "scores", crf=None, workers=2

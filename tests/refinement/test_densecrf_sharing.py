@@ -136,6 +136,17 @@ def test_kernels_are_found_on_disk_by_the_next_process(kernels):
         assert kernel._cache.cache_path, name
 
 
+def test_four_channels_stay_one_instruction_when_the_environment_changes(kernels, monkeypatch):
+    """Numba reads its settings anew before it compiles, if one of its variables has changed; a
+    kernel compiled without this one would be kept on disk, half as fast."""
+    from numba.core import config
+
+    for value in ("1", "0"):
+        monkeypatch.setenv("NUMBA_DEBUG_CACHE", value)
+        config.reload_config()
+        assert config.SLP_VECTORIZE == 1
+
+
 @pytest.mark.slow
 def test_a_second_process_compiles_nothing(tmp_path):
     pytest.importorskip("numba", reason="Numba does not support every Python yet")

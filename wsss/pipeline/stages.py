@@ -72,14 +72,15 @@ class _Pipeline:
     def stop(self) -> None:
         self.stopped.set()
         for thread in self.threads:
-            thread.join()
+            if thread.is_alive():  # one that could not be started cannot be joined
+                thread.join()
 
     def _thread(self, name: str, function: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(
             target=self._guarded, args=(function, *arguments), name=f"wsss {name}", daemon=True
         )
+        self.threads.append(thread)
         thread.start()
-        self.threads.append(thread)  # one that could not be started cannot be joined
 
     def _guarded(self, function: Callable[..., None], *arguments: Any) -> None:
         try:

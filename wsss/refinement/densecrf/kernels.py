@@ -431,7 +431,7 @@ def exponentials(values: np.ndarray, powers: np.ndarray, bits: np.ndarray) -> No
         bits: The memory of ``powers`` as int32.
     """
     for i in range(len(values)):
-        x = max(values[i], np.float32(-30.0))
+        x = max(values[i], np.float32(-60.0))
         n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
         f = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
         y = np.float32(1.9875691500e-4)
@@ -442,7 +442,7 @@ def exponentials(values: np.ndarray, powers: np.ndarray, bits: np.ndarray) -> No
         y = y * f + np.float32(5.0000001201e-1)
         y = y * f * f + f + np.float32(1.0)
         bits[i] = (np.int32(n) + np.int32(127)) << np.int32(23)
-        values[i] = y if values[i] > np.float32(-30.0) else np.float32(0.0)
+        values[i] = y if values[i] > np.float32(-60.0) else np.float32(0.0)
     for i in range(len(values)):
         values[i] *= powers[i]
 

@@ -1,0 +1,259 @@
+"""Several processes share the images of a command: the files and numbers of one, or an error."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY
+from tests.pipeline.conftest import IDS, ONE_SIZE
+from wsss.data import load_records
+from wsss.data.masks import LabelMap
+from wsss.pipeline.chosen import given
+from wsss.pipeline.eval_counts import BestThreshold, at_best, count_masks, count_scores, joined
+from wsss.pipeline.eval_miou import eval_miou
+from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
+from wsss.pipeline.output import plain
+from wsss.pipeline.ranks import Ranks, joined_ranks
+
+TABLES = ("eval.csv", "sweep.csv", "images.csv")
+
+
+class TestShare:
+    @pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
+    @pytest.mark.parametrize("count", [0, 1, 12, 13])
+    def test_every_item_belongs_to_one_process(self, size, count):
+        parts = [Ranks(rank, size).share(range(count)) for rank in range(size)]
+        assert sorted(item for part in parts for item in part) == list(range(count))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+    def test_a_single_process_is_told_nothing_and_waits_for_nobody(self):
+        ranks = Ranks()
+        assert (ranks.first, ranks.size, ranks.size_here) == (True, 1, 1)
+        assert ranks.gather("x") == ["x"]
+        assert ranks.from_first("x") == "x"
+        assert ranks.on_first(lambda: "x") == "x"
+        with pytest.raises(ValueError, match="wrong"):
+            ranks.on_first(lambda: int("wrong"))
+
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1",
+    "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1",
+}  # fmt: skip
+SLURM = {
+    "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_NAME": "masks",
+    "SLURM_JOB_ID": "7", "SLURM_NNODES": "1", "SLURM_NODEID": "0", "SLURM_NODELIST": "n1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, TORCHRUN, SLURM, {**SLURM, "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "bash"}],
+    ids=["nothing", "torchrun", "slurm", "interactive"],
+)
+@pytest.mark.filterwarnings("ignore:The `srun` command is available")
+def test_one_process_asks_for_no_connection(environment, monkeypatch):
+    """Also where RANK and WORLD_SIZE are left over from something else than torchrun."""
+    for name in [n for n in os.environ if n.startswith(("SLURM_", "TORCHELASTIC_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(
+        "wsss.pipeline.ranks.distributed.init_process_group",
+        lambda *_, **__: pytest.fail("one process waits for others"),
+    )
+    with joined_ranks() as ranks:
+        assert (ranks.rank, ranks.size, ranks.size_here) == (0, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def one(shapes, classifier_checkpoint, tmp_path_factory) -> Path:
+    """Masks and scores that one process has made."""
+    output = tmp_path_factory.mktemp("one") / "run"
+    make_pseudo_masks(
+        shapes, "train", output, classifier_checkpoint, multiscale=ONE_SIZE, crf=None,
+        save_scores=True, device="cpu", workers=1,
+    )  # fmt: skip
+    return output
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 14])
+@pytest.mark.parametrize("threshold", [0.4, "best", "per_class"])
+def test_joined_scores_are_those_of_a_single_pass(shapes, one, size, threshold):
+    records = load_records(shapes, "train", with_labels=False)
+    files = [(record, one / "scores" / f"{record.image_id}.npz") for record in records]
+    label_map, names = LabelMap(list(shapes.classes.values())), shapes.class_names
+    best = BestThreshold("train", threshold == "per_class")
+    wanted = given(threshold) if threshold == 0.4 else best
+
+    def count(shares):
+        parts = [count_scores(part, label_map, 20, names, wanted, quiet=True) for part in shares]
+        counted = joined(parts, IDS)
+        return at_best(counted, names, best, IDS) if wanted is best else counted
+
+    found = count([Ranks(rank, size).share(files) for rank in range(size)])
+    whole = count([files])
+    assert found.threshold == whole.threshold
+    assert np.array_equal(found.sweep.histogram, whole.sweep.histogram)
+    assert found.images.image_ids == whole.images.image_ids == IDS
+    for name, array in found.images.arrays().items():
+        np.testing.assert_array_equal(array, whole.images.arrays()[name], err_msg=name)
+
+
+@pytest.mark.parametrize("size", [2, 14])
+def test_joined_masks_are_those_of_a_single_pass(shapes, one, size):
+    records = load_records(shapes, "train", with_labels=False)
+    files = [(record, one / "masks" / f"{record.image_id}.png") for record in records]
+    label_map = LabelMap(list(shapes.classes.values()))
+
+    def count(shares):
+        return joined([count_masks(part, label_map, True, one, quiet=True) for part in shares], IDS)
+
+    found, whole = count([Ranks(rank, size).share(files) for rank in range(size)]), count([files])
+    np.testing.assert_array_equal(found.boundaries.intersection, whole.boundaries.intersection)
+    np.testing.assert_array_equal(found.boundaries.union, whole.boundaries.union)
+    assert whole.boundaries.union.any()
+    for width, counts in whole.boundaries.trimaps.items():
+        np.testing.assert_array_equal(found.boundaries.trimaps[width], counts)
+    for name, array in found.images.arrays().items():
+        np.testing.assert_array_equal(array, whole.images.arrays()[name], err_msg=name)
+
+
+class Done(NamedTuple):
+    """How several processes ended: exit codes of the jobs, that of the process, what it said."""
+
+    jobs: list[list[int]]
+    codes: list[int]
+    texts: list[str]
+
+
+def in_ranks(folder: Path, size: int, *jobs: list[str], die=None) -> Done:
+    """Run commands one after the other in so many processes, as torchrun starts them."""
+    (folder / "jobs.json").write_text(json.dumps([{"argv": job, "die": die} for job in jobs]))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, **TORCHRUN, "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    environment |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+    script = [sys.executable, "-m", "tests.pipeline.in_ranks"]
+    processes = [
+        subprocess.Popen(
+            [*script, str(folder / "jobs.json"), str(folder / "codes")],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=(folder / f"stderr.{rank}").open("w"),
+            cwd=REPOSITORY,
+        )
+        for rank in range(size)
+    ]
+    try:
+        codes = [process.wait(120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    found = [folder / f"codes.{rank}" for rank in range(size)]
+    jobs_done = [json.loads(path.read_text()) if path.is_file() else [] for path in found]
+    return Done(jobs_done, codes, [(folder / f"stderr.{rank}").read_text() for rank in range(size)])
+
+
+def files(output: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(output).as_posix(): path.read_bytes()
+        for kind in ("masks", "scores")
+        for path in sorted((output / kind).iterdir())
+    }
+
+
+def manifest(output: Path) -> dict:
+    return json.loads((output / "manifest.json").read_text())
+
+
+@pytest.fixture
+def masks_command(shapes, classifier_checkpoint, tmp_path) -> list[str]:
+    config = {
+        "data": plain(shapes), "split": "train", "checkpoint": str(classifier_checkpoint),
+        "multiscale": plain(ONE_SIZE), "crf": None, "save_scores": True, "device": "cpu",
+        "workers": 1,
+    }  # fmt: skip
+    (tmp_path / "masks.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    return ["make_pseudo_masks", "--config", str(tmp_path / "masks.yaml")]
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_files_and_tables_of_one(shapes, one, masks_command, tmp_path):
+    output, evaluations = tmp_path / "run", {
+        "scores": {"scores": one / "scores"},
+        "per_class": {"scores": one / "scores", "per_class": True, "limit": 7},
+        "masks": {"predictions": one / "masks", "boundary": True},
+        "odd": {"predictions": one / "masks", "limit": 5},
+        "fewer": {"scores": one / "scores", "limit": 1},
+        "below": {"predictions": one / "masks", "fail_under": 1.0},
+    }  # fmt: skip
+    (tmp_path / "eval.yaml").write_text(
+        yaml.safe_dump({"data": plain(shapes), "split": "train", "resamples": 20}, sort_keys=False)
+    )
+    words = []
+    for name, settings in evaluations.items():
+        argv = ["eval_miou", "--config", f"{tmp_path}/eval.yaml", "--output"]
+        argv += [f"{tmp_path}/two_{name}"]
+        words.append([*argv, *(f"--{key}={json.dumps(plain(v))}" for key, v in settings.items())])
+    done = in_ranks(
+        tmp_path,
+        2,
+        [*masks_command, "--output", str(output)],
+        [*masks_command, "--output", str(output), "--background.threshold", "0.5"],
+        [*masks_command, "--output", str(output)],
+        *words,
+    )
+    assert done.codes == [0, 0], done.texts
+    assert done.jobs == [[0, 1, 0, 0, 0, 0, 0, 0, 3], [0, 1, 0, 0, 0, 0, 0, 0, 0]], done.texts
+    assert files(output) == files(one)
+    facts = manifest(output)
+    assert facts["complete"]
+    assert (facts["processes"], facts["made_before"], facts["made_now"]) == (2, 12, 0)
+    for text in done.texts:
+        assert "background.threshold: 0.3 -> 0.5" in text
+    for name, settings in evaluations.items():
+        if name != "below":
+            eval_miou(shapes, "train", tmp_path / f"one_{name}", resamples=20, **settings)
+            for table in TABLES if "scores" in settings else ("eval.csv", "images.csv", "eval.md"):
+                mine, theirs = (tmp_path / f"{n}_{name}" / table for n in ("two", "one"))
+                text = mine.read_text().replace(f"two_{name}", f"one_{name}")
+                assert text == theirs.read_text(), (name, table)
+    assert "mIoU" in done.texts[0]
+    assert "is below fail_under 1" in done.texts[0]
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_named_by_all_others_and_one_process_goes_on(
+    shapes, classifier_checkpoint, one, masks_command, tmp_path
+):
+    output = tmp_path / "run"
+    done = in_ranks(tmp_path, 3, [*masks_command, "--output", str(output)], die=[1, 3])
+    assert done.codes[1] == -9
+    assert done.jobs == [[1], [], [1]], done.texts
+    for rank in (0, 2):
+        assert (
+            "error: process 1 of 3 (counted from 0) ended before its work was" in done.texts[rank]
+        )
+        assert "Traceback" not in done.texts[rank]
+    assert not manifest(output)["complete"]
+    assert len(list((output / "masks").iterdir())) == 4 + 2 + 4
+    make_pseudo_masks(
+        shapes, "train", output, classifier_checkpoint, multiscale=ONE_SIZE, crf=None,
+        save_scores=True, device="cpu", workers=1,
+    )  # fmt: skip
+    assert files(output) == files(one)
+    facts = manifest(output)
+    assert facts["complete"]
+    assert (facts["made_before"], facts["made_now"], facts["processes"]) == (10, 2, 1)
