@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import yaml
+from torch.distributed import TCPStore
 
 from tests.conftest import REPOSITORY
 from tests.pipeline.conftest import IDS, ONE_SIZE
@@ -129,41 +129,50 @@ def test_joined_masks_are_those_of_a_single_pass(shapes, one, size):
         np.testing.assert_array_equal(array, whole.images.arrays()[name], err_msg=name)
 
 
-class Done(NamedTuple):
-    """How several processes ended: exit codes of the jobs, that of the process, what it said."""
+SIZE = 3
 
+
+class Done(NamedTuple):
+    """Exit codes of the jobs of each process, that of the process, and what it said."""
+
+    folder: Path
     jobs: list[list[int]]
     codes: list[int]
     texts: list[str]
 
 
-def in_ranks(folder: Path, size: int, *jobs: list[str], die=None) -> Done:
-    """Run commands one after the other in so many processes, as torchrun starts them."""
-    (folder / "jobs.json").write_text(json.dumps([{"argv": job, "die": die} for job in jobs]))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, **TORCHRUN, "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    environment |= {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+def in_ranks(folder: Path, jobs: list[dict]) -> Done:
+    """Run commands one after the other in three processes.
+
+    They find each other as torchrun's do, in a store that outlives them; but torchrun itself would
+    end all of them where one fails.
+    """
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    environment = {**os.environ, **TORCHRUN, "MASTER_PORT": str(store.port)}
+    environment |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": "1"}
+    environment |= {"WORLD_SIZE": str(SIZE), "LOCAL_WORLD_SIZE": str(SIZE)}
     script = [sys.executable, "-m", "tests.pipeline.in_ranks"]
-    processes = [
-        subprocess.Popen(
-            [*script, str(folder / "jobs.json"), str(folder / "codes")],
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=(folder / f"stderr.{rank}").open("w"),
-            cwd=REPOSITORY,
-        )
-        for rank in range(size)
-    ]
+    processes = []
+    for rank in range(SIZE):
+        with (folder / f"stderr.{rank}").open("w") as said:
+            process = subprocess.Popen(
+                [*script, str(folder / "jobs.json"), str(folder / "codes")],
+                env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                cwd=REPOSITORY,
+            )
+        processes.append(process)
     try:
-        codes = [process.wait(120) for process in processes]
+        codes = [process.wait(200) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    found = [folder / f"codes.{rank}" for rank in range(size)]
-    jobs_done = [json.loads(path.read_text()) if path.is_file() else [] for path in found]
-    return Done(jobs_done, codes, [(folder / f"stderr.{rank}").read_text() for rank in range(size)])
+    found = [folder / f"codes.{rank}" for rank in range(SIZE)]
+    done = [json.loads(path.read_text()) if path.is_file() else [] for path in found]
+    texts = [(folder / f"stderr.{rank}").read_text() for rank in range(SIZE)]
+    return Done(folder, done, codes, texts)
 
 
 def files(output: Path) -> dict[str, bytes]:
@@ -178,75 +187,80 @@ def manifest(output: Path) -> dict:
     return json.loads((output / "manifest.json").read_text())
 
 
-@pytest.fixture
-def masks_command(shapes, classifier_checkpoint, tmp_path) -> list[str]:
-    config = {
-        "data": plain(shapes), "split": "train", "checkpoint": str(classifier_checkpoint),
-        "multiscale": plain(ONE_SIZE), "crf": None, "save_scores": True, "device": "cpu",
-        "workers": 1,
-    }  # fmt: skip
-    (tmp_path / "masks.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    return ["make_pseudo_masks", "--config", str(tmp_path / "masks.yaml")]
-
-
-@pytest.mark.slow
-def test_two_processes_make_the_files_and_tables_of_one(shapes, one, masks_command, tmp_path):
-    output, evaluations = tmp_path / "run", {
+@pytest.fixture(scope="module")
+def evaluations(one) -> dict[str, dict]:
+    return {
         "scores": {"scores": one / "scores"},
         "per_class": {"scores": one / "scores", "per_class": True, "limit": 7},
         "masks": {"predictions": one / "masks", "boundary": True},
         "odd": {"predictions": one / "masks", "limit": 5},
         "fewer": {"scores": one / "scores", "limit": 1},
         "below": {"predictions": one / "masks", "fail_under": 1.0},
+    }
+
+
+@pytest.fixture(scope="module")
+def done(shapes, classifier_checkpoint, evaluations, tmp_path_factory) -> Done:
+    """All that is run in several processes; in the last job, process 1 is killed."""
+    folder = tmp_path_factory.mktemp("ranks")
+    common = {"data": plain(shapes), "split": "train"}
+    masks = {
+        **common, "checkpoint": str(classifier_checkpoint), "multiscale": plain(ONE_SIZE),
+        "crf": None, "save_scores": True, "device": "cpu", "workers": 1,
     }  # fmt: skip
-    (tmp_path / "eval.yaml").write_text(
-        yaml.safe_dump({"data": plain(shapes), "split": "train", "resamples": 20}, sort_keys=False)
-    )
-    words = []
+    for name, config in (("masks", masks), ("eval", {**common, "resamples": 20})):
+        text = yaml.safe_dump(config, sort_keys=False)
+        (folder / f"{name}.yaml").write_text(text)
+
+    def job(command: str, config: str, output: str, *words: str, die=None) -> dict:
+        argv = [command, f"--config={folder}/{config}.yaml", f"--output={folder}/{output}", *words]
+        return {"argv": argv, "die": die}
+
+    jobs = [
+        job("make_pseudo_masks", "masks", "run"),
+        job("make_pseudo_masks", "masks", "run", "--background.threshold=0.5"),
+        job("make_pseudo_masks", "masks", "run"),
+    ]
     for name, settings in evaluations.items():
-        argv = ["eval_miou", "--config", f"{tmp_path}/eval.yaml", "--output"]
-        argv += [f"{tmp_path}/two_{name}"]
-        words.append([*argv, *(f"--{key}={json.dumps(plain(v))}" for key, v in settings.items())])
-    done = in_ranks(
-        tmp_path,
-        2,
-        [*masks_command, "--output", str(output)],
-        [*masks_command, "--output", str(output), "--background.threshold", "0.5"],
-        [*masks_command, "--output", str(output)],
-        *words,
-    )
-    assert done.codes == [0, 0], done.texts
-    assert done.jobs == [[0, 1, 0, 0, 0, 0, 0, 0, 3], [0, 1, 0, 0, 0, 0, 0, 0, 0]], done.texts
-    assert files(output) == files(one)
-    facts = manifest(output)
+        words = [f"--{key}={value}" for key, value in settings.items()]
+        jobs.append(job("eval_miou", "eval", f"many_{name}", *words))
+    jobs.append(job("make_pseudo_masks", "masks", "killed", die=[1, 3]))
+    return in_ranks(folder, jobs)
+
+
+@pytest.mark.slow
+def test_several_processes_make_the_files_and_tables_of_one(shapes, one, done, evaluations):
+    folder = done.folder
+    ok = [0, 1, 0, 0, 0, 0, 0, 0]
+    assert [codes[:9] for codes in done.jobs] == [[*ok, 3], [*ok, 0], [*ok, 0]], done.texts
+    assert files(folder / "run") == files(one)
+    facts = manifest(folder / "run")
     assert facts["complete"]
-    assert (facts["processes"], facts["made_before"], facts["made_now"]) == (2, 12, 0)
+    assert (facts["processes"], facts["made_before"], facts["made_now"]) == (SIZE, 12, 0)
     for text in done.texts:
-        assert "background.threshold: 0.3 -> 0.5" in text
+        assert "background.threshold: 0.3 -> 0.5" in text, "each process says what is wrong"
+    assert [text.count("is below fail_under 1") for text in done.texts] == [1, 0, 0]
     for name, settings in evaluations.items():
-        if name != "below":
-            eval_miou(shapes, "train", tmp_path / f"one_{name}", resamples=20, **settings)
-            for table in TABLES if "scores" in settings else ("eval.csv", "images.csv", "eval.md"):
-                mine, theirs = (tmp_path / f"{n}_{name}" / table for n in ("two", "one"))
-                text = mine.read_text().replace(f"two_{name}", f"one_{name}")
-                assert text == theirs.read_text(), (name, table)
-    assert "mIoU" in done.texts[0]
-    assert "is below fail_under 1" in done.texts[0]
+        if name == "below":
+            continue
+        eval_miou(shapes, "train", folder / f"one_{name}", resamples=20, **settings)
+        for table in TABLES if "scores" in settings else ("eval.csv", "images.csv", "eval.md"):
+            many, alone = (folder / f"{kind}_{name}" / table for kind in ("many", "one"))
+            text = many.read_text().replace(f"many_{name}", f"one_{name}")
+            assert text == alone.read_text(), (name, table)
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_named_by_all_others_and_one_process_goes_on(
-    shapes, classifier_checkpoint, one, masks_command, tmp_path
+    shapes, classifier_checkpoint, one, done
 ):
-    output = tmp_path / "run"
-    done = in_ranks(tmp_path, 3, [*masks_command, "--output", str(output)], die=[1, 3])
-    assert done.codes[1] == -9
-    assert done.jobs == [[1], [], [1]], done.texts
+    assert done.codes == [0, -9, 0], done.texts
+    assert [codes[9:] for codes in done.jobs] == [[1], [], [1]], done.texts
     for rank in (0, 2):
-        assert (
-            "error: process 1 of 3 (counted from 0) ended before its work was" in done.texts[rank]
-        )
-        assert "Traceback" not in done.texts[rank]
+        text = done.texts[rank]
+        assert "error: process 1 of 3 (counted from 0) ended before its work was done" in text
+        assert "Traceback" not in text
+    output = done.folder / "killed"
     assert not manifest(output)["complete"]
     assert len(list((output / "masks").iterdir())) == 4 + 2 + 4
     make_pseudo_masks(

@@ -84,8 +84,8 @@ class Counter:
 
 
 def test_with_a_caller_that_waits_no_more_is_read_than_there_are_places():
-    """100,000 items: were a queue unbounded, the input would be far ahead of the results."""
-    counter, seen = Counter(100_000), 0
+    """30,000 items: were a queue unbounded, the input would be far ahead of the results."""
+    counter, seen = Counter(30_000), 0
     stages = [Stage([same], waiting=3), Stage([same], waiting=5)]
     places = 1 + (1 + 3) + (1 + 5) + 5  # the reader of the input, the stages, and the results
     for number in overlap(counter, stages):
@@ -93,8 +93,8 @@ def test_with_a_caller_that_waits_no_more_is_read_than_there_are_places():
         seen += number
         if counter.received in (1, 1000):
             until(lambda: counter.taken - counter.received == places)
-    assert counter.received == 100_000
-    assert seen == sum(range(100_000))
+    assert counter.received == 30_000
+    assert seen == sum(range(30_000))
     assert counter.most <= places + 1, "one more is in the caller's hands"
 
 
@@ -254,11 +254,11 @@ def test_a_thread_that_cannot_be_started_is_what_the_caller_hears_of(monkeypatch
 
 
 class TestMemory:
-    COUNT = 1000
+    COUNT = 400
 
     @pytest.fixture
     def many(self, tmp_path):
-        """1,000 drawn images of 16 x 16 pixels with scores."""
+        """400 drawn images of 16 x 16 pixels with scores."""
         root = tmp_path / "many"
         for folder in ("JPEGImages", "ImageSets/Segmentation", "scores"):
             (root / folder).mkdir(parents=True)

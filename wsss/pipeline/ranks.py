@@ -5,6 +5,8 @@ list at the start and the results at the end, over gloo.
 """
 
 import datetime
+import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +16,8 @@ import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from wsss.pipeline.output import IncompleteError
 
@@ -149,6 +153,17 @@ def _place() -> TorchElasticEnvironment | SLURMEnvironment | None:
     return None
 
 
+@functools.cache
+def _store(rank: int, size: int) -> Store:
+    """Where the processes find each other: one for all commands that this process runs."""
+    store, _, _ = next(rendezvous("env://", rank, size, timeout=_PATIENCE))
+    return store
+
+
+_commands = itertools.count()
+"""A name in the store for each command: that of torchrun keeps the addresses of earlier ones."""
+
+
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
     """The processes that torchrun or SLURM has started for this command; one alone otherwise.
@@ -169,7 +184,10 @@ def joined_ranks() -> Iterator[Ranks]:
         return
     os.environ.setdefault("MASTER_ADDR", place.main_address)
     os.environ.setdefault("MASTER_PORT", str(place.main_port))
-    distributed.init_process_group("gloo", rank=rank, world_size=size, timeout=_PATIENCE)
+    store = PrefixStore(f"wsss {next(_commands)}", _store(rank, size))
+    distributed.init_process_group(
+        "gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE
+    )
     try:
         yield Ranks(rank, size, here, _gloo())
     finally:
