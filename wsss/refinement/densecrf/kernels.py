@@ -418,10 +418,7 @@ def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
 
 @_compiled(fastmath={"contract", "nsz", "nnan", "ninf"})
 def exponentials(values: np.ndarray, powers: np.ndarray, bits: np.ndarray) -> None:
-    """exp of values at most 0, in place, to float32 rounding; below exp(-30) it becomes 0.
-
-    Below that it counts for nothing, and times two small weights it would no longer be a normal
-    float32, which costs a photograph of five labels half as much again.
+    """exp of values at most 0, in place, to float32 rounding; below exp(-60) it becomes 0.
 
     The polynomial is that of Cephes (Moshier, 1992), the loops are such that they vectorise.
 
