@@ -147,31 +147,6 @@ def test_four_channels_stay_one_instruction_when_the_environment_changes(kernels
         assert config.SLP_VECTORIZE == 1
 
 
-@pytest.mark.slow
-def test_a_second_process_compiles_nothing(tmp_path):
-    pytest.importorskip("numba", reason="Numba does not support every Python yet")
-    code = """
-import numpy as np
-from wsss.refinement import CRFConfig, dense_crf
-config = CRFConfig(bilateral_compat=0, backend="fast")
-dense_crf(np.zeros((9, 9, 3), np.uint8), np.zeros((2, 9, 9)), config)
-"""
-    stored = []
-    for _ in range(2):
-        subprocess.run(
-            [sys.executable, "-c", code],
-            check=True,
-            env={
-                "PATH": "/usr/bin:/bin",
-                "PYTHONPATH": str(REPOSITORY),
-                "NUMBA_CACHE_DIR": str(tmp_path),
-            },
-        )
-        stored.append({path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")})
-    assert len(stored[0]) > 5
-    assert stored[0] == stored[1]
-
-
 class TestPositionLattices:
     """They are kept for the next image of the same size."""
 

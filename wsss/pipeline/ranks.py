@@ -24,6 +24,9 @@ from wsss.pipeline.output import IncompleteError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_START = datetime.timedelta(minutes=10)
+"""How long a process waits for the others at the start."""
+
 _PATIENCE = datetime.timedelta(days=7)
 """How long a process waits for the others; one that has died is noticed at once."""
 
@@ -185,9 +188,7 @@ def joined_ranks() -> Iterator[Ranks]:
     os.environ.setdefault("MASTER_ADDR", place.main_address)
     os.environ.setdefault("MASTER_PORT", str(place.main_port))
     store = PrefixStore(f"wsss {next(_commands)}", _store(rank, size))
-    distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE
-    )
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_START)
     try:
         yield Ranks(rank, size, here, _gloo())
     finally:
