@@ -80,3 +80,16 @@ def remote_shapes(shapes: DataConfig, store: Path) -> DataConfig:
     root = store / "shapes"
     store.fs.put(str(shapes.root), root.path, recursive=True)
     return DataConfig(root=root, classes=SHAPES)
+
+
+def crf_that(answers):
+    """A class to put in `DenseCRF`'s place: ``answers(image, unary)`` gives the marginals."""
+
+    class CRF:
+        def __init__(self, image, config):
+            self.image = image
+
+        def infer(self, unary):
+            return answers(self.image, unary)
+
+    return CRF

@@ -34,7 +34,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import CPU, SMALL
+from tests.conftest import CPU, SMALL, crf_that
 from tests.pipeline.conftest import (
     IDS,
     ONE_SIZE,
@@ -123,11 +123,11 @@ def test_trap_6_every_image_of_the_list_is_counted(shapes, tmp_path):
 def test_trap_7_the_crf_sees_the_photograph(shapes, classifier_checkpoint, tmp_path, monkeypatch):
     seen = []
 
-    def spy(image, unary, config):
+    def spy(image, unary):
         seen.append(image.copy())
         return np.exp(-unary)
 
-    monkeypatch.setattr("wsss.refinement.seeds.dense_crf", spy)
+    monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", crf_that(spy))
     make(shapes, tmp_path / "run", classifier_checkpoint, crf=CRFConfig(), limit=2)
     records = load_records(shapes, "train", with_labels=False, limit=2)
     assert len(seen) == 2

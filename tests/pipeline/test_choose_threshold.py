@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import cohen_kappa_score
 
+from tests.conftest import crf_that
 from wsss.data import DataConfig, Scores, read_scores, write_mask, write_scores
 from wsss.pipeline.choose_threshold import CANDIDATES, choose_threshold
 from wsss.pipeline.chosen import ChosenThreshold, read_threshold
@@ -191,13 +192,13 @@ class TestCRF:
     def test_the_threshold_at_which_the_area_does_not_change(self, choose, tmp_path, monkeypatch):
         """A CRF that always answers with the left 30 % of the image."""
 
-        def left(image, unary, config):
+        def left(image, unary):
             marginals = np.zeros_like(unary)
             width = round(0.3 * unary.shape[2])
             marginals[1, :, :width] = marginals[0, :, width:] = 1
             return marginals
 
-        monkeypatch.setattr("wsss.refinement.seeds.dense_crf", left)
+        monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", crf_that(left))
         scores = write_maps(tmp_path / "s", ramps())
         found = choose(scores, rule="crf")
         assert found.value == 0.7
@@ -319,7 +320,8 @@ class TestRefused:
     @pytest.mark.parametrize("maps", [{}, {name: {"cat": np.zeros(CELLS)} for name in IDS}])
     def test_maps_without_a_score(self, choose, tmp_path, monkeypatch, rule, maps):
         """No threshold is made up for them."""
-        monkeypatch.setattr("wsss.refinement.seeds.dense_crf", lambda i, unary, c: np.exp(-unary))
+        unrefined = crf_that(lambda image, unary: np.exp(-unary))
+        monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", unrefined)
         scores = write_maps(tmp_path / "s", maps)
         other = {"other_scores": write_maps(tmp_path / "t", maps)} if rule == "views" else {}
         message = "fewer than two different scores|no class map of the list train has a score"

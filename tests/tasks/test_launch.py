@@ -88,7 +88,7 @@ def test_other_strategies_are_left_to_lightning():
 
 def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert [cores_per_process(Launch(None, n, 1)) for n in (1, 3, 20)] == [8, 2, 1]
+    assert [cores_per_process(n) for n in (1, 3, 20)] == [8, 2, 1]
 
 
 def test_bad_devices():
