@@ -105,8 +105,9 @@ def run_bare(data: DataConfig, part: Part) -> list[tuple[float, float]]:
     """The loop that one writes by hand; on the first batch again and again for ``compute``."""
     torch.manual_seed(0)
     images = LabelledImages(load_records(data, "timed", with_labels=True), train_transform(AUGMENT))
-    batches = EpochBatches(IMAGES, BATCH, seed=0)
-    loader = training_loader(images, batches, workers=1)
+    loader = training_loader(images, BATCH, workers=1)
+    batches = loader.batch_sampler
+    assert isinstance(batches, EpochBatches)
     model = build_classifier(MODEL, len(data.classes)).train()
     if part != "defaults":
         model.to(memory_format=torch.channels_last)

@@ -56,7 +56,8 @@ from wsss.models import BackboneConfig, build_classifier
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.eval_tables import format_table
-from wsss.pipeline.make_pseudo_masks import make_pseudo_masks, to_scores
+from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
+from wsss.pipeline.mask_stages import to_scores
 from wsss.pipeline.train_cls import train_cls
 from wsss.pipeline.train_seg import train_seg
 from wsss.refinement import CRFConfig

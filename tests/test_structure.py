@@ -110,15 +110,6 @@ def test_importing_transforms_asks_no_network_and_prints_nothing():
     assert silent(fresh_process(code))
 
 
-def test_worker_processes_import_neither_torch_nor_lightning():
-    """They are started for every run: `wsss.pipeline.finish` says that it needs no network."""
-    code = """
-import wsss.pipeline.finish
-assert not {'torch', 'albumentations', 'pytorch_lightning'} & set(sys.modules)
-"""
-    assert silent(fresh_process(code))
-
-
 def test_the_refusal_of_the_network_is_not_empty():
     done = fresh_process("import urllib.request as u; u.urlopen('http://localhost:9')")
     assert "the network was asked" in done.stderr

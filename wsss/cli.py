@@ -1,7 +1,6 @@
 """The command line: ``wsss <command>``, and the scripts under ``tools/``."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,6 +36,7 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     from wsss.pipeline.eval_miou import BelowError
     from wsss.pipeline.eval_tables import format_table
     from wsss.pipeline.output import IncompleteError
+    from wsss.pipeline.ranks import first_of_all
 
     function = _commands()[name]
     parser = command_parser(function, prog=f"wsss {name}")
@@ -59,7 +59,7 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
             raise
         print(f"wsss {name}: error: the object store: {error!r}", file=sys.stderr)
         return 1
-    if not _first_process():
+    if not first_of_all():
         return 0 if below is None else 3
     if name == "eval_miou":
         print(format_table(settings["output"] / "eval.json"))
@@ -69,12 +69,6 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
         print(f"wsss {name}: {below}", file=sys.stderr)
         return 3
     return 0
-
-
-def _first_process() -> bool:
-    """Whether this is the first of the processes that torchrun or SLURM has started, or alone."""
-    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
-    return rank == "0"
 
 
 def _with_underscores(word: str) -> str:
@@ -92,7 +86,7 @@ def _with_underscores(word: str) -> str:
 
 
 def _commands() -> dict[str, Callable[..., Any]]:
-    """All commands. Imported late: worker processes load this module, and need no torch."""
+    """All commands. Imported late, so that `wsss --version` answers at once."""
     from wsss.pipeline.commands import COMMANDS
     from wsss.pipeline.run import run
 

@@ -133,3 +133,14 @@ def test_an_input_given_by_name_does_no_harm():
     assert (captured.outputs["conv"] < 0).any()
     assert logits.shape == (2, 4)
     assert model.relu.inplace
+
+
+@pytest.mark.parametrize("first", [nn.ReLU(inplace=True), nn.Identity()])
+def test_what_the_model_is_given_is_not_overwritten(first):
+    """The first activation works on the caller's own images, seen through a view at that."""
+    model = nn.Sequential(nn.Sequential(first, nn.Flatten(2), nn.ReLU(inplace=True)), nn.Flatten(1))
+    images, before = IMAGES.clone(), IMAGES.clone()
+    with prepared(model), torch.no_grad():
+        found = model(images)
+    assert torch.equal(images, before)
+    assert torch.equal(found, before.flatten(1).relu())

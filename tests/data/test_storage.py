@@ -48,6 +48,7 @@ class TestToPath:
         assert str(path) == text
         assert str(path / "2007" / "a b.png") == f"{text}/2007/a b.png"
         assert to_path(str(path / "a.png")) == path / "a.png"
+        # our own object there and back: processes that are started afresh receive paths so
         assert pickle.loads(pickle.dumps(path)) == path
 
     @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ class TestReruns:
             return to_scores(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr("wsss.pipeline.make_pseudo_masks.to_scores", interrupted)
+            patch.setattr("wsss.pipeline.finish.to_scores", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 make(shapes, output, classifier_checkpoint)
         assert manifest(output)["complete"] is False

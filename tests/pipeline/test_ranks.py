@@ -1,5 +1,6 @@
 """Several processes share the images of a command: the files and numbers of one, or an error."""
 
+import datetime
 import json
 import os
 import subprocess
@@ -74,6 +75,18 @@ def test_one_process_asks_for_no_connection(environment, monkeypatch):
     )
     with joined_ranks() as ranks:
         assert (ranks.rank, ranks.size, ranks.size_here) == (0, 1, 1)
+
+
+def test_processes_that_nobody_has_started_are_not_waited_for_forever(monkeypatch):
+    """As with sbatch and two tasks, but without srun."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    given = {**TORCHRUN, "WORLD_SIZE": "2", "MASTER_PORT": str(store.port)}
+    for name, value in {**given, "TORCHELASTIC_USE_AGENT_STORE": "True"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("wsss.pipeline.ranks._START", datetime.timedelta(seconds=1))
+    message = r"process 0 of 2 .* the others were not found at 127\.0\.0\.1:\d+ within 0:00:01"
+    with pytest.raises(ConnectionError, match=message), joined_ranks():
+        pytest.fail("there is only one process")
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from PIL import Image
 
 from wsss.data import DataConfig, Scores, read_mask, write_scores
 from wsss.pipeline import mask_stages
-from wsss.pipeline.finish import finish_image
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.stages import Stage, overlap
+from wsss.refinement.seeds import make_mask
 
 PATIENCE = 30
 """Seconds until a test that waits for another thread gives up."""
@@ -275,7 +275,7 @@ class TestMemory:
         return DataConfig(root=root, classes={"ring": 1, "star": 2})
 
     def test_of_many_images_few_are_held_at_once(self, many, tmp_path, monkeypatch):
-        lock, finish = threading.Lock(), finish_image
+        lock = threading.Lock()
         live, most, slept = 0, 0, threading.Event()
 
         class Counting(mask_stages.Loaded):
@@ -291,14 +291,14 @@ class TestMemory:
                 with lock:
                     live -= 1
 
-        def slow_at_first(job):
+        def slow_at_first(*given):
             if not slept.is_set():
                 slept.set()
                 time.sleep(0.5)  # enough to read hundreds of images, were there places for them
-            return finish(job)
+            return make_mask(*given)
 
         monkeypatch.setattr(mask_stages, "Loaded", Counting)
-        monkeypatch.setattr("wsss.pipeline.make_pseudo_masks.finish_image", slow_at_first)
+        monkeypatch.setattr("wsss.pipeline.finish.make_mask", slow_at_first)
         output = tmp_path / "run"
         make_pseudo_masks(
             many, "all", output, scores_from=many.root / "scores", crf=None, workers=2

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,8 +19,8 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
     """Put a model into the state in which it is explained; undo every change on leaving.
 
     Inside, all modules are in eval mode, no parameter asks for a gradient, and activation modules
-    work in place only before the first captured layer, whose maps they would overwrite. Gradients
-    are enabled, also under an outer ``torch.no_grad``.
+    work in place only before the first captured layer, whose maps they would overwrite, and never
+    on what the model was given. Gradients are enabled, also under an outer ``torch.no_grad``.
 
     Args:
         model: Any module.
@@ -38,8 +39,10 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
             module.training = False
         for parameter, _ in required:
             parameter.requires_grad_(False)
-        hooks = [
-            module.register_forward_pre_hook(_in_place_without_graph, with_kwargs=True)
+        overwriting = _Overwriting()
+        hooks = [model.register_forward_pre_hook(overwriting.start, with_kwargs=True)]
+        hooks += [
+            module.register_forward_pre_hook(overwriting.allow, with_kwargs=True)
             for module in in_place
         ]
         if guided:
@@ -82,11 +85,30 @@ def _rectifiers(model: nn.Module) -> list[nn.Module]:
     return rectifiers
 
 
-def _in_place_without_graph(
-    module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]
-) -> None:
-    given = (*inputs, *named.values())
-    module.inplace = not any(tensor.requires_grad for tensor in given)  # type: ignore[assignment]
+class _Overwriting:
+    """Which tensors activations may overwrite: none of a graph, and none that the caller gave."""
+
+    def __init__(self) -> None:
+        self._given: set[int] = set()
+
+    def start(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Note what the model is given."""
+        self._given = {_storage(tensor) for tensor in _tensors(inputs, named)}
+
+    def allow(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Let an activation work in place, or not."""
+        module.inplace = not any(  # type: ignore[assignment]
+            tensor.requires_grad or _storage(tensor) in self._given
+            for tensor in _tensors(inputs, named)
+        )
+
+
+def _tensors(inputs: tuple[Any, ...], named: dict[str, Any]) -> list[torch.Tensor]:
+    return [value for value in (*inputs, *named.values()) if isinstance(value, torch.Tensor)]
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _clip_gradient(module: nn.Module, inputs: object, output: torch.Tensor) -> None:

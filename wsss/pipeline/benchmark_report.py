@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from wsss.data.atomic import atomic_write, atomic_write_text
 from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.storage import readable
 from wsss.metrics import ThresholdSweep
+from wsss.pipeline.finish import write_picture
 from wsss.refinement.seeds import normalise_maps
 from wsss.visualisation.figures import attribution_figure
 from wsss.visualisation.overlay import MAP_COLOUR, overlay_maps
@@ -184,11 +184,11 @@ def write_report(
         thresholds,
         [curves["report"][ways.index(name)] for name in shown],
     )
-    _write_picture(output / "figure.png", figure)
+    write_picture(output / "figure.png", figure)
     if examples:
         names = [chosen[family] for family in examples]
         sheet = _examples(names, ways, values, pairs, explain, records)
-        _write_picture(output / "examples.png", sheet)
+        write_picture(output / "examples.png", sheet)
     return output / "results.csv"
 
 
@@ -253,11 +253,6 @@ def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]])
     writer.writerow(header)
     writer.writerows(rows)
     atomic_write_text(path, text.getvalue())
-
-
-def _write_picture(path: Path, picture: np.ndarray) -> None:
-    with atomic_write(path) as file:
-        Image.fromarray(picture).save(file, format="PNG")
 
 
 def _examples(

@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import cv2
@@ -16,18 +16,29 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 def resolve_device(device: Device) -> torch.device:
     """The device itself; ``auto`` takes a GPU if there is one.
 
+    A GPU comes with its number, the current one's: which GPU is current is known in this thread
+    alone.
+
     Raises:
         ValueError: The device is not there.
     """
     if device == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+            device = "cuda"
+        else:
+            device = "mps" if torch.backends.mps.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: cuda was asked for, but torch sees no GPU")
     if device == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device: mps was asked for, but torch cannot use it here")
+    if device == "cuda":
+        return torch.device("cuda", torch.cuda.current_device())
     return torch.device(device)
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the current one of this thread; nothing for other devices."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 _MALLOPT = {

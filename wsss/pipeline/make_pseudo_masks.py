@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from wsss.attribution.gradients import GradientConfig
@@ -20,7 +19,7 @@ from wsss.data.storage import existing
 from wsss.metrics.sweep import power_threshold
 from wsss.pipeline.chosen import GIVEN, ChosenThreshold, given, manifest_of, read_threshold
 from wsss.pipeline.devices import Device, keep_memory, resolve_device, torch_threads
-from wsss.pipeline.finish import FinishJob, failures_text, finish_image
+from wsss.pipeline.finish import Finisher, ImageFiles, failures_text
 from wsss.pipeline.mask_stages import (
     Explainer,
     Loaded,
@@ -30,7 +29,6 @@ from wsss.pipeline.mask_stages import (
     prepared_network,
     read_batch,
     stored_reader,
-    to_scores,
 )
 from wsss.pipeline.output import IncompleteError, OutputFolder, plain
 from wsss.pipeline.ranks import joined_ranks
@@ -45,6 +43,9 @@ GPU_BATCH = 8
 
 READERS = 4
 """Threads that decode images, at most: a core decodes far more than a network explains."""
+
+_Outcome = tuple[dict[str, str], int]
+"""What went wrong, by image, and how many images have no class."""
 
 
 def make_pseudo_masks(
@@ -133,150 +134,103 @@ def make_pseudo_masks(
         model, classes = load_classifier(checkpoint)
         require_classes(classes, data, checkpoint)
         identity["checkpoint_sha256"] = file_sha256(checkpoint)
-    free = ("limit", "device", "workers", "batch_size", "checkpoint", "save_scores", "overlays")
-    name_of = {value: name for name, value in data.classes.items()}
     with joined_ranks() as ranks:
         folder = ranks.on_first(
             lambda: OutputFolder(
-                output,
-                "make_pseudo_masks",
-                settings,
-                identity=identity,
-                free=(*free, "threshold_from"),
+                output, "make_pseudo_masks", settings, identity=identity, free=_FREE
             )
         )
-        files = {
-            record.image_id: _paths(output, record, save_scores, overlays) for record in records
-        }
-        there = existing(path for wanted in files.values() for path in wanted if path)
-        todo = {
-            r.image_id for r in records if not there.issuperset(filter(None, files[r.image_id]))
-        }
-        todo = ranks.from_first(todo)
-        where = resolve_device(device) if model is not None else torch.device("cpu")
+        files = {r.image_id: _files(output, r, save_scores, overlays) for r in records}
+        todo = ranks.from_first(_unfinished(files))
+        where = resolve_device(device)
         cores = cores_per_process(ranks.size_here) if workers is None else workers
-        if batch_size is None:
-            batch_size = 1 if where.type == "cpu" else GPU_BATCH
-        if model is None:
-            batch_size = 1
+        networks = networks_that_fit(cores, where)
+        keep_memory()
+        if model is not None:
+            network = prepared_network(model, attribution, where)
+            values = np.array(list(data.classes.values()), dtype=np.uint8)
+            limit_of = predicted_threshold if label_mode == "predicted" else None
+            explainers = [
+                Explainer(twin, where, values, limit_of, multiscale, attribution)
+                for twin in copies_of(network, networks)
+            ]
+            middle = [Stage(explainers, waiting=2 * networks)]
+            read: Callable[[list[Record]], list[Loaded]] = read_batch
+            if batch_size is None:
+                batch_size = 1 if where.type == "cpu" else GPU_BATCH
+        else:
+            assert scores_from is not None
+            read = stored_reader(scores_from, LabelMap(list(data.classes.values())))
+            middle, batch_size = [], 1
+        finish = Finisher(files, todo, data.classes, background, crf, where)
+        stages = [
+            Stage([read] * min(READERS, cores), waiting=2),
+            *middle,
+            Stage([finish] * cores, waiting=2 * cores),
+        ]
         batches = [
             batch
             for batch in batches_of(records, batch_size)
             if any(record.image_id in todo for record in batch)
         ]
-
-        def finish(batch: list[Loaded]) -> list[Finished]:
-            return [
-                _finish(loaded, files[loaded.record.image_id], name_of, background, crf)
-                for loaded in batch
-                if loaded.record.image_id in todo
-            ]
-
-        keep_memory()
-        networks = networks_that_fit(cores, where)
-        readers: Callable[[list[Record]], list[Loaded]] = read_batch
-        explainers: list[Explainer] = []
-        if model is not None:
-            values = np.array(list(data.classes.values()), dtype=np.uint8)
-            limit_of = predicted_threshold if label_mode == "predicted" else None
-            network = prepared_network(model, attribution, where)
-            explainers = [
-                Explainer(twin, where, values, limit_of, multiscale, attribution)
-                for twin in copies_of(network, networks)
-            ]
-        else:
-            assert scores_from is not None
-            readers = stored_reader(scores_from, LabelMap(list(data.classes.values())))
-        stages = [
-            Stage([readers] * min(READERS, cores), waiting=2),
-            *([Stage(explainers, waiting=2 * len(explainers))] if explainers else []),
-            Stage([finish] * cores, waiting=2 * cores),
-        ]
-        mine = ranks.share(batches)
-        count = sum(record.image_id in todo for batch in mine for record in batch)
-        failed: dict[str, str] = {}
-        empty = 0
-        progress = tqdm(total=count, unit="image", disable=None if ranks.first else True)
-        with progress, torch_threads(max(1, cores // networks)):
-            for finished in overlap(mine, stages):
-                for one in finished:
-                    empty += one.empty
-                    if one.error is not None:
-                        failed[one.image_id] = one.error
-                        progress.write(f"failed: {one.error}")
-                    progress.update()
-        parts = ranks.gather((failed, empty))
-        failed = {image_id: text for part, _ in parts for image_id, text in part.items()}
-        counts = {
-            "images": len(records),
-            "made_now": len(todo) - len(failed),
-            "made_before": len(records) - len(todo),
-            "made_now_without_class": sum(part for _, part in parts),
-            "failed": failed,
-            "label_mode": label_mode if scores_from is None else _label_mode_of(scores_from),
-            "threshold": plain(threshold),
-            "processes": ranks.size,
-            "crf_backend": None if crf is None else resolve_backend(crf.backend),
-        }
+        with torch_threads(max(1, cores // networks)):
+            outcome = _carry_out(ranks.share(batches), stages, todo, show=ranks.first)
+        failed, empty = _merged(ranks.gather(outcome))
         if folder is not None:
-            (folder.record if failed else folder.finish)(**counts)
+            (folder.record if failed else folder.finish)(
+                images=len(records),
+                made_now=len(todo) - len(failed),
+                made_before=len(records) - len(todo),
+                made_now_without_class=empty,
+                failed=failed,
+                label_mode=label_mode if scores_from is None else _label_mode_of(scores_from),
+                threshold=plain(threshold),
+                processes=ranks.size,
+                crf_backend=None if crf is None else resolve_backend(crf.backend),
+            )
         ranks.gather(None)  # nobody goes on before the manifest is written
     if failed:
         raise IncompleteError(failures_text(failed, len(records)))
     return output / "masks"
 
 
-class Finished(NamedTuple):
-    """What became of an image.
-
-    Args:
-        image_id: The image.
-        error: What went wrong, or None.
-        empty: It has no class, so that its mask is all background.
-    """
-
-    image_id: str
-    error: str | None
-    empty: bool
+_FREE = (
+    "limit", "device", "workers", "batch_size", "checkpoint", "save_scores", "overlays",
+    "threshold_from",
+)  # fmt: skip
+"""What may differ in a rerun; a checkpoint and a threshold are compared by what they hold."""
 
 
-def _finish(
-    loaded: Loaded,
-    files: tuple[Path | None, Path | None, Path | None],
-    name_of: dict[int, str],
-    background: BackgroundConfig,
-    crf: CRFConfig | None,
-) -> Finished:
-    """The files of an image whose maps or scores are known."""
-    record, empty = loaded.record, False
-    mask, scores_file, overlay = files
-    assert mask is not None
-    try:
-        if isinstance(loaded.image, Exception):
-            raise loaded.image
-        scores = loaded.scores
-        if scores is None:
-            assert loaded.maps is not None
-            assert loaded.classes is not None
-            scores = to_scores(loaded.maps, loaded.classes)
-        empty = not len(scores.classes)
-        job = FinishJob(
-            image_id=record.image_id,
-            source=record.image,
-            image=loaded.image,
-            scores=scores,
-            names=tuple(name_of[value] for value in scores.classes.tolist()),
-            mask=mask,
-            scores_file=scores_file,
-            overlay=overlay,
-            truth=record.mask,
-            background=background,
-            crf=crf,
-        )
-        finish_image(job)
-    except (OSError, ValueError) as error:
-        return Finished(record.image_id, str(error), empty)
-    return Finished(record.image_id, None, empty)
+def _unfinished(files: dict[str, ImageFiles]) -> set[str]:
+    """Ids of the images of which a file is missing."""
+    there = existing(path for wanted in files.values() for path in wanted if path)
+    return {
+        image_id for image_id, wanted in files.items() if not there.issuperset(filter(None, wanted))
+    }
+
+
+def _carry_out(
+    batches: list[list[Record]], stages: list[Stage], todo: set[str], show: bool
+) -> _Outcome:
+    """Send batches through the stages, with a progress bar where ``show``."""
+    count = sum(record.image_id in todo for batch in batches for record in batch)
+    failed: dict[str, str] = {}
+    empty = 0
+    with tqdm(total=count, unit="image", disable=None if show else True) as progress:
+        for finished in overlap(batches, stages):
+            for one in finished:
+                empty += one.empty
+                if one.error is not None:
+                    failed[one.image_id] = one.error
+                    progress.write(f"failed: {one.error}")
+                progress.update()
+    return failed, empty
+
+
+def _merged(outcomes: list[_Outcome]) -> _Outcome:
+    """Those of all processes in one."""
+    failed = {image_id: text for part, _ in outcomes for image_id, text in part.items()}
+    return failed, sum(empty for _, empty in outcomes)
 
 
 def _threshold(
@@ -302,12 +256,10 @@ def _threshold(
     return dataclasses.replace(background, threshold=chosen.value), chosen
 
 
-def _paths(
-    output: Path, record: Record, save_scores: bool, overlays: bool
-) -> tuple[Path | None, Path | None, Path | None]:
-    """Mask, score file and overlay of an image; None for what is not wanted."""
+def _files(output: Path, record: Record, save_scores: bool, overlays: bool) -> ImageFiles:
+    """What is written for an image."""
     name = record.image_id
-    return (
+    return ImageFiles(
         output / "masks" / f"{name}.png",
         output / "scores" / f"{name}.npz" if save_scores else None,
         output / "overlays" / f"{name}.png" if overlays else None,

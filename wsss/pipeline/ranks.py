@@ -20,6 +20,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from wsss.pipeline.output import IncompleteError
+from wsss.tasks.processes import on_first
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,7 +29,7 @@ _START = datetime.timedelta(minutes=10)
 """How long a process waits for the others at the start."""
 
 _PATIENCE = datetime.timedelta(days=7)
-"""How long a process waits for the others; one that has died is noticed at once."""
+"""How long a process waits for the others' work; one that has died is noticed at once."""
 
 
 class Ranks:
@@ -68,16 +69,7 @@ class Ranks:
         Returns:
             Its result in process 0, None in the others.
         """
-        made, error = None, None
-        if self.first:
-            try:
-                made = make()
-            except (ValueError, OSError) as caught:
-                error = caught
-        error = self.from_first(error)
-        if error is not None:
-            raise error
-        return made
+        return on_first(self.first, make, self.from_first)
 
     def from_first(self, value: Item) -> Item:
         """The value of process 0, in all processes."""
@@ -147,6 +139,12 @@ def started_together() -> bool:
     return _place() is not None
 
 
+def first_of_all() -> bool:
+    """Whether this is the first of those processes, or the only one."""
+    place = _place()
+    return place is None or place.global_rank() == 0
+
+
 def _place() -> TorchElasticEnvironment | SLURMEnvironment | None:
     """What torchrun or SLURM says of this process; None if it is the only one."""
     for environment in (TorchElasticEnvironment, SLURMEnvironment):
@@ -159,7 +157,7 @@ def _place() -> TorchElasticEnvironment | SLURMEnvironment | None:
 @functools.cache
 def _store(rank: int, size: int) -> Store:
     """Where the processes find each other: one for all commands that this process runs."""
-    store, _, _ = next(rendezvous("env://", rank, size, timeout=_PATIENCE))
+    store, _, _ = next(rendezvous("env://", rank, size, timeout=_START))
     return store
 
 
@@ -187,9 +185,19 @@ def joined_ranks() -> Iterator[Ranks]:
         return
     os.environ.setdefault("MASTER_ADDR", place.main_address)
     os.environ.setdefault("MASTER_PORT", str(place.main_port))
-    store = PrefixStore(f"wsss {next(_commands)}", _store(rank, size))
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_START)
     try:
-        yield Ranks(rank, size, here, _gloo())
+        store = PrefixStore(f"wsss {next(_commands)}", _store(rank, size))
+        distributed.init_process_group(
+            "gloo", store=store, rank=rank, world_size=size, timeout=_START
+        )
+        group = _gloo()
+    except RuntimeError as error:
+        raise ConnectionError(
+            f"process {rank} of {size} (counted from 0): the others were not found at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} within {_START}; under SLURM "
+            f"srun starts them all, without it unset SLURM_NTASKS ({error})"
+        ) from error
+    try:
+        yield Ranks(rank, size, here, group)
     finally:
         distributed.destroy_process_group()

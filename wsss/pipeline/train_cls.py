@@ -8,11 +8,10 @@ from wsss.data.config import DataConfig
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.backbones import BackboneConfig
-from wsss.pipeline.output import OutputFolder
+from wsss.pipeline.training import train_into
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
 from wsss.tasks.optim import OptimConfig
-from wsss.tasks.processes import on_rank_zero
-from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, fit, image_reader
+from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
 
 
 def train_cls(
@@ -78,15 +77,15 @@ def train_cls(
         read=image_reader(trainer, [*train, *val]),
     )
     lightning = build_trainer(trainer, output, epochs, monitor="val_map")
-    folder = on_rank_zero(
-        lightning, lambda: OutputFolder(output, "train_cls", settings, free=("trainer",))
+    train_into(
+        output,
+        "train_cls",
+        settings,
+        lightning,
+        task,
+        images,
+        train_images=len(train),
+        val_images=len(val),
+        checkpoint_chosen_by=f"image-level mAP on {val_split}",
     )
-    metrics = fit(lightning, task, images, output)
-    if folder is not None:
-        folder.finish(
-            train_images=len(train),
-            val_images=len(val),
-            checkpoint_chosen_by=f"image-level mAP on {val_split}",
-            last_epoch=metrics or folder.previous.get("last_epoch", {}),
-        )
     return output / "best.ckpt"

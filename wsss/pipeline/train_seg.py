@@ -10,11 +10,10 @@ from wsss.data.records import load_records
 from wsss.data.storage import existing
 from wsss.data.transforms import AugmentConfig
 from wsss.models.deeplab import DeepLabConfig
-from wsss.pipeline.output import OutputFolder
+from wsss.pipeline.training import train_into
 from wsss.tasks.optim import OptimConfig
-from wsss.tasks.processes import on_rank_zero
 from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
-from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, fit, image_reader
+from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
 
 
 def train_seg(
@@ -96,15 +95,15 @@ def train_seg(
         read=image_reader(trainer, [*train, *val]),
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
-    folder = on_rank_zero(
-        lightning, lambda: OutputFolder(output, "train_seg", settings, free=("trainer",))
+    train_into(
+        output,
+        "train_seg",
+        settings,
+        lightning,
+        task,
+        images,
+        train_images=len(train),
+        val_images=len(val),
+        checkpoint_chosen_by="last epoch",
     )
-    metrics = fit(lightning, task, images, output)
-    if folder is not None:
-        folder.finish(
-            train_images=len(train),
-            val_images=len(val),
-            checkpoint_chosen_by="last epoch",
-            last_epoch=metrics or folder.previous.get("last_epoch", {}),
-        )
     return output / "last.ckpt"

@@ -15,7 +15,7 @@ from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.models.backbones import BackboneConfig, freeze_up_to
 from wsss.models.classifier import build_classifier
 from wsss.tasks.checkpoint import describe
-from wsss.tasks.loaders import EpochBatches, ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 from wsss.tasks.processes import add_up, gather_rows, process_count, process_rank
 
@@ -149,15 +149,7 @@ class ClassificationData(pl.LightningDataModule):
         self.first_epoch = 0
 
     def train_dataloader(self) -> ImageLoader:
-        batches = EpochBatches(
-            len(self.train),
-            self.batch_size,
-            seed=torch.initial_seed(),
-            epoch=self.first_epoch,
-            rank=process_rank(),
-            processes=process_count(),
-        )
-        return training_loader(self.train, batches, self.workers)
+        return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)
 
     def val_dataloader(self) -> ImageLoader:
         return whole_image_loader(

@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from wsss.data.datasets import LabelledImages, MaskedImages
+from wsss.tasks.processes import process_count, process_rank
 
 ImageLoader = DataLoader[tuple[torch.Tensor, torch.Tensor]]
 
@@ -90,9 +91,20 @@ def check_parts(length: int, batch_size: int, processes: int) -> None:
 
 
 def training_loader(
-    images: LabelledImages | MaskedImages, batches: EpochBatches, workers: int
+    images: LabelledImages | MaskedImages, batch_size: int, workers: int, epoch: int = 0
 ) -> ImageLoader:
-    """The shuffled images, decoded and changed at random by ``workers`` processes."""
+    """This process's part of shuffled images, decoded and changed at random by ``workers``.
+
+    The seed is that of the run, to which Lightning has set torch's. See `EpochBatches`.
+    """
+    batches = EpochBatches(
+        len(images),
+        batch_size,
+        seed=torch.initial_seed(),
+        epoch=epoch,
+        rank=process_rank(),
+        processes=process_count(),
+    )
     return DataLoader(
         images,
         batch_sampler=batches,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-import pytorch_lightning as pl
 import torch
 from torch import distributed
 
@@ -53,24 +52,31 @@ def gather_equal(value: torch.Tensor) -> torch.Tensor:
     return torch.stack(parts)
 
 
-def on_rank_zero(trainer: pl.Trainer, make: Callable[[], Result]) -> Result | None:
-    """Do something in the first process alone; all raise its error if it fails.
+def on_first(
+    first: bool,
+    make: Callable[[], Result],
+    tell: Callable[[Exception | None], Exception | None],
+) -> Result | None:
+    """Do something in the first process while the others wait; all raise its error if it fails.
 
     Args:
-        trainer: Says which process this is. Processes that torchrun or SLURM has started must be
-            connected (`connect` in wsss.tasks.launch).
+        first: Whether this is the first process.
         make: What to do.
+        tell: Gives the first process's value to all. Processes that torchrun or SLURM has started
+            must be connected (`connect` in wsss.tasks.launch, `joined_ranks` in
+            wsss.pipeline.ranks).
 
     Returns:
         Its result in the first process, None in the others.
     """
-    made, error = None, None
-    if trainer.is_global_zero:
+    made: Result | None = None
+    error: Exception | None = None
+    if first:
         try:
             made = make()
         except (ValueError, OSError) as caught:
             error = caught
-    error = trainer.strategy.broadcast(error)
+    error = tell(error)
     if error is not None:
         raise error
     return made

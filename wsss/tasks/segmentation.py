@@ -18,7 +18,7 @@ from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
 from wsss.tasks.checkpoint import describe, load_backbone_weights
-from wsss.tasks.loaders import EpochBatches, ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 from wsss.tasks.processes import add_up, process_count, process_rank
 
@@ -172,15 +172,7 @@ class SegmentationData(pl.LightningDataModule):
         self.first_epoch = 0
 
     def train_dataloader(self) -> ImageLoader:
-        batches = EpochBatches(
-            len(self.train),
-            self.batch_size,
-            seed=torch.initial_seed(),
-            epoch=self.first_epoch,
-            rank=process_rank(),
-            processes=process_count(),
-        )
-        return training_loader(self.train, batches, self.workers)
+        return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)
 
     def val_dataloader(self) -> ImageLoader | list[ImageLoader]:
         if not len(self.val):

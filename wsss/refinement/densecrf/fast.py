@@ -1,4 +1,4 @@
-"""The dense CRF on CPU, compiled by Numba; see `kernels` for what makes it fast.
+"""The dense CRF on CPU, compiled by Numba; `lattice` and `kernels` say what makes it fast.
 
 A lattice serves any number of unaries of its image, and the lattice of the position kernel is kept
 for the next image of the same size. Calls release the GIL: threads run beside each other.
@@ -19,12 +19,12 @@ from wsss.refinement.densecrf.features import (
 )
 from wsss.refinement.densecrf.kernels import (
     blur_kernel,
-    lattice_builder,
     normalising_kernel,
     slice_kernel,
     splat_kernel,
     sweep_kernel,
 )
+from wsss.refinement.densecrf.lattice import lattice_builder
 
 _KEPT_PIXELS = 1_000_000
 """Position lattices of larger images are not kept: 28 bytes a pixel."""

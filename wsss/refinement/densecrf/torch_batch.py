@@ -169,7 +169,7 @@ def _lattice(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(N, d + 1) vertices 0..M-1, (N, d + 1) weights, (d + 1, M, 2) neighbours, M for none.
 
-    The steps are those of `kernels.lattice_builder`, with its comments.
+    The steps are those of `lattice.lattice_builder`, with its comments.
     """
     count = scaled.shape[1]
     if count % 4:  # the library's last block of four is filled up with zeros

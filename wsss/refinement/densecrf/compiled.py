@@ -1,0 +1,23 @@
+"""How the kernels of the `fast` dense CRF are compiled by Numba.
+
+They release the GIL and are compiled once for each machine; the result is kept on disk. It is found
+again only if a kernel's closure holds plain numbers: other kernels are globals.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+os.environ.setdefault("NUMBA_SLP_VECTORIZE", "1")
+"""Off by default in Numba; without it, four channels are four instructions, and the kernels take
+twice as long. Not numba.config: Numba reads that anew whenever such a variable has changed."""
+
+BLOCK = 128
+"""Pixels that a kernel takes together: what it knows of them stays in the cache."""
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """numba.njit without the GIL and with its result kept on disk."""
+    return njit(nogil=True, cache=True, error_model="numpy", **options)  # type: ignore[no-any-return]
