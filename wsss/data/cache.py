@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from wsss.data.atomic import atomic_write
-from wsss.data.images import read_image
+from wsss.data.images import image_size, read_image
 
 
 class ImageCache:
@@ -28,7 +27,8 @@ class ImageCache:
         self.folder = folder
         self.kept: set[Path] = set()
         for path in dict.fromkeys(images):
-            limit -= _decoded_bytes(path)
+            height, width = image_size(path) or (0, 0)
+            limit -= 3 * height * width
             if limit < 0:
                 break
             self.kept.add(path)
@@ -57,12 +57,3 @@ class ImageCache:
         facts = path.stat()
         name = f"{path.resolve()} {facts.st_mtime_ns} {facts.st_size}"
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"
-
-
-def _decoded_bytes(path: Path) -> int:
-    """Bytes of an image in memory, by its header; 0 if it has none, which `read_image` reports."""
-    try:
-        with Image.open(path) as file:
-            return 3 * file.width * file.height
-    except (OSError, UnidentifiedImageError):
-        return 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from wsss.data.storage import file_names, readable, to_path
 
@@ -52,6 +52,25 @@ def read_image(path: Path | str) -> np.ndarray:
         raise ImageReadError(f"cannot decode image {path}: {error}") from error
     except Image.DecompressionBombError as error:
         raise ImageReadError(f"image {path} is too large to decode safely: {error}") from error
+
+
+_SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Height and width that `read_image` will give, by the file's header alone; None without one.
+
+    Of an object in a store, no more than the first blocks are fetched.
+    """
+    try:
+        with warnings.catch_warnings(), path.open("rb") as opened, Image.open(opened) as image:
+            warnings.simplefilter("ignore")
+            width, height = image.size
+            sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+            return (width, height) if sideways else (height, width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:

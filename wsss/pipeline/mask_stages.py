@@ -9,13 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from wsss.attribution.engine import layers_of
 from wsss.attribution.methods import AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale_batch
-from wsss.data.images import read_image
+from wsss.data.images import image_size, read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.scores import Scores, read_scores, stored_size
@@ -58,21 +57,12 @@ def batches_of(records: Sequence[Record], batch_size: int) -> list[list[Record]]
     groups: dict[object, list[Record]] = {}
     for record in records:
         labels = None if record.labels is None else int((record.labels > 0).sum())
-        groups.setdefault((_header_size(record.image), labels), []).append(record)
+        groups.setdefault((image_size(record.image), labels), []).append(record)
     return [
         group[start : start + batch_size]
         for group in groups.values()
         for start in range(0, len(group), batch_size)
     ]
-
-
-def _header_size(path: Path) -> tuple[int, int] | None:
-    """Size of an image from the start of its file; None if there is none."""
-    try:
-        with path.open("rb") as file, Image.open(file) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
 
 
 def read_batch(records: list[Record]) -> list[Loaded]:
