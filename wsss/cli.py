@@ -27,11 +27,13 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     """Run one command with its own arguments (those of the process if None).
 
     Returns:
-        The exit code: 0 done, 1 error, 2 wrong usage, 3 mIoU below fail_under, 130 interrupted.
+        The exit code: 0 done, 1 error, 2 wrong usage, 3 mIoU below fail_under, 4 errors in a data
+        set, 130 interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for talkative in ("pytorch_lightning", "aiobotocore"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
+    from wsss.pipeline.check_data import FaultsError
     from wsss.pipeline.commands import arguments, command_parser, is_store_error
     from wsss.pipeline.eval_miou import BelowError
     from wsss.pipeline.eval_tables import format_table
@@ -51,6 +53,9 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
         return 130
     except BelowError as error:
         result, below = None, error
+    except FaultsError as error:
+        print(error)
+        return 4
     except (ValueError, OSError, ImportError, IncompleteError) as error:
         print(f"wsss {name}: error: {error}", file=sys.stderr)
         return 1
@@ -63,7 +68,9 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
         return 0 if below is None else 3
     if name == "eval_miou":
         print(format_table(settings["output"] / "eval.json"))
-    if result is not None and not isinstance(result, dict):
+    if isinstance(result, str):
+        print(result)
+    elif result is not None and not isinstance(result, dict):
         print(f"wrote {result}")
     if below is not None:
         print(f"wsss {name}: {below}", file=sys.stderr)

@@ -1,11 +1,13 @@
 """Every kind of image file becomes RGB bytes, or an error that names it."""
 
+import subprocess
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from wsss.data import ImageReadError, read_image
-from wsss.data.images import IMAGE_SUFFIXES, find_images
+from wsss.data.images import IMAGE_SUFFIXES, find_images, image_size
 
 PIXELS = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [0, 0, 0], [255, 255, 255]]], np.uint8
@@ -202,3 +204,23 @@ def test_find_images_prefers_jpg_and_falls_back_to_it(tmp_path):
     for name in ("a.png", "a.jpg", "a.b.jpg"):
         (tmp_path / name).write_bytes(b"")
     assert find_images(tmp_path, ["a"])["a"] == tmp_path / "a.jpg"
+
+
+def test_a_format_that_pillow_hands_to_another_program_is_refused(tmp_path, monkeypatch):
+    """PostScript is a programming language; Pillow gives it to Ghostscript."""
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("it was run"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("it was run"))
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(ImageReadError, match=rf"cannot decode image {path}"):
+        read_image(path)
+    assert image_size(path) is None
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_the_size_by_the_header_is_that_of_the_decoded_image(tmp_path, orientation):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.new("RGB", (7, 4)).save(tmp_path / "a.jpg", exif=exif)
+    assert image_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2]

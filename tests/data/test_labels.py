@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from wsss.data import DataConfig
-from wsss.data.labels import read_labels
+from wsss.data import DataConfig, load_records
 
 CLASSES = {"cat": 8, "dog": 12, "person": 15}
 
@@ -14,6 +13,15 @@ CLASSES = {"cat": 8, "dog": 12, "person": 15}
 @pytest.fixture
 def config(tmp_path) -> DataConfig:
     return DataConfig(root=tmp_path, classes=CLASSES)
+
+
+def read_labels(config, ids) -> dict[str, np.ndarray]:
+    """Labels of the images of a list."""
+    lists = config.at(config.lists)
+    lists.mkdir(parents=True, exist_ok=True)
+    (lists / "some.txt").write_text("\n".join(ids), encoding="utf-8")
+    found = load_records(config, "some", with_labels=True)
+    return {record.image_id: record.labels for record in found}
 
 
 def write_csv(config, text: str, encoding: str = "utf-8") -> None:
@@ -116,7 +124,7 @@ class TestCSV:
     def test_a_wrong_header_is_shown(self, config, text):
         write_csv(config, text)
         with pytest.raises(
-            ValueError, match=r"labels\.csv, line 1: expected a header .*'image,labels', got"
+            ValueError, match=r"labels\.csv, line 1: expected a header .*'image,labels'.*, got"
         ):
             read_labels(config, ["a"])
 
@@ -128,7 +136,7 @@ class TestCSV:
 
     def test_another_encoding_is_named(self, config):
         write_csv(config, "image,labels\né,cat\n", encoding="latin-1")
-        with pytest.raises(ValueError, match=r"labels\.csv: not a UTF-8 CSV file"):
+        with pytest.raises(ValueError, match=r"labels\.csv, line 2: not UTF-8"):
             read_labels(config, ["é"])
 
     def test_a_subset_of_the_classes(self, config):

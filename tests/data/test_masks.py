@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.data import IGNORE, LabelMap, read_mask, voc_palette, write_mask
+from wsss.data import IGNORE, LabelMap, read_image, read_mask, voc_palette, write_mask
 
 # the colours of the VOC development kit
 VOC_COLOURS = {
@@ -75,12 +75,37 @@ def test_the_palette_of_a_file_does_not_matter(tmp_path):
     assert read_mask(tmp_path / "a.png").tolist() == [[0, 1, 2]]
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "LA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "F"])
 def test_masks_that_are_not_indices_are_refused(tmp_path, mode):
     image = Image.new(mode, (4, 3))
-    image.save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=rf"mask {tmp_path}/a\.png: expected an indexed .* {mode}"):
+    image.save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=rf"mask {tmp_path}/a\.tif: expected an indexed .* {mode}"):
+        read_mask(tmp_path / "a.tif")
+
+
+def test_masks_of_16_bits_hold_values_up_to_255(tmp_path):
+    values = np.array([[0, 3, 255], [7, 0, 0]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert read_mask(tmp_path / "a.png").tolist() == values.tolist()
+    values[0, 0] = 256
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: expected values in 0\.\.255, got 0\.\.256"):
         read_mask(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_a_mask_s_own_exif_is_applied_once(tmp_path, orientation):
+    """A labelling tool that copies EXIF to the mask turns both alike."""
+    values = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(values)
+    image.putpalette(voc_palette().tobytes())
+    image.save(tmp_path / "mask.png", exif=exif)
+    Image.fromarray(values).save(tmp_path / "photograph.png", exif=exif)
+    turned = read_mask(tmp_path / "mask.png")
+    np.testing.assert_array_equal(turned, read_image(tmp_path / "photograph.png")[..., 0])
+    assert (turned.shape == (3, 2)) == (orientation > 4)
 
 
 def error_of(path) -> str | None:

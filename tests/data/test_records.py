@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wsss.data import VOC_CLASSES, DataConfig, load_records
-from wsss.data.records import read_ids
+from wsss.data.sources import read_list
 
 
 @pytest.fixture
@@ -18,17 +18,17 @@ def path(tmp_path) -> Path:
 class TestLists:
     def test_order_blank_lines_and_edges(self, path):
         path.write_text("b\n\n  a  \r\nc 1.5\n猫", encoding="utf-8")
-        assert read_ids(path) == ["b", "a", "c 1.5", "猫"]
+        assert read_list(path) == ["b", "a", "c 1.5", "猫"]
 
     def test_byte_order_mark(self, path):
         path.write_text("a\nb\n", encoding="utf-8-sig")
-        assert read_ids(path) == ["a", "b"]
+        assert read_list(path) == ["a", "b"]
 
     @pytest.mark.parametrize("text", ["", "\n  \n\n"])
     def test_empty(self, path, text):
         path.write_text(text)
         with pytest.raises(ValueError, match=rf"{path}: the list is empty; expected one image id"):
-            read_ids(path)
+            read_list(path)
 
     def test_an_id_listed_twice_names_both_lines(self, path):
         path.write_text("a\nb\n\nc\na\n")
@@ -36,7 +36,7 @@ class TestLists:
             ValueError,
             match=rf"{path}, line 5: image 'a' is listed twice \(first on line 1\)",
         ):
-            read_ids(path)
+            read_list(path)
 
     def test_a_missing_list_names_the_others(self, path):
         for name in ("val", "train_aug"):
@@ -44,18 +44,18 @@ class TestLists:
         with pytest.raises(
             FileNotFoundError, match=rf"not found: {path}; the lists .* are: train_aug, val$"
         ):
-            read_ids(path)
+            read_list(path)
 
     def test_a_missing_list_in_an_empty_folder(self, path):
         with pytest.raises(FileNotFoundError, match="it has no lists"):
-            read_ids(path)
+            read_list(path)
 
     @pytest.mark.parametrize("image_id", ["../escape", "/etc/passwd", "a/../../b"])
     def test_ids_that_lead_out_of_the_folders_are_refused(self, path, image_id):
         """Masks are written to <output>/masks/<id>.png: such an id would write elsewhere."""
         path.write_text(f"a\n{image_id}\n")
         with pytest.raises(ValueError, match=r"train\.txt, line 2: "):
-            read_ids(path)
+            read_list(path)
 
 
 class TestRecords:
@@ -135,7 +135,7 @@ class TestConfig:
         ("classes", "message"),
         [
             ({}, r"data\.classes: expected at least one class"),
-            ({"potted plant": 1}, r"data\.classes: class name 'potted plant' .* holds a space"),
+            ({"potted plant": 1}, r"data\.classes: class name 'potted plant' holds the separator"),
             ({"": 1}, r"data\.classes: class name ''"),
             ({"a": 0}, r"data\.classes\.a: expected a mask value in 1\.\.254, got 0"),
             ({"a": 255}, r"data\.classes\.a: expected a mask value in 1\.\.254, got 255"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from wsss.data.storage import below, require_whole
+from wsss.data.storage import below, require_whole, to_path
 
 IGNORE = 255
 """Mask value of pixels that are neither trained on nor scored."""
@@ -34,17 +34,67 @@ VOC_CLASSES: dict[str, int] = {
 """The 20 foreground classes of PASCAL VOC with their values in the masks."""
 
 
+Layout = Literal["voc", "csv", "folders", "coco"]
+
+
+@dataclass(frozen=True)
+class CSVFormat:
+    """How a CSV file of labels is written.
+
+    Args:
+        delimiter: Between columns, one character.
+        separator: Between labels in a cell; a space stands for any white space.
+        image: Column of the images: ids, or paths below the folder of images.
+        labels: Column of the labels. A file without it has a column of 0 and 1 for each class.
+        split: Column of the image's split; it need not exist.
+        mask: Column of the mask's path below the folder of masks; it need not exist.
+    """
+
+    delimiter: str = ","
+    separator: str = " "
+    image: str = "image"
+    labels: str = "labels"
+    split: str = "split"
+    mask: str = "mask"
+
+    def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+            raise ValueError(f"data.csv.delimiter: expected one character, got {self.delimiter!r}")
+        if not self.separator or self.separator in ('"', self.delimiter):
+            raise ValueError(
+                f"data.csv.separator: expected something else than the delimiter "
+                f"{self.delimiter!r}, got {self.separator!r}"
+            )
+        columns = (self.image, self.labels, self.split, self.mask)
+        if not all(columns) or len(set(columns)) < len(columns):
+            raise ValueError(f"data.csv: expected four different column names, got {columns}")
+
+    def names(self, cell: str) -> list[str]:
+        """The labels in a cell."""
+        parts = cell.split() if self.separator == " " else cell.split(self.separator)
+        return [part.strip() for part in parts if part.strip()]
+
+
 @dataclass(frozen=True)
 class DataConfig:
-    """A data set in VOC layout.
+    """A data set: images, their labels and, for scoring, masks.
+
+    What a split holds is said by the list ``<split>.txt`` in ``lists`` if there is one; else by
+    ``{split}`` in ``labels`` or ``images``, which stands for the split's name, or by the CSV's
+    column ``split``.
 
     Args:
         root: Folder that holds the data set, or a URL such as s3://bucket/voc. All other paths are
             relative to it; they too may be URLs.
         classes: Name of each foreground class and its value (1..254) in the masks. The order is
             the order of the classifier's outputs.
-        labels: CSV file with the columns ``image,labels`` (labels separated by spaces). ``null``
-            reads the labels from VOC XML files in ``annotations`` instead.
+        layout: ``voc``: lists of ids, with labels by id; ``csv``: the rows of a CSV file are the
+            images; ``folders``: a folder of images for each class; ``coco``: instances JSON, whose
+            masks are drawn when they are read.
+        labels: Layouts voc and csv: CSV file, see ``csv``; voc also a ``.npy`` file of irn or psa
+            (id to multi-hot), or ``null`` for the VOC XML files in ``annotations``. Layout coco:
+            the JSON file, such as ``annotations/instances_{split}.json``.
+        csv: How the CSV file is written.
         other_labels: What to do with a label that is not among ``classes``: ``error`` refuses it,
             ``ignore`` leaves it out (to train on a subset of a data set's classes).
         images: Folder of the images.
@@ -55,7 +105,9 @@ class DataConfig:
 
     root: Path
     classes: dict[str, int] = field(default_factory=lambda: dict(VOC_CLASSES))
+    layout: Layout = "voc"
     labels: Path | None = Path("labels.csv")
+    csv: CSVFormat = CSVFormat()
     other_labels: Literal["error", "ignore"] = "error"
     images: Path = Path("JPEGImages")
     masks: Path = Path("SegmentationClass")
@@ -69,20 +121,44 @@ class DataConfig:
         for name, value in self.classes.items():
             if name == "background":
                 raise ValueError("data.classes: 'background' is the name of what is no class")
-            if not name or any(character.isspace() for character in name):
+            if not name.strip() or name != name.strip() or not name.isprintable():
                 raise ValueError(
-                    f"data.classes: class name {name!r} is empty or holds a space; labels are "
-                    "separated by spaces, so write for example 'potted_plant'"
+                    f"data.classes: class name {name!r} is empty, or begins or ends with a space, "
+                    "or cannot be printed"
+                )
+            if self.has_csv and self.csv.names(name) != [name]:
+                raise ValueError(
+                    f"data.classes: class name {name!r} holds the separator of labels, "
+                    f"{self.csv.separator!r}; write for example 'potted_plant', or set "
+                    "data.csv.separator"
                 )
             if not 1 <= value < IGNORE:
                 raise ValueError(
                     f"data.classes.{name}: expected a mask value in 1..254, got {value}"
                 )
+        if self.layout in ("csv", "coco") and self.labels is None:
+            raise ValueError(f"data.labels: the layout {self.layout} needs a file")
         if len(set(self.classes.values())) != len(self.classes):
             raise ValueError(f"data.classes: two classes share a mask value: {self.classes}")
 
-    def at(self, part: Path) -> Path:
-        """Where one of the paths lies: below the root, unless it is absolute or a URL."""
+    @property
+    def has_csv(self) -> bool:
+        """Whether labels come from a CSV file."""
+        return (
+            self.layout in ("voc", "csv")
+            and self.labels is not None
+            and self.labels.suffix != ".npy"
+        )
+
+    def at(self, part: Path, split: str | None = None) -> Path:
+        """Where one of the paths lies: below the root, unless it is absolute or a URL.
+
+        Args:
+            part: The path.
+            split: What ``{split}`` in it stands for.
+        """
+        if split is not None and "{split}" in str(part):
+            part = to_path(str(part).replace("{split}", split))
         return below(self.root, part)
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from wsss.data.drawn import DrawnMask
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record
@@ -73,7 +74,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(
         self,
         records: Sequence[Record],
-        masks: Sequence[Path],
+        masks: Sequence[Path | DrawnMask],
         label_map: LabelMap,
         transform: A.Compose,
         *,
@@ -105,7 +106,10 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def check_same_size(
-    mask: np.ndarray, size: tuple[int, ...], mask_source: Path, other_source: Path
+    mask: np.ndarray,
+    size: tuple[int, ...],
+    mask_source: Path | DrawnMask,
+    other_source: Path | DrawnMask,
 ) -> None:
     """Refuse a mask whose size is not ``size`` = (height, width), naming both files."""
     if mask.shape != tuple(size):

@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,12 +11,25 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from wsss.data.storage import file_names, readable, to_path
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
+    ".jfif", ".jp2", ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga",
+)  # fmt: skip
+"""What a file is called that counts as an image where a folder is searched. By its full name, any
+format that Pillow reads will do."""
+
 _SUFFIXES = [case for suffix in IMAGE_SUFFIXES for case in (suffix, suffix.upper())]
 
 
 class ImageReadError(ValueError):
     """An image file that cannot be decoded; the message names it."""
+
+
+@functools.cache
+def safe_formats() -> list[str]:
+    """Formats that Pillow decodes itself; EPS and WMF it hands to programs that run them."""
+    Image.init()
+    return [name for name in Image.OPEN if name not in ("EPS", "WMF")]
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -38,7 +52,7 @@ def read_image(path: Path | str) -> np.ndarray:
     path = to_path(path) if isinstance(path, str) else path
     source = readable(path, "image")
     try:
-        with warnings.catch_warnings(), Image.open(source) as file:
+        with warnings.catch_warnings(), Image.open(source, formats=safe_formats()) as file:
             warnings.simplefilter("ignore", UserWarning)
             image = ImageOps.exif_transpose(file)
             if image.mode == "F":
@@ -64,13 +78,46 @@ def image_size(path: Path) -> tuple[int, int] | None:
     Of an object in a store, no more than the first blocks are fetched.
     """
     try:
-        with warnings.catch_warnings(), path.open("rb") as opened, Image.open(opened) as image:
+        with (
+            warnings.catch_warnings(),
+            path.open("rb") as opened,
+            Image.open(opened, formats=safe_formats()) as image,
+        ):
             warnings.simplefilter("ignore")
             width, height = image.size
             sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
             return (width, height) if sideways else (height, width)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is called like an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def image_names(files: Iterable[str]) -> dict[str, str]:
+    """A name of its own for each file: its path without the suffix.
+
+    Files that differ only in their suffix keep it, so that no mask overwrites another.
+
+    Args:
+        files: Relative paths with slashes; an absolute path or a URL loses its beginning.
+
+    Returns:
+        The name of each, in the order given.
+    """
+    whole = {file: file.partition("://")[2] or file.lstrip("/") for file in files}
+    bare = {
+        file: name[: name.rindex(".")] if is_image_name(name) else name
+        for file, name in whole.items()
+    }
+    shared = Counter(bare.values())
+    taken = set(whole.values())
+    return {
+        file: name if shared[name] == 1 and name not in taken - {whole[file]} else whole[file]
+        for file, name in bare.items()
+    }
 
 
 def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:

@@ -1,14 +1,16 @@
 """Masks as indexed PNG files, and the map between their values and label indices."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wsss.data.atomic import atomic_write
 from wsss.data.config import IGNORE
-from wsss.data.storage import readable
+from wsss.data.drawn import DrawnMask
+from wsss.data.images import safe_formats
+from wsss.data.storage import existing, readable
 
 __all__ = ["IGNORE", "LabelMap", "read_mask", "voc_palette", "write_mask"]
 
@@ -31,29 +33,50 @@ def voc_palette() -> np.ndarray:
     return palette
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Read the values of an indexed or 8-bit grey mask.
+def read_mask(path: Path | DrawnMask) -> np.ndarray:
+    """Read the values of an indexed or grey mask, or draw one.
+
+    The orientation in the file's own EXIF is applied, as with photographs. Grey values of 16 bits
+    are taken as they are, if none is above 255.
 
     Returns:
         (H, W) uint8 values as they stand in the file.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no image, or colour-encoded.
+        ValueError: The file is no image, colour-encoded, or holds values above 255.
     """
+    if isinstance(path, DrawnMask):
+        return path.draw()
     source = readable(path, "mask")
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=safe_formats()) as file:
+            image = ImageOps.exif_transpose(file)
             if image.mode == "1":
                 image = image.convert("L")
+            if image.mode.startswith("I"):
+                deep = np.asarray(image)
+                if deep.min() < 0 or deep.max() > IGNORE:
+                    raise ValueError(
+                        f"mask {path}: expected values in 0..255, got {deep.min()}..{deep.max()}"
+                    )
+                return deep.astype(np.uint8)
             if image.mode not in ("P", "L"):
                 raise ValueError(
-                    f"mask {path}: expected an indexed or 8-bit grey PNG, got mode {image.mode}; "
-                    "a mask whose colours stand for classes must be converted first"
+                    f"mask {path}: expected an indexed or grey PNG, got mode {image.mode}; a mask "
+                    "whose colours stand for classes must be converted first (wsss check_data "
+                    "offers to)"
                 )
             return np.array(image, dtype=np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot decode mask {path}: {error}") from error
+
+
+def existing_masks(masks: Iterable[Path | DrawnMask]) -> set[Path | DrawnMask]:
+    """Those that can be read: files that exist, and all that are drawn."""
+    wanted = list(masks)
+    drawn = {mask for mask in wanted if isinstance(mask, DrawnMask)}
+    return drawn | existing(mask for mask in wanted if not isinstance(mask, DrawnMask))
 
 
 def write_mask(path: Path, values: np.ndarray) -> None:
@@ -93,7 +116,7 @@ class LabelMap:
         """L = K + 1: the foreground classes and the background."""
         return len(self.values) + 1
 
-    def to_index(self, values: np.ndarray, source: Path | str) -> np.ndarray:
+    def to_index(self, values: np.ndarray, source: Path | DrawnMask | str) -> np.ndarray:
         """Mask values to label indices, uint8 of the same shape.
 
         Args:

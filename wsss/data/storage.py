@@ -127,6 +127,11 @@ def file_names(folder: Path) -> set[str]:
     return {entry["name"].rpartition("/")[2] for entry in found if entry["type"] == "file"}
 
 
+def folder_names(folder: Path) -> set[str]:
+    """Names of the folders in a folder."""
+    return {path.name for path in folder.iterdir() if path.is_dir()}
+
+
 def existing(paths: Iterable[Path]) -> set[Path]:
     """Those paths that are files. Each folder is listed once: a store is slow to ask for each."""
     names = functools.cache(file_names)

@@ -9,9 +9,11 @@ from jsonargparse.typing import register_type
 
 from wsss.data.storage import is_remote, is_store_error, to_path
 from wsss.pipeline.benchmark_attribution import benchmark_attribution
+from wsss.pipeline.check_data import check_data
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.explain import explain
+from wsss.pipeline.init import init
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.predict import predict
 from wsss.pipeline.report import report
@@ -21,6 +23,8 @@ from wsss.pipeline.train_seg import train_seg
 __all__ = ["COMMANDS", "arguments", "command_parser", "is_store_error", "parse_settings"]
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "init": init,
+    "check_data": check_data,
     "train_cls": train_cls,
     "make_pseudo_masks": make_pseudo_masks,
     "choose_threshold": choose_threshold,
@@ -59,6 +63,9 @@ def command_parser(function: Callable[..., Any], prog: str | None = None) -> Arg
         parser.add_argument("image", type=Path, help="The photograph.")
         parser.add_argument("--labels", type=str, nargs="+", help="Names of classes to explain.")
         by_hand = {"image", "labels"}
+    if function is init:  # wsss init DIR
+        parser.add_argument("folder", type=Path, help="The folder with the data set.")
+        by_hand = {"folder"}
     if function is report:  # wsss report RUN RUN
         parser.add_argument("runs", type=Path, nargs="+", help="Folders of runs.")
         by_hand = {"runs"}

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss.data.config import DataConfig
-from wsss.data.masks import LabelMap
-from wsss.data.records import Record, load_records, read_ids
+from wsss.data.masks import LabelMap, existing_masks
+from wsss.data.records import Record, load_records
 from wsss.data.storage import existing
 from wsss.metrics.bootstrap import bootstrap_intervals, compare_runs
 from wsss.metrics.per_image import ImageCounts
@@ -86,7 +86,7 @@ def eval_miou(
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}")
     records = load_records(data, split, with_labels=False, limit=limit)
-    in_list = len(read_ids(data.at(data.lists) / f"{split}.txt"))
+    in_list = len(records if limit is None else load_records(data, split, with_labels=False))
     found = _files(records, folder, ".npz" if predictions is None else ".png", allow_missing)
     label_map = LabelMap(list(data.classes.values()))
     other = None if against is None else ImageCounts.read(against / "images.npz")
@@ -97,7 +97,7 @@ def eval_miou(
                 f"voc_results: the server takes whole lists; of the {in_list} images of {split} "
                 f"there are {len(found)}"
             )
-        if not existing(record.mask for record, _ in found):
+        if not existing_masks(record.mask for record, _ in found):
             scored = []
     wanted = _wanted(threshold, split, per_class, absent, data)
     ids = [record.image_id for record, _ in scored]

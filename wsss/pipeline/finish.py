@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from wsss.data.atomic import atomic_write
-from wsss.data.masks import read_mask, voc_palette, write_mask
+from wsss.data.drawn import DrawnMask
+from wsss.data.masks import existing_masks, read_mask, voc_palette, write_mask
 from wsss.data.records import Record
 from wsss.data.scores import Scores, write_scores
 from wsss.pipeline.devices import current
@@ -114,7 +115,11 @@ class Finisher:
 
 
 def mask_strip(
-    image: np.ndarray, scores: np.ndarray, classes: np.ndarray, values: np.ndarray, truth: Path
+    image: np.ndarray,
+    scores: np.ndarray,
+    classes: np.ndarray,
+    values: np.ndarray,
+    truth: Path | DrawnMask,
 ) -> np.ndarray:
     """Image, class maps, mask and, where it exists, ground truth side by side."""
     palette = voc_palette()
@@ -124,7 +129,7 @@ def mask_strip(
         overlay_mask(image, values, palette),
     ]
     captions = ["image", "class maps", "mask"]
-    if truth.is_file():
+    if existing_masks([truth]):
         pictures.append(overlay_mask(image, read_mask(truth), palette))
         captions.append("ground truth")
     return strip(pictures, captions, height=240)

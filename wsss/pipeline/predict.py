@@ -1,6 +1,5 @@
 """Segment images with a trained network."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from wsss.data.config import DataConfig
-from wsss.data.images import IMAGE_SUFFIXES, read_image
+from wsss.data.images import IMAGE_SUFFIXES, image_names, is_image_name, read_image
 from wsss.data.masks import LabelMap, voc_palette, write_mask
 from wsss.data.records import load_records
 from wsss.data.storage import existing
@@ -185,19 +184,12 @@ def _files(
         found = sorted(
             path
             for path in images.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES and own not in path.resolve().parents
+            if is_image_name(path.name) and own not in path.resolve().parents
         )
         if not found:
             raise ValueError(f"images: {images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        names = {path: path.relative_to(images).with_suffix("").as_posix() for path in found}
-        shared = Counter(names.values())
-        whole = {path: path.relative_to(images).as_posix() for path in found}
-        taken = set(whole.values())
-        # files that differ only in their suffix keep it, so that no mask overwrites another
-        return {
-            name if shared[name] == 1 and name not in taken else whole[path]: path
-            for path, name in names.items()
-        }
+        names = image_names(path.relative_to(images).as_posix() for path in found)
+        return dict(zip(names.values(), found, strict=True))
     if data is None or split is None:
         raise ValueError("give either images or data and split")
     return {

@@ -1,14 +1,14 @@
 """The gallery of a report: which images it shows, and their files packed for the page."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from wsss.data.images import find_images, read_image
+from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask, voc_palette
+from wsss.data.records import Record, load_records
 from wsss.data.scores import read_scores
 from wsss.metrics.confusion import confusion_counts
 from wsss.pipeline.eval_counts import mask_at
@@ -49,14 +49,16 @@ class Gallery:
         miou = self.chooser.images.miou()
         chosen = choose_images(miou, self.most, self.seed)
         ids = [self.chooser.images.image_ids[i] for i in chosen]
-        photographs = find_images(self.data.at(self.data.images), ids)
+        split = self.chooser.facts["split"]
+        records = {r.image_id: r for r in load_records(self.data, split, with_labels=False)}
         images, lost = [], []
         for image_id in tqdm(ids, unit="image"):
             try:
-                images.append(self._image(image_id, photographs[image_id]))
+                if image_id not in records:
+                    raise ValueError(f"{image_id} is not in the list any more")
+                images.append(self._image(records[image_id]))
             except (OSError, ValueError) as error:
                 lost.append(f"{error}")
-        split = self.chooser.facts["split"]
         if lost:
             self.remarks.append(
                 f"{len(lost)} of {len(chosen)} images of the list {split} are not shown, for "
@@ -82,20 +84,20 @@ class Gallery:
             f"(seed {self.seed})."
         )
 
-    def _image(self, image_id: str, file: Path) -> dict[str, Any]:
+    def _image(self, record: Record) -> dict[str, Any]:
         """Photograph, ground truth and the masks or scores of each evaluation that has the image.
 
         Raises:
             FileNotFoundError, ValueError: Photograph or ground truth cannot be read, or no
                 evaluation can be shown.
         """
-        path = self.data.at(self.data.masks) / f"{image_id}.png"
-        truth = self.label_map.to_index(read_mask(path), path)
+        image_id = record.image_id
+        truth = self.label_map.to_index(read_mask(record.mask), record.mask)
         if truth.size > MOST_PIXELS:
             raise ValueError(
                 f"{image_id} has {truth.size:,} pixels, more than a page can threshold"
             )
-        photograph = read_image(file)
+        photograph = read_image(record.image)
         layers, lost = [], []
         for index, evaluation in enumerate(self.evaluations):
             if image_id not in self.place[index]:

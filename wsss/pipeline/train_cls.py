@@ -8,6 +8,7 @@ from wsss.data.config import DataConfig
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.backbones import BackboneConfig
+from wsss.pipeline.check_data import check_quickly
 from wsss.pipeline.training import train_into
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
 from wsss.tasks.optim import OptimConfig
@@ -57,6 +58,7 @@ def train_cls(
         Path of the best checkpoint.
     """
     settings = dict(locals())
+    check_quickly(data, (train_split, val_split))
     train = load_records(data, train_split, with_labels=True)
     val = load_records(data, val_split, with_labels=True)
     pl.seed_everything(seed, workers=True, verbose=False)

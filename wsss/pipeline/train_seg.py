@@ -5,9 +5,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from wsss.data.config import DataConfig
-from wsss.data.masks import LabelMap
+from wsss.data.drawn import DrawnMask
+from wsss.data.masks import LabelMap, existing_masks
 from wsss.data.records import load_records
-from wsss.data.storage import existing
 from wsss.data.transforms import AugmentConfig
 from wsss.models.deeplab import DeepLabConfig
 from wsss.pipeline.training import train_into
@@ -67,8 +67,8 @@ def train_seg(
     train = load_records(data, train_split, with_labels=False)
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     train_masks = [masks / f"{record.image_id}.png" for record in train]
-    needed = [*train_masks, *(r.mask for r in val)]
-    there = existing(needed)
+    needed: list[Path | DrawnMask] = [*train_masks, *(r.mask for r in val)]
+    there = existing_masks(needed)
     missing = [path for path in needed if path not in there]
     if missing:
         raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")

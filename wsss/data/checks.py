@@ -1,0 +1,284 @@
+"""What can be wrong with a data set, image by image and as a whole."""
+
+import hashlib
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from wsss.data.colours import read_colours
+from wsss.data.config import IGNORE, DataConfig
+from wsss.data.drawn import DrawnMask
+from wsss.data.images import ImageReadError, image_size, read_image
+from wsss.data.masks import read_mask
+from wsss.data.sources import Item
+
+Severity = Literal["error", "warning", "note"]
+
+SEVERITY: Mapping[str, Severity] = {
+    "split": "error",
+    "missing image": "error",
+    "unreadable image": "error",
+    "duplicate across splits": "error",
+    "unknown label": "error",
+    "class without images": "error",
+    "unreadable mask": "error",
+    "colour-encoded mask": "error",
+    "mask value out of range": "error",
+    "mask of another size": "error",
+    "duplicate": "warning",
+    "missing mask": "warning",
+    "class with few images": "warning",
+    "classes always together": "warning",
+    "label without pixels": "warning",
+    "pixels without label": "warning",
+    "mask without a scored pixel": "warning",
+    "image of one colour": "warning",
+    "small image": "warning",
+    "images without a label": "note",
+    "no masks": "note",
+    "file in no split": "note",
+}
+"""Every kind of finding: an error spoils a training or a score, a warning wants to be looked at."""
+
+SMALL = 32
+"""Pixels of the shorter side below which an image is small: the stride of most networks."""
+
+
+class Finding(NamedTuple):
+    """Something that is wrong, or worth knowing.
+
+    Args:
+        kind: A key of `SEVERITY`.
+        split: The split, or several joined by a comma.
+        image: The image's id, or an empty text where it is about the whole split.
+        file: The file that shows it, or an empty text.
+        message: What was found and what was expected.
+    """
+
+    kind: str
+    split: str
+    image: str
+    file: str
+    message: str
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is."""
+        return SEVERITY[self.kind]
+
+
+@dataclass
+class Seen:
+    """What was seen of one image.
+
+    Args:
+        split: Its split.
+        item: The image.
+        findings: What is wrong with it alone.
+        content: Digest of its pixels; None if it cannot be read.
+        size: (height, width), or None.
+        pixels: Pixels of each mask value; None without a mask that can be read.
+    """
+
+    split: str
+    item: Item
+    findings: list[Finding] = field(default_factory=list)
+    content: bytes | None = None
+    size: tuple[int, int] | None = None
+    pixels: dict[int, int] | None = None
+
+    def add(self, kind: str, file: object, message: str) -> None:
+        """Note a finding."""
+        self.findings.append(Finding(kind, self.split, self.item.image_id, str(file), message))
+
+
+def look_at(item: Item, split: str, config: DataConfig, has_mask: bool) -> Seen:
+    """Decode an image and its mask, and compare what they show with what is said of them.
+
+    Args:
+        item: The image.
+        split: Its split.
+        config: The data set.
+        has_mask: Whether its mask is there.
+    """
+    seen = Seen(split, item)
+    try:
+        image = read_image(item.image)
+    except FileNotFoundError:
+        seen.add("missing image", item.image, f"named in {item.where}")
+    except (ImageReadError, OSError) as error:
+        seen.add("unreadable image", item.image, str(error))
+    else:
+        _look_at_image(seen, image)
+    if has_mask:
+        _look_at_mask(seen, config)
+    return seen
+
+
+def _look_at_image(seen: Seen, image: np.ndarray) -> None:
+    height, width = image.shape[:2]
+    seen.size = (height, width)
+    digest = hashlib.sha1(repr(image.shape).encode(), usedforsecurity=False)
+    digest.update(image.data)
+    seen.content = digest.digest()
+    if min(height, width) < SMALL:
+        seen.add("small image", seen.item.image, f"{width} x {height} pixels")
+    if (image[0, 0] == image[-1, -1]).all() and (image == image[0, 0]).all():
+        seen.add("image of one colour", seen.item.image, f"all pixels are {image[0, 0].tolist()}")
+
+
+def _look_at_mask(seen: Seen, config: DataConfig) -> None:
+    mask = seen.item.mask
+    try:
+        values = read_mask(mask)
+    except (OSError, ValueError) as error:
+        coloured = not isinstance(mask, DrawnMask) and read_colours(mask) is not None
+        seen.add("colour-encoded mask" if coloured else "unreadable mask", mask, str(error))
+        return
+    if seen.size is not None and values.shape != seen.size:
+        seen.add("mask of another size", mask, _sizes(seen.item.image, values.shape, seen.size))
+    counts = np.bincount(values.ravel(), minlength=256)
+    seen.pixels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    known = {0, IGNORE, *config.classes.values()}
+    unknown = [value for value in seen.pixels if value not in known]
+    if unknown:
+        seen.add(
+            "mask value out of range",
+            mask,
+            f"value {', '.join(map(str, unknown))}; expected 0 (background), "
+            f"{', '.join(map(str, config.classes.values()))} or {IGNORE} (ignore)",
+        )
+    if set(seen.pixels) == {IGNORE}:
+        seen.add("mask without a scored pixel", mask, f"all pixels are {IGNORE}")
+    if seen.item.labels is None:
+        return
+    given = set(seen.item.labels)
+    shown = {name for name, value in config.classes.items() if value in seen.pixels}
+    for name in sorted(given & set(config.classes) - shown):
+        seen.add("label without pixels", mask, f"{name!r} is a label, but no pixel has it")
+    for name in sorted(shown - given):
+        area = seen.pixels[config.classes[name]]
+        seen.add("pixels without label", mask, f"{area} pixels of {name!r}, which is no label")
+
+
+def _sizes(image: Path, mask: tuple[int, ...], size: tuple[int, int]) -> str:
+    text = f"{mask[1]} x {mask[0]} pixels, but {image} is {size[1]} x {size[0]}"
+    if mask == size[::-1] and _is_turned(image):
+        text += "; the photograph is turned by its EXIF orientation, the mask is not"
+    return text
+
+
+def _is_turned(path: Path) -> bool:
+    try:
+        with path.open("rb") as opened, Image.open(opened) as image:
+            return image.size == image_size(path)
+    except OSError:
+        return False
+
+
+def look_at_all(
+    seen: Sequence[Seen], config: DataConfig, *, train: str | None, few: int
+) -> list[Finding]:
+    """What shows only in many images together.
+
+    Args:
+        seen: All images of all splits.
+        config: The data set.
+        train: The split that trains; its classes must have images.
+        few: Number of images below which a class has few.
+    """
+    findings = _duplicates(seen)
+    by_split: dict[str, list[Seen]] = defaultdict(list)
+    for one in seen:
+        by_split[one.split].append(one)
+    for split, part in by_split.items():
+        findings += _labels(split, part, config, few if split == train else None)
+    return findings
+
+
+def _duplicates(seen: Iterable[Seen]) -> list[Finding]:
+    """Images whose pixels, or ids, are those of another."""
+    groups: dict[object, list[Seen]] = defaultdict(list)
+    for one in seen:
+        groups[one.content if one.content is not None else one.item.image_id].append(one)
+    by_id: dict[object, list[Seen]] = defaultdict(list)
+    for one in seen:
+        by_id[one.item.image_id].append(one)
+    findings = []
+    told = set()
+    for group in itertools.chain(groups.values(), by_id.values()):
+        places = tuple(dict.fromkeys((one.split, one.item.image_id) for one in group))
+        if len(places) < 2 or places in told:
+            continue
+        told.add(places)
+        splits = list(dict.fromkeys(split for split, _ in places))
+        text = ", ".join(f"{name} ({split})" for split, name in places)
+        findings.append(
+            Finding(
+                "duplicate across splits" if len(splits) > 1 else "duplicate",
+                ", ".join(splits),
+                places[0][1],
+                str(group[0].item.image),
+                f"the same picture: {text}",
+            )
+        )
+    return findings
+
+
+def _labels(split: str, seen: Sequence[Seen], config: DataConfig, few: int | None) -> list[Finding]:
+    """Classes with too few images, or that cannot be told apart; images without a label."""
+    if any(one.item.labels is None for one in seen):
+        return []
+    counts = label_counts(seen, config)
+    together = Counter(frozenset(set(one.item.labels or ()) & set(config.classes)) for one in seen)
+    findings = []
+    empty = [one for one in seen if not one.item.labels]
+    if empty:
+        text = f"{len(empty)} of {len(seen)} images, for example {empty[0].item.image_id!r}"
+        findings.append(Finding("images without a label", split, "", empty[0].item.where, text))
+    if few is None:
+        return findings
+    for name, count in counts.items():
+        if count == 0:
+            text = f"no image has the label {name!r}"
+            findings.append(Finding("class without images", split, "", "", text))
+        elif count < few:
+            text = f"{count} images have the label {name!r}; expected at least {few}"
+            findings.append(Finding("class with few images", split, "", "", text))
+    for name, other in itertools.permutations(config.classes, 2):
+        with_name = [names for names in together if name in names]
+        if with_name and all(other in names for names in with_name):
+            if counts[other] == counts[name] and name > other:
+                continue  # said once of a pair
+            text = f"{name!r} is never there without {other!r}: labels cannot tell them apart"
+            findings.append(Finding("classes always together", split, "", "", text))
+    return findings
+
+
+def label_counts(seen: Iterable[Seen], config: DataConfig) -> dict[str, int]:
+    """Number of images with each class's label."""
+    counts = Counter(name for one in seen for name in set(one.item.labels or ()))
+    return {name: counts[name] for name in config.classes}
+
+
+def unknown_labels(items: Iterable[Item], split: str, config: DataConfig) -> list[Finding]:
+    """Labels that are not among the classes, where those are refused."""
+    if config.other_labels == "ignore":
+        return []
+    return [
+        Finding(
+            "unknown label",
+            split,
+            item.image_id,
+            item.where,
+            f"{name!r}; expected one of {', '.join(config.classes)}",
+        )
+        for item in items
+        for name in sorted(set(item.labels or ()) - set(config.classes))
+    ]

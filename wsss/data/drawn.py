@@ -1,0 +1,39 @@
+"""Masks that are drawn from COCO annotations at the moment they are read."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from wsss.data.rasterise import CocoShape, rasterise
+
+
+@dataclass(frozen=True)
+class DrawnMask:
+    """The mask of one image of a COCO file.
+
+    Args:
+        source: The JSON file, named in errors.
+        image_id: The image, named in errors.
+        size: (height, width) in pixels.
+        shapes: Its objects.
+    """
+
+    source: Path
+    image_id: str
+    size: tuple[int, int] = field(compare=False)
+    shapes: tuple[CocoShape, ...] = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.source}, image {self.image_id!r}"
+
+    def draw(self) -> np.ndarray:
+        """(H, W) uint8 mask values; crowds are 255.
+
+        Raises:
+            ValueError: An object has no outline that can be drawn.
+        """
+        try:
+            return rasterise(self.shapes, self.size)
+        except ValueError as error:
+            raise ValueError(f"{self}: {error}") from error

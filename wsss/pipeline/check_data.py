@@ -1,0 +1,252 @@
+"""Check a data set before it costs a night of training."""
+
+import json as json_format
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from wsss.data.atomic import atomic_write_text
+from wsss.data.checks import (
+    SEVERITY,
+    Finding,
+    Seen,
+    label_counts,
+    look_at,
+    look_at_all,
+    unknown_labels,
+)
+from wsss.data.colours import colour_table, read_colours, to_values
+from wsss.data.config import IGNORE, DataConfig
+from wsss.data.drawn import DrawnMask
+from wsss.data.images import IMAGE_SUFFIXES
+from wsss.data.masks import existing_masks, write_mask
+from wsss.data.sources import SOURCES, Item
+from wsss.data.storage import existing
+from wsss.pipeline.stages import Stage, overlap
+from wsss.tasks.launch import cores_per_process
+
+
+class FaultsError(ValueError):
+    """The data set has errors; the message counts them."""
+
+
+def check_data(
+    data: DataConfig,
+    train_split: str = "train",
+    val_split: str | None = "val",
+    min_images: int = 5,
+    json: Path | None = None,
+    convert_masks: Path | None = None,
+    colours: dict[str, list[int]] | None = None,
+    workers: int | None = None,
+) -> str:
+    """Check images, labels and masks, all of them, before a training.
+
+    Every image and mask is decoded. Ends with a table; with an error (not: a warning) in the data
+    set the exit code is 4.
+
+    Args:
+        data: The data set.
+        train_split: Split that trains. Each class must have images there.
+        val_split: Split that validates; null for none.
+        min_images: Training images of a class below which it has few.
+        json: File that receives every finding, and the histograms.
+        convert_masks: Folder that receives the colour-encoded masks as indexed ones.
+        colours: Red, green and blue of each class for that, and of background and ignore; null
+            takes the VOC palette.
+        workers: Threads that decode; null takes one for each core.
+
+    Returns:
+        The table.
+
+    Raises:
+        FaultsError: There are errors; its text is the table.
+    """
+    if not data.root.is_dir():
+        raise FileNotFoundError(f"data.root: no such folder: {data.root}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers: expected at least 1, got {workers}")
+    if min_images < 1:
+        raise ValueError(f"min_images: expected at least 1, got {min_images}")
+    table = None if convert_masks is None else colour_table(data, colours)
+    splits = list(dict.fromkeys(split for split in (train_split, val_split) if split is not None))
+    findings: list[Finding] = []
+    work: list[tuple[Item, str, bool]] = []
+    for split in splits:
+        items = _items(data, split, findings)
+        masks = existing_masks(item.mask for item in items)
+        findings += _missing_masks(items, split, masks)
+        work += [(item, split, item.mask in masks) for item in items]
+    cores = cores_per_process(1) if workers is None else workers
+    seen = _look(work, data, cores)
+    findings += [finding for one in seen for finding in one.findings]
+    findings += look_at_all(seen, data, train=train_split, few=min_images)
+    findings += _unlisted(data, splits, seen)
+    findings.sort(key=lambda f: (list(SEVERITY).index(f.kind), f.split, f.image))
+    if convert_masks is not None and table is not None:
+        _convert(findings, convert_masks, table)
+    if json is not None:
+        atomic_write_text(json, _report(findings, seen, splits, data))
+    text = _table(findings, seen, splits, data)
+    errors = sum(finding.severity == "error" for finding in findings)
+    if errors:
+        raise FaultsError(f"{text}\n{errors} errors in the data set")
+    return text
+
+
+def check_quickly(data: DataConfig, splits: Sequence[str]) -> None:
+    """The part of `check_data` that opens no image: what would stop a training on its way.
+
+    Raises:
+        FileNotFoundError: Images are missing; the message counts them.
+    """
+    for split in dict.fromkeys(splits):
+        items = SOURCES[data.layout](data, split, with_labels=False, limit=None)
+        there = existing(item.image for item in items)
+        missing = [item for item in items if item.image not in there]
+        if missing:
+            raise FileNotFoundError(
+                f"{split}: {len(missing)} of {len(items)} images are missing, for example "
+                f"{missing[0].image} (wsss check_data finds all that is wrong)"
+            )
+
+
+def _items(data: DataConfig, split: str, findings: list[Finding]) -> list[Item]:
+    """The images of a split; what keeps them from being read becomes a finding."""
+    read = SOURCES[data.layout]
+    try:
+        items = read(data, split, with_labels=True, limit=None)
+        findings += unknown_labels(items, split, data)
+        return items
+    except (OSError, ValueError) as error:
+        findings.append(Finding("split", split, "", "", str(error)))
+    try:
+        return read(data, split, with_labels=False, limit=None)
+    except (OSError, ValueError):  # the same once more
+        return []
+
+
+def _missing_masks(
+    items: Sequence[Item], split: str, masks: set[Path | DrawnMask]
+) -> list[Finding]:
+    """Masks that are not there, one by one if there are others."""
+    missing = [item for item in items if item.mask not in masks]
+    if items and not masks:
+        return [Finding("no masks", split, "", "", f"none of {len(items)} images can be scored")]
+    return [
+        Finding("missing mask", split, item.image_id, str(item.mask), "there is no such file")
+        for item in missing
+    ]
+
+
+def _look(work: Sequence[tuple[Item, str, bool]], data: DataConfig, threads: int) -> list[Seen]:
+    """Decode and check everything, in the order of the lists."""
+
+    def look(job: tuple[int, tuple[Item, str, bool]]) -> tuple[int, Seen]:
+        number, (item, split, has_mask) = job
+        return number, look_at(item, split, data, has_mask)
+
+    done = overlap(enumerate(work), [Stage([look] * threads, waiting=2 * threads)])
+    found = dict(tqdm(done, total=len(work), unit="image"))
+    return [found[number] for number in range(len(work))]
+
+
+def _unlisted(data: DataConfig, splits: Sequence[str], seen: Sequence[Seen]) -> list[Finding]:
+    """Image files beside those of the splits."""
+    listed = {one.item.image for one in seen}
+    folders = dict.fromkeys(data.at(data.images, split) for split in splits)
+    files = [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES and path not in listed
+    ]
+    if not files:
+        return []
+    text = f"{len(files)} image files, for example {files[0]}"
+    return [Finding("file in no split", ", ".join(splits), "", "", text)]
+
+
+def _convert(findings: Sequence[Finding], folder: Path, table: dict[tuple[int, ...], int]) -> None:
+    """Write the colour-encoded masks as indexed ones; all can be converted, or none is written."""
+    converted = {}
+    for finding in findings:
+        if finding.kind == "colour-encoded mask":
+            colours = read_colours(Path(finding.file))
+            assert colours is not None
+            converted[finding.image] = to_values(colours, table, Path(finding.file))
+    for image_id, values in converted.items():
+        write_mask(folder / f"{image_id}.png", values)
+
+
+def _report(
+    findings: Sequence[Finding], seen: Sequence[Seen], splits: Sequence[str], data: DataConfig
+) -> str:
+    """Everything that was found, as JSON."""
+    return json_format.dumps(
+        {
+            "counts": dict(Counter(finding.severity for finding in findings)),
+            "findings": [
+                {"severity": finding.severity, **finding._asdict()} for finding in findings
+            ],
+            "splits": {split: _facts(seen, split, data) for split in splits},
+        },
+        indent=1,
+        ensure_ascii=False,
+    )
+
+
+def _facts(seen: Sequence[Seen], split: str, data: DataConfig) -> dict[str, Any]:
+    """Histograms of a split."""
+    part = [one for one in seen if one.split == split]
+    pixels: Counter[int] = Counter()
+    for one in part:
+        pixels.update(one.pixels or {})
+    names = {0: "background", IGNORE: "ignore"} | {v: name for name, v in data.classes.items()}
+    sizes = Counter(f"{one.size[1]}x{one.size[0]}" for one in part if one.size is not None)
+    labels_of_an_image = Counter(len(set(one.item.labels or ())) for one in part)
+    return {
+        "images": len(part),
+        "images_with_mask": sum(one.pixels is not None for one in part),
+        "images_by_class": label_counts(part, data),
+        "images_by_number_of_labels": dict(sorted(labels_of_an_image.items())),
+        "pixels_by_class": {names.get(v, str(v)): pixels[v] for v in sorted(pixels)},
+        "images_by_size": dict(sizes.most_common()),
+    }
+
+
+def _table(
+    findings: Sequence[Finding], seen: Sequence[Seen], splits: Sequence[str], data: DataConfig
+) -> str:
+    """Classes, sizes and findings, for a terminal."""
+    facts = {split: _facts(seen, split, data) for split in splits}
+    width = max(16, *(len(name) + 2 for name in data.classes))
+    lines = [f"{'images':<{width}}" + "".join(f"{split:>12}" for split in splits)]
+    lines.append(f"{'all':<{width}}" + "".join(f"{facts[split]['images']:>12}" for split in splits))
+    for name in data.classes:
+        cells = (facts[split]["images_by_class"][name] for split in splits)
+        lines.append(f"{name:<{width}}" + "".join(f"{cell:>12}" for cell in cells))
+    for split in splits:
+        sides = [side for one in seen if one.split == split and one.size for side in [one.size]]
+        if sides:
+            heights, widths = np.array(sides).T
+            lines.append(
+                f"{split}: {len(set(sides))} sizes, {widths.min()} x {heights.min()} to "
+                f"{widths.max()} x {heights.max()}; masks of {facts[split]['images_with_mask']}"
+            )
+    kinds = Counter(finding.kind for finding in findings)
+    for kind, count in sorted(kinds.items(), key=lambda pair: list(SEVERITY).index(pair[0])):
+        first = next(finding for finding in findings if finding.kind == kind)
+        place = first.file or first.image
+        lines.append(f"\n{SEVERITY[kind]}: {kind} ({count})")
+        lines.append(f"  {first.split}: {place + ': ' if place else ''}{first.message}")
+    if kinds["colour-encoded mask"]:
+        lines.append("  --convert_masks FOLDER writes them as indexed masks, without loss")
+    if not findings:
+        lines.append("nothing wrong was found")
+    return "\n".join(lines)

@@ -1,0 +1,231 @@
+"""Look at a folder and write the configuration that takes it to masks."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import jinja2
+import numpy as np
+import torch
+import yaml
+
+from wsss.data.atomic import atomic_write_text
+from wsss.data.config import DataConfig
+from wsss.data.images import image_size
+from wsss.data.masks import existing_masks
+from wsss.data.recognise import Found, recognise
+from wsss.data.sources import ALL_ITEMS, SOURCES, Item
+from wsss.pipeline.output import plain
+
+_TRAIN = ("train_aug", "train", "training", "trainval")
+_VAL = ("val", "valid", "validation", "test")
+_SHARE = 0.2
+"""Of the images that are held out for validation where a data set has no split of its own."""
+
+
+def init(
+    folder: Path,
+    output: Path | None = None,
+    weights: str = "IMAGENET1K_V1",
+    seed: int = 0,
+) -> str:
+    """Recognise a data set, write its configuration, and say what to do next.
+
+    Writes data.yaml (the data set), run.yaml (the whole road, with settings sized to the data and
+    this machine, each explained) and, if the data set has no splits, lists/train.txt and
+    lists/val.txt. Nothing else in the folder is touched.
+
+    Args:
+        folder: The data set: photographs with a CSV file of labels, a folder for each class, COCO
+            JSON, or VOC's layout.
+        output: Folder that receives these files; null takes <folder>/wsss.
+        weights: With which weights the classifier starts: torchvision's name, or a file.
+        seed: Of the split.
+
+    Returns:
+        What was found, and the next command.
+    """
+    output = folder / "wsss" if output is None else output
+    for name in ("data.yaml", "run.yaml"):
+        if (output / name).exists():
+            raise ValueError(f"{output / name} is there already; remove it, or give --output")
+    found = recognise(folder)
+    root = folder.resolve()
+    train, val = _split_names(found.splits)
+    if train is not None and val is not None:
+        config = found.config(root)
+        read = SOURCES[config.layout]
+        parts = [read(config, split, with_labels=True, limit=None) for split in (train, val)]
+    else:
+        parts = list(split_images(_all_items(found, root, train), _SHARE, seed))
+        train, val = "train", "val"
+        config = found.config(root, lists=(output / "lists").resolve())
+        for name, part in zip((train, val), parts, strict=True):
+            text = "".join(f"{item.image_id}\n" for item in part)
+            atomic_write_text(output / "lists" / f"{name}.txt", text)
+        found.notes.append(
+            f"no split of its own: {len(parts[0])} images train, {len(parts[1])} validate "
+            f"(drawn at random, seed {seed}; photographs of one scene belong into one list)"
+        )
+    scored = bool(existing_masks(item.mask for item in parts[1]))
+    atomic_write_text(output / "data.yaml", _data_yaml(found, config))
+    atomic_write_text(output / "run.yaml", _run_yaml(parts[0], train, val, output, weights, scored))
+    return _summary(found, config, parts, (train, val), output)
+
+
+def _split_names(splits: Sequence[str]) -> tuple[str | None, str | None]:
+    """The split that trains and the one that validates, by their names."""
+    train = next((s for name in _TRAIN for s in splits if s == name or _numbered(s, name)), None)
+    val = next((s for name in _VAL for s in splits if s == name or _numbered(s, name)), None)
+    return train, val
+
+
+def _numbered(split: str, name: str) -> bool:
+    """Whether a split is called as train2017 is."""
+    return split.startswith(name) and split[len(name) :].isdigit()
+
+
+def _all_items(found: Found, root: Path, train: str | None) -> list[Item]:
+    """The images of the one split there is, or all of them."""
+    config = found.config(root)
+    if train is not None:
+        return SOURCES[config.layout](config, train, with_labels=True, limit=None)
+    if found.splits:
+        return SOURCES[config.layout](config, found.splits[0], with_labels=True, limit=None)
+    return ALL_ITEMS[found.layout](config)
+
+
+def split_images(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """Hold out a share of the images, about the same of each class.
+
+    Args:
+        items: Images with labels.
+        share: Of the images that are held out.
+        seed: Of the order in which they are drawn.
+
+    Returns:
+        The rest and those held out, in the given order. A single image is in both; the last image
+        of a class is never held out.
+    """
+    if len(items) == 1:
+        return list(items), list(items)
+    wanted = max(1, round(share * len(items)))
+    totals = Counter(name for item in items for name in set(item.labels or ()))
+    left, held = Counter(totals), Counter[str]()
+    out: set[int] = set()
+    order = np.random.default_rng(seed).permutation(len(items)).tolist()
+    # images of rare classes choose first
+    order.sort(key=lambda i: min((totals[name] for name in items[i].labels or ()), default=10**9))
+    room = {name: share * count for name, count in totals.items()}
+    empty = share * sum(not item.labels for item in items)
+    for index in order:
+        names = set(items[index].labels or ())
+        fits = all(held[name] + 1 <= max(1, room[name]) and left[name] > 1 for name in names)
+        if len(out) < wanted and fits and (names or empty >= 1):
+            empty -= not names
+            out.add(index)
+            held.update(names)
+            left.subtract(names)
+    if not out:
+        out = {order[-1]}
+    return (
+        [item for index, item in enumerate(items) if index not in out],
+        [item for index, item in enumerate(items) if index in out],
+    )
+
+
+def _data_yaml(found: Found, config: DataConfig) -> str:
+    """The data set as a commented YAML."""
+    values = plain(config)
+    default = plain(DataConfig(root=config.root))
+    wanted = {
+        key: value
+        for key, value in values.items()
+        if key in ("root", "layout", "classes") or value != default[key]
+    }
+    if "csv" in wanted:
+        form = default["csv"]
+        wanted["csv"] = {key: v for key, v in wanted["csv"].items() if v != form[key]}
+    comments = {
+        "root": "all other paths are relative to it",
+        "layout": "who says which images there are: voc, csv, folders or coco",
+        "classes": "name of each class, and its value in masks; the order is the classifier's",
+        "labels": "where the image-level labels stand",
+        "csv": "how that file is written",
+        "images": "folder of the photographs",
+        "masks": "ground truth, for scoring alone; it need not exist",
+        "lists": "<split>.txt, one image a line",
+    }
+    lines = ["# Written by wsss init. " + found.what + "."]
+    lines += [f"# Please check: {note}." for note in found.notes]
+    for key, value in wanted.items():
+        text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=95)
+        lines.append(f"# {comments[key]}\n{text.rstrip()}")
+    return "\n".join(lines) + "\n"
+
+
+def _run_yaml(
+    train: Sequence[Item], split: str, val: str, output: Path, weights: str, scored: bool
+) -> str:
+    """The whole road as a commented YAML."""
+    gpu = torch.cuda.is_available()
+    sizes = [size for item in train[:200] if (size := image_size(item.image)) is not None]
+    long_side = max(64, min(512, int(median([max(size) for size in sizes] or [512]))))
+    short_side = max(64, min(long_side, int(median([min(size) for size in sizes] or [512]))))
+    network = "resnet50" if gpu else "mobilenet_v2"
+    model = {"name": network, "weights": weights, "output_stride": 16}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("wsss.pipeline"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("run.yaml").render(
+        images=len(train),
+        machine=_machine(gpu),
+        config=output / "run.yaml",
+        output=_quoted(str(output.resolve() / "run")),
+        train=_quoted(split),
+        val=_quoted(val),
+        model=yaml.safe_dump(model, default_flow_style=True, sort_keys=False, width=1000).strip(),
+        network=network,
+        crop=max(64, max(short_side, long_side * 2 // 3) // 32 * 32),
+        least=max(64, long_side * 4 // 5),
+        most=long_side,
+        base=long_side // 16 * 16,
+        batch=max(1, min(32 if gpu else 16, len(train))),
+        epochs=max(5, min(30, 8000 // len(train))),
+        scored=scored,
+    )
+
+
+def _machine(gpu: bool) -> str:
+    cores = os.cpu_count() or 1
+    return torch.cuda.get_device_name() if gpu else f"a processor with {cores} cores"
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _summary(
+    found: Found,
+    config: DataConfig,
+    parts: Sequence[Sequence[Item]],
+    splits: Sequence[str],
+    output: Path,
+) -> str:
+    """What was found, and what comes next."""
+    lines = [found.what]
+    for split, part in zip(splits, parts, strict=True):
+        counts = Counter(name for item in part for name in set(item.labels or ()))
+        named = ", ".join(f"{name} {counts[name]}" for name in config.classes)
+        lines.append(f"{split}: {len(part)} images: {named}")
+    lines += [f"please check: {note}" for note in found.notes]
+    lines.append(f"wrote {output / 'data.yaml'} and {output / 'run.yaml'}")
+    lines.append(f"next: wsss check_data --data {output / 'data.yaml'}")
+    lines.append(f"then: wsss run --config {output / 'run.yaml'}")
+    return "\n".join(lines)
