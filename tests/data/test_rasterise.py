@@ -7,6 +7,9 @@ from pycocotools import mask as coco_mask
 from wsss.data.rasterise import CocoShape, rasterise
 
 SIZE = (16, 20)
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"  # pycocotools.mask.decode with numpy 2
+)
 
 
 def box(x0, y0, x1, y1) -> list[list[float]]:

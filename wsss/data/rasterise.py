@@ -82,7 +82,7 @@ def _inside(shape: CocoShape, size: tuple[int, int]) -> np.ndarray:
         )
     if not shape.segmentation:
         raise ValueError("segmentation: expected at least one polygon, got an empty list")
-    polygons = [
+    polygons: Any = [  # pycocotools' stubs know no fractions of pixels
         _checked(polygon, f"polygon {index}", size)
         for index, polygon in enumerate(shape.segmentation)
     ]
