@@ -126,7 +126,9 @@ def _coco(folder: Path) -> Found | None:
     if splits:
         labels = labels[::-1].replace(splits[0][::-1], "}tilps{", 1)[::-1]
     name = readable[first][0].file_name if readable[first] else ""
-    places = ("{split}", "images/{split}", "images", "JPEGImages", "data", ".")
+    places = ["images", "JPEGImages", "data", "."]
+    if splits:
+        places = ["{split}", "images/{split}", *places]
     split = splits[0] if splits else ""
     images = next(
         (p for p in places if (folder / p.replace("{split}", split) / name).is_file()), "."
@@ -229,12 +231,13 @@ def _image_column(
     folders = list(dict.fromkeys(name.rpartition("/")[0] for name in images))
     parents = [parent for name in folders for parent in (name, name.rpartition("/")[0])]
     some = rows[:200]
+    distinct = [c for c in columns if len({row[c] for row in rows}) == len(rows)]
     best = (0.0, None, ".")
     for folder in dict.fromkeys([*parents, ""]):
         prefix = f"{folder}/" if folder else ""
         there = {name[len(prefix) :] for name in names if name.startswith(prefix)}
         there |= {name[len(prefix) :] for name in names.values() if name.startswith(prefix)}
-        for column in columns:
+        for column in distinct:
             hits = sum((row[column] or "").strip() in there for row in some) / len(some)
             if hits > best[0]:
                 best = (hits, column, folder or ".")  # type: ignore[assignment]
