@@ -15,6 +15,10 @@ from wsss.pipeline.ranks import started_together
 log = logging.getLogger(__name__)
 
 
+_BEFOREHAND = ("init", "check_data")
+"""Commands that have no folder of results."""
+
+
 def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
     """Run commands one after another.
 
@@ -66,9 +70,10 @@ def _parse(
     settings = {key: _fill(value, output) for key, value in step.items()}
     command = settings.pop("command", None)
     name = settings.pop("name", command)
-    if command not in COMMANDS:
+    known = [name for name in COMMANDS if name not in _BEFOREHAND]
+    if command not in known:
         raise ValueError(
-            f"steps, number {number}: expected a command among {', '.join(COMMANDS)}, got {command}"
+            f"steps, number {number}: expected a command among {', '.join(known)}, got {command}"
         )
     if not isinstance(name, str) or not name or Path(name).name != name or name == "..":
         raise ValueError(f"steps, number {number}: expected a folder name, got {name!r}")
