@@ -98,7 +98,7 @@ def prepare(
     for name in absent(root / MASKS_AUG, [f"{i}.png" for i in official]):
         with atomic_write(root / MASKS_AUG / name) as file:
             file.write((root / MASKS / name).read_bytes())
-    _convert_masks(root, sorted({*train_aug} - {*train}), source_sbd, download)
+    _convert_masks(root, train_aug, source_sbd, download)
 
     patterns = ("JPEGImages/{}.jpg", "Annotations/{}.xml", f"{MASKS_AUG}/{{}}.png")
     found = {name: count_complete(root, ids, patterns) for name, ids in lists.items()}
@@ -131,7 +131,7 @@ def _train_aug(
 
 
 def _convert_masks(root: Path, ids: Sequence[str], sbd: Source, download: bool) -> None:
-    """Write SBD's masks of those ids that have none yet."""
+    """Write SBD's masks of those ids that have no mask yet."""
     missing = absent(root / MASKS_AUG, [f"{i}.png" for i in ids])
     members = [f"cls/{Path(name).stem}.mat" for name in missing]
     for member, content in read_members(sbd, members, download=download):

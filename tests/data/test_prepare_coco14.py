@@ -262,7 +262,7 @@ class TestRefused:
     @pytest.mark.parametrize("which", ["train", "val", "annotations"])
     def test_a_truncated_archive(self, script, root, archives, which):
         truncate(archives[which], 0.5)
-        message = rf"^{archives[which]}: a damaged archive .*http://images.*{which}.*\.zip, md5"
+        message = rf"^{archives[which]}: cannot be read .*http://images.*{which}.*\.zip, md5"
         with pytest.raises(ValueError, match=message):
             script.prepare(root, **archives, workers=1, expected=COUNTS)
 

@@ -5,7 +5,6 @@ and it is written where the caller says: a member that leads out of the folder i
 and no link is made or followed, whatever tarfile's extraction filters know in this Python.
 """
 
-import gzip
 import tarfile
 import zipfile
 import zlib
@@ -81,9 +80,9 @@ def read_members(
 
     Raises:
         FileNotFoundError: There is no such archive; the message says what to download from where.
-        ValueError: The archive is damaged, lacks a file, or holds a link in a file's place; or the
-            download is not the published file.
-        OSError: The archive cannot be read, or the download failed.
+        ValueError: The archive cannot be read, lacks a file, or holds a link in a file's place; or
+            the download is not the published file.
+        OSError: The download failed.
     """
     if not names:
         return
@@ -104,8 +103,8 @@ def read_members(
     except _DAMAGE as error:
         reason = str(error).split("\n")[0]  # tarfile lists every compression that it tried
         raise ValueError(
-            f"{source.path}: a damaged archive ({reason}); download it again: {source.url}, md5 "
-            f"{source.md5}"
+            f"{source.path}: cannot be read ({reason}); if it is damaged, download it again: "
+            f"{source.url}, md5 {source.md5}"
         ) from error
     if left:
         raise ValueError(
@@ -118,8 +117,9 @@ _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
-    gzip.BadGzipFile,
     EOFError,
+    OSError,  # gzip's checksum, and a seek to where a damaged table of contents points
+    UnicodeDecodeError,  # a damaged name in a zip
     RuntimeError,  # zipfile's word for an encrypted member, or one packed in a way it cannot read
 )
 

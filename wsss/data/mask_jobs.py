@@ -62,9 +62,6 @@ def write_masks(jobs: Sequence[MaskJob], workers: int | None = None) -> None:
                     f"one of {workers} drawing processes was ended from outside; what is written "
                     "stays, give the command again, with fewer workers if memory was short"
                 ) from error
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
 
 
 def _write(job: MaskJob) -> None:
