@@ -273,13 +273,13 @@ class TestRefused:
     @pytest.mark.parametrize("which", ["voc", "sbd"])
     def test_a_truncated_archive(self, script, root, archives, which):
         truncate(archives[which], 0.4)
-        with pytest.raises(ValueError, match=rf"^{archives[which]}: .*https://"):
+        with pytest.raises(ValueError, match=rf"^{archives[which]}: .*https?://"):
             script.prepare(root, **archives, expected=COUNTS)
 
     @pytest.mark.parametrize(("which", "file"), [("voc", "VOCtrainval"), ("sbd", "benchmark.tgz")])
     def test_no_archive(self, script, root, archives, which, file):
         archives[which].unlink()
-        message = rf"{archives[which]} not found: download https://.*{file}.*--{which}.*--download"
+        message = rf"{archives[which]} not found: download https?://.*{file}.*--{which}.*--download"
         with pytest.raises(FileNotFoundError, match=message):
             script.prepare(root, **archives, expected=COUNTS)
 
