@@ -34,10 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"needs {SHARED}, which is not there"))
 
 
-def load_prepare():
-    """data/shapes/prepare.py as a module."""
-    path = REPOSITORY / "data/shapes/prepare.py"
-    spec = importlib.util.spec_from_file_location("prepare_shapes", path)
+def load_prepare(name: str = "shapes"):
+    """data/<name>/prepare.py as a module."""
+    path = REPOSITORY / "data" / name / "prepare.py"
+    spec = importlib.util.spec_from_file_location(f"prepare_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,0 +1,219 @@
+"""Files of a published data set: out of its archives, or out of folders they were unpacked to.
+
+Nothing is unpacked to where an archive says. Files are asked for by name, their content is read,
+and it is written where the caller says: a member that leads out of the folder is never asked for,
+and no link is made or followed, whatever tarfile's extraction filters know in this Python.
+"""
+
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from wsss.data.atomic import atomic_write
+from wsss.data.storage import existing
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published archive.
+
+    Args:
+        path: A ``.zip``, a tar (compressed or not), or the folder that it was unpacked to. It need
+            not exist as long as nothing is read from it.
+        option: Option of the command line that names it, for errors.
+        url: Where it is published.
+        md5: Checksum of the published file.
+        prefix: Folder inside the archive that the names below are relative to.
+    """
+
+    path: Path
+    option: str
+    url: str
+    md5: str
+    prefix: str = ""
+
+
+def fetch(source: Source, root: Path, names: Iterable[str], *, download: bool = False) -> None:
+    """Bring those files below ``root`` that are not there yet, each whole or not at all.
+
+    If none is missing, the archive is not even looked for.
+
+    Args:
+        source: The archive.
+        root: Folder to write to.
+        names: Paths of the files, relative to the source's prefix and to ``root``.
+        download: See `read_members`.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: See `read_members`.
+    """
+    missing = absent(root, names)
+    for name, content in read_members(source, missing, download=download):
+        with atomic_write(root / name) as file:
+            file.write(content)
+
+
+def absent(root: Path, names: Iterable[str]) -> list[str]:
+    """Those of the names below ``root`` that are no files, in their order."""
+    paths = {name: root / name for name in names}
+    there = existing(paths.values())
+    return [name for name, path in paths.items() if path not in there]
+
+
+def read_members(
+    source: Source, names: Collection[str], *, download: bool = False
+) -> Iterator[tuple[str, bytes]]:
+    """Read files of an archive, in the order in which they lie there.
+
+    Args:
+        source: The archive.
+        names: Which files, relative to the source's prefix; for none, nothing is opened.
+        download: If the archive does not exist, download it to ``source.path`` with torchvision.
+
+    Yields:
+        Name, as asked for, and content.
+
+    Raises:
+        FileNotFoundError: There is no such archive; the message says what to download from where.
+        ValueError: The archive cannot be read, lacks a file, or holds a link in a file's place; or
+            the download is not the published file.
+        OSError: The download failed.
+    """
+    if not names:
+        return
+    if not source.path.exists():
+        _obtain(source, download)
+    left = {f"{source.prefix}/{name}" if source.prefix else name: name for name in names}
+    if source.path.is_dir():
+        found = _from_folder(source, left)
+    elif source.path.suffix.lower() == ".zip":
+        found = _from_zip(source.path, left)
+    else:
+        found = _from_tar(source.path, left)
+    try:
+        for member, content in tqdm(
+            found, total=len(left), desc=source.path.name, unit="file", disable=None
+        ):
+            yield left.pop(member), content
+    except _DAMAGE as error:
+        reason = str(error).split("\n")[0]  # tarfile lists every compression that it tried
+        raise ValueError(
+            f"{source.path}: cannot be read ({reason}); if it is damaged, download it again: "
+            f"{source.url}, md5 {source.md5}"
+        ) from error
+    if left:
+        raise ValueError(
+            f"{source.path}: {len(left)} of {len(names)} files are not in it, for example "
+            f"{next(iter(left))}; expected what {source.url} holds (md5 {source.md5})"
+        )
+
+
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,  # gzip's checksum, and a seek to where a damaged table of contents points
+    UnicodeDecodeError,  # a damaged name in a zip
+    RuntimeError,  # zipfile's word for an encrypted member, or one packed in a way it cannot read
+)
+
+
+def _obtain(source: Source, download: bool) -> None:
+    """Download an archive, under another name until it is whole."""
+    if not download:
+        raise FileNotFoundError(
+            f"{source.path} not found: download {source.url} (md5 {source.md5}) to there, name "
+            f"the archive or the folder it was unpacked to by {source.option}, or give --download"
+        )
+    from torchvision.datasets.utils import download_url
+
+    partial = source.path.with_name(f"{source.path.name}.part")
+    try:
+        download_url(source.url, partial.parent, partial.name, source.md5)
+    except OSError as error:
+        raise OSError(
+            f"cannot download {source.url}: {error}; download it by other means to {source.path}"
+        ) from error
+    except RuntimeError as error:
+        raise ValueError(
+            f"{partial}: not the file with md5 {source.md5} that {source.url} held: {error}"
+        ) from error
+    partial.replace(source.path)
+
+
+def _from_tar(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Members of those names; the caller takes each away from ``names`` when it has come."""
+    with tarfile.open(path) as archive:
+        for member in archive:
+            name = member.name.removeprefix("./")
+            if name not in names:
+                continue
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is None:
+                raise ValueError(f"{path}: {member.name} is no file but a link, folder or device")
+            yield name, content.read()
+            if not names:
+                return
+
+
+def _from_zip(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """As `_from_tar`."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename in names:
+                yield member.filename, archive.read(member)
+
+
+def _from_folder(source: Source, names: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """The folder may be the one that holds the archive's, or any on the way down the prefix."""
+    parts = Path(source.prefix).parts
+    bases = [source.path.joinpath(*parts[depth:]) for depth in range(len(parts) + 1)]
+    for member, name in list(names.items()):
+        path = next((base / name for base in bases if (base / name).is_file()), None)
+        if path is not None:
+            yield member, path.read_bytes()
+
+
+def count_complete(root: Path, ids: Sequence[str], patterns: Iterable[str]) -> int:
+    """How many ids have all their files.
+
+    Args:
+        root: Folder of the data set.
+        ids: Image ids.
+        patterns: Paths below ``root`` with ``{}`` for the id, such as ``JPEGImages/{}.jpg``.
+    """
+    incomplete = set()
+    for pattern in patterns:
+        names = {pattern.format(image_id): image_id for image_id in ids}
+        incomplete |= {names[name] for name in absent(root, names)}
+    return len(ids) - len(incomplete)
+
+
+def check_counts(found: Mapping[str, int], expected: Mapping[str, int], root: Path) -> None:
+    """Compare the number of images of each list with what is published.
+
+    Raises:
+        ValueError: A count differs; the message names the data set's folder and each such list,
+            with both numbers.
+    """
+    wrong = [
+        f"{name}: expected {count:,} images, got {found.get(name, 0):,}"
+        for name, count in expected.items()
+        if found.get(name, 0) != count
+    ]
+    if wrong:
+        raise ValueError(f"{root} is not the published data set: {'; '.join(wrong)}")
+
+
+def format_counts(found: Mapping[str, int], expected: Mapping[str, int]) -> str:
+    """What there is beside what is expected, as a table for a terminal."""
+    width = max(map(len, expected))
+    rows = [f"{'':{width}}  {'found':>8}  {'expected':>8}"]
+    rows += [f"{name:{width}}  {found[name]:8,}  {count:8,}" for name, count in expected.items()]
+    return "\n".join(rows)
