@@ -387,7 +387,7 @@ class TestHelp:
         assert stopped.value.code == 0
         text = printed.getvalue()
         assert text.startswith(f"usage: wsss {name}")
-        positional = {"explain": "image", "report": "runs"}.get(name)
+        positional = {"explain": "image", "init": "folder", "report": "runs"}.get(name)
         for parameter in inspect.signature({**COMMANDS, "run": run}[name]).parameters:
             word = f"\n  {parameter} " if parameter == positional else f"--{parameter}"
             assert word in text, word
