@@ -438,3 +438,10 @@ def test_several_processes_are_sent_to_the_single_commands(monkeypatch, shapes, 
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     with pytest.raises(ValueError, match="expected one process"):
         run(shapes, [], tmp_path)
+
+
+@pytest.mark.parametrize("command_name", ["init", "check_data"])
+def test_commands_without_results_are_no_steps(shapes, tmp_path, command_name):
+    message = "steps, number 1: expected a command among train_cls"
+    with pytest.raises(ValueError, match=message):
+        run(shapes, [{"command": command_name}], tmp_path)
