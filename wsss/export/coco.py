@@ -76,7 +76,9 @@ def _segmentation(region: Region, picture: Picture, config: COCOConfig) -> Any:
         corner = (region.left, region.top)
         return [(polygon + corner).ravel().tolist() for polygon in outlines(region.mask)]
     runs = coco_mask.encode(np.asfortranarray(region.whole(picture)))
-    return {"size": runs["size"], "counts": runs["counts"].decode("ascii")}
+    counts = runs["counts"]
+    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+    return {"size": runs["size"], "counts": text}
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,9 @@ outline runs along the sides of such squares. COCO's rasteriser (pycocotools, ``
 such corners as they are and gives back the same pixels. `cv2.fillPoly`, which Ultralytics uses,
 cuts coordinates down to the pixel they lie in and fills outline and inside; an outline that is
 moved inwards by a fraction of a pixel (``inset``) lies in the object's own pixels everywhere, so
-that it gives back the same pixels too.
+that it gives back the same pixels too. There is one weak place: where two pixels touch at a corner
+only, the outline passes from one to the other through that corner, and a point that a reader puts
+right there may be cut down to a third pixel.
 """
 
 import numpy as np
@@ -33,6 +35,10 @@ _LEAVING = np.full((16, 4), -1)
 for _code, _turns in _TURNS.items():
     for _arriving, _direction in _turns:
         _LEAVING[_code, _arriving] = _direction
+
+_REACH = (0.4, 0.4 * 0.618)
+"""How far before and behind such a corner the outline turns to it, in pixels: long ways are cut
+into by rounding least, and a golden ratio keeps the corner away from points at equal distances."""
 
 Point = tuple[float, float]
 
@@ -154,9 +160,12 @@ class _Corners:
         """The point of each turn; two where diagonal neighbours meet, one in each of the pixels."""
         at = np.stack([self.x, self.y], axis=1).astype(np.float64)
         arriving, leaving = _INWARDS[self.arriving], _INWARDS[self.leaving]
-        diagonal = np.isin(self.code, _DIAGONAL)[:, None]
-        before = at + inset * (arriving + np.where(diagonal, -_STEP[self.arriving], leaving))
-        after = at + inset * (leaving + np.where(diagonal, _STEP[self.leaving], arriving))
+        before = after = at + inset * (arriving + leaving)
+        if inset:
+            diagonal = np.isin(self.code, _DIAGONAL)[:, None]
+            back, on = arriving - _STEP[self.arriving], leaving + _STEP[self.leaving]
+            before = np.where(diagonal, at + _REACH[0] * back, before)
+            after = np.where(diagonal, at + _REACH[1] * on, after)
         return [
             [first, second] if first != second else [first]
             for first, second in zip(
