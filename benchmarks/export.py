@@ -48,6 +48,7 @@ def main(data: DataConfig, split: str, masks: Path | None = None, json: Path | N
         "usual_yolo": usual_yolo,
     }
     ious: dict[str, list[float]] = {name: [] for name in ways}
+    wrong = dict.fromkeys(ways, 0)
     seconds = dict.fromkeys(ways, 0.0)
     areas = []
     records = load_records(data, split, with_labels=False)
@@ -60,12 +61,14 @@ def main(data: DataConfig, split: str, masks: Path | None = None, json: Path | N
                 start = time.perf_counter()
                 read = way(mask)
                 seconds[name] += time.perf_counter() - start
+                wrong[name] += int((read ^ mask).sum())
                 ious[name].append((read & mask).sum() / (read | mask).sum())
     numbers = {"images": len(records), "masks": len(areas), "smallest_area": min(areas)}
     for name, found in ious.items():
-        numbers[f"{name}_smallest_iou"] = min(found)
+        numbers[f"{name}_smallest_iou"] = float(min(found))
         numbers[f"{name}_mean_iou"] = float(np.mean(found))
-        numbers[f"{name}_below_98"] = sum(iou < 0.98 for iou in found)
+        numbers[f"{name}_below_98"] = sum(bool(iou < 0.98) for iou in found)
+        numbers[f"{name}_wrong_pixels"] = wrong[name]
         numbers[f"{name}_ms_a_mask"] = 1000 * seconds[name] / len(found)
     numbers["by_ultralytics"] = int(polygon2mask is not None)
     write_ratios(numbers, json)

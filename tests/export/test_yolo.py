@@ -120,7 +120,7 @@ def test_boxes_are_those_of_the_pixels():
 
 
 @pytest.mark.parametrize("width", [640, 4_000, 30_000])
-def test_six_decimals_are_enough_for_wide_images(width):
+def test_decimals_are_enough_for_wide_images(width):
     random = np.random.default_rng(0)
     values = np.where(random.random((12, width)) < 0.5, 3, 0).astype(np.uint8)
     values[:, :-40] = 0

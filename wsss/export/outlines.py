@@ -30,9 +30,11 @@ _TURNS = {  # pixels around a corner, north-west 1, north-east 2, south-west 4, 
 }
 """Directions (arriving, leaving) in which outlines turn at a corner."""
 
-_DIAGONAL = (6, 9)
-_LEAVING = np.full((16, 4), -1)
+_COUNT = np.array([len(_TURNS.get(code, ())) for code in range(16)])
+_IN_ORDER = np.full((16, 2, 2), -1)  # arriving and leaving by code and number of the turn
+_LEAVING = np.full((16, 4), -1)  # by code and direction of arrival
 for _code, _turns in _TURNS.items():
+    _IN_ORDER[_code, : len(_turns)] = _turns
     for _arriving, _direction in _turns:
         _LEAVING[_code, _arriving] = _direction
 
@@ -105,18 +107,14 @@ class _Corners:
         self._mask = mask
         padded = np.pad(mask, 1).astype(np.uint8)
         codes = padded[:-1, :-1] + 2 * padded[:-1, 1:] + 4 * padded[1:, :-1] + 8 * padded[1:, 1:]
-        rows, columns = np.nonzero(np.isin(codes, list(_TURNS)))
+        rows, columns = np.nonzero(_COUNT[codes])
         code = codes[rows, columns]
         self._keys = rows * codes.shape[1] + columns
         self._width = codes.shape[1]
-        count = 1 + np.isin(code, _DIAGONAL)
-        corner = np.repeat(np.arange(len(rows)), count)
+        corner = np.repeat(np.arange(len(rows)), _COUNT[code])
         second = np.append(False, corner[1:] == corner[:-1])[: len(corner)].astype(int)
         self.x, self.y, self.code = columns[corner], rows[corner], code[corner]
-        turns = np.full((16, 2, 2), -1)
-        for value, pairs in _TURNS.items():
-            turns[value, : len(pairs)] = pairs
-        self.arriving, self.leaving = turns[self.code, second].T
+        self.arriving, self.leaving = _IN_ORDER[self.code, second].T
         self._turn = np.full((len(rows), 4), -1)
         self._turn[corner, self.leaving] = np.arange(len(corner))
         self.next = self._follow(corner, rows, columns, code)
@@ -162,7 +160,7 @@ class _Corners:
         arriving, leaving = _INWARDS[self.arriving], _INWARDS[self.leaving]
         before = after = at + inset * (arriving + leaving)
         if inset:
-            diagonal = np.isin(self.code, _DIAGONAL)[:, None]
+            diagonal = (_COUNT[self.code] == 2)[:, None]
             back, on = arriving - _STEP[self.arriving], leaving + _STEP[self.leaving]
             before = np.where(diagonal, at + _REACH[0] * back, before)
             after = np.where(diagonal, at + _REACH[1] * on, after)

@@ -16,7 +16,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Suffixes of photographs that both wsss and Ultralytics read."""
 
 _INSET = 0.05
-"""Pixels; above what six decimals of a width below 50,000 pixels and float32 lose."""
+"""Pixels; far above what float32 loses of a width below 50,000 pixels."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def yolo_lines(regions: Sequence[Region], picture: Picture, names: Sequence[str]
         corner, size = (region.left, region.top), (picture.width, picture.height)
         for polygon in outlines(region.mask, inset=_INSET):
             points = (polygon + corner) / size
-            numbers = " ".join(f"{value:.6f}" for value in points.ravel().tolist())
+            numbers = " ".join(f"{value:.8f}" for value in points.ravel().tolist())
             lines.append(f"{number[region.category]} {numbers}\n")
     return "".join(lines)
 
