@@ -1,7 +1,6 @@
 """CVAT's files, read by CVAT's and Datumaro's code and by a decoder written from its manual."""
 
 import json
-import sys
 from xml.etree import ElementTree
 
 import numpy as np
@@ -27,9 +26,15 @@ def described(runs: list[int], box: tuple[int, int, int, int], shape: tuple[int,
     return mask
 
 
+def cvat_masks():
+    return pytest.importorskip(
+        "cvat_sdk.masks", reason="cvat-sdk is not installed: it needs Python 3.11"
+    )
+
+
 def by_sdk(runs: list[int], box: tuple[int, int, int, int], shape: tuple[int, int]):
     """CVAT's own decoder; its XML reader puts the box behind the runs, as last row and column."""
-    masks = pytest.importorskip("cvat_sdk.masks", reason="cvat-sdk needs Python 3.11")
+    masks = cvat_masks()
     left, top, width, height = box
     points = [*runs, left, top, left + width - 1, top + height - 1]
     return masks.decode_mask(points, image_width=shape[1], image_height=shape[0])
@@ -82,11 +87,10 @@ def test_labels_are_declared(exported):
     assert raw[0]["color"] == labels[0].findtext("color") == "#808000"
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="cvat-sdk needs Python 3.11")
 @settings(max_examples=100, deadline=None)
 @given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 def test_run_lengths_are_those_of_the_sdk(mask):
-    masks = pytest.importorskip("cvat_sdk.masks")
+    masks = cvat_masks()
     height, width = mask.shape
     *runs, _, _, _, _ = masks.encode_mask(mask, [0, 0, width, height])
     assert run_lengths(mask) == runs

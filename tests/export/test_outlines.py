@@ -94,6 +94,15 @@ def test_a_hole_is_joined_by_one_bridge():
     ]
 
 
+def test_bridges_from_one_side_are_walked_in_its_order():
+    mask = np.ones((5, 7), dtype=bool)
+    mask[1, 5] = mask[3, 1] = False
+    [polygon] = outlines(mask)
+    way = np.abs(np.roll(polygon, -1, axis=0) - polygon).sum()
+    around, holes, bridges = 2 * (5 + 7), 2 * 4, 2 * (1 + 3)
+    assert way == around + holes + bridges
+
+
 def test_a_chain_of_many_holes_needs_no_recursion():
     mask = np.ones((6001, 3), dtype=bool)
     mask[1::2, 1] = False
