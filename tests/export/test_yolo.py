@@ -1,5 +1,10 @@
 """YOLO folders read by Ultralytics' own code, and by the same steps written anew."""
 
+import importlib.util
+import os
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -68,32 +73,54 @@ def test_the_same_pixels_of_every_class(folder, name, count):
     require_equal(by_class(found, shape), name)
 
 
-def test_ultralytics_reads_the_same_pixels(folder, monkeypatch, tmp_path):
-    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
-    data_utils = pytest.importorskip(
-        "ultralytics.data.utils",
-        reason="ultralytics is not installed: it brings a second OpenCV",
+BY_ULTRALYTICS = """
+import sys
+from pathlib import Path
+import numpy as np
+from ultralytics.data.utils import (
+    check_det_dataset, img2label_paths, polygon2mask, verify_image_label
+)
+from ultralytics.utils.ops import resample_segments
+
+folder, out = map(Path, sys.argv[1:])
+data = check_det_dataset(str(folder / "data.yaml"), autodownload=False)
+images = Path(data["train"])
+assert images == folder / "images/train"
+arrays = {}
+for image in images.rglob("*.jpg"):
+    [labels] = img2label_paths([str(image)])
+    _, rows, shape, segments, _, missing, _, _, corrupt, message = verify_image_label(
+        (str(image), labels, "", False, len(data["names"]), 0, 0, False)
     )
-    ops = pytest.importorskip("ultralytics.utils.ops")
-    data = data_utils.check_det_dataset(str(folder / "data.yaml"), autodownload=False)
-    assert data["names"] == dict(enumerate(CLASSES))
-    assert data["train"] == str(folder / "images/train")
-    images = sorted((folder / "images/train").rglob("*.jpg"))
-    assert len(images) == len(NAMES)
-    for image, labels in zip(images, data_utils.img2label_paths(list(map(str, images)))):
-        name = image.relative_to(folder / "images/train").as_posix().removesuffix(".jpg")
-        _, lb, shape, segments, _, missing, _, _, corrupt, message = data_utils.verify_image_label(
-            (str(image), labels, "", False, 150, 0, 0, False)
-        )
-        assert (missing, corrupt, message) == (0, 0, "")
-        assert shape == drawn(name).shape
-        count = max([1000, *(len(s) + 1 for s in segments)])
-        found = []
-        for label, segment in zip(lb, ops.resample_segments(segments, n=count), strict=True):
-            scaled = segment * np.array(shape[::-1], dtype=np.float32)
-            mask = data_utils.polygon2mask(shape, [scaled.reshape(-1)])
-            found.append((data["names"][int(label[0])], mask > 0))
-        require_equal(by_class(found, shape), name)
+    assert (missing, corrupt, message) == (0, 0, ""), message
+    count = max([1000, *(len(s) + 1 for s in segments)])
+    masks = np.zeros((len(data["names"]), *shape), dtype=bool)
+    for row, segment in zip(rows, resample_segments(segments, n=count), strict=True):
+        pixels = segment * np.array(shape[::-1], dtype=np.float32)
+        masks[int(row[0])] |= polygon2mask(shape, [pixels.reshape(-1)]) > 0
+    arrays[image.relative_to(images).as_posix()] = masks
+np.savez(out, names=list(data["names"].values()), **arrays)
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ultralytics") is None,
+    reason="ultralytics is not installed: it brings a second OpenCV",
+)
+def test_ultralytics_reads_the_same_pixels(folder, tmp_path):
+    """In a process of its own: on import it replaces Pillow's and PyTorch's functions."""
+    out = tmp_path / "read.npz"
+    subprocess.run(
+        [sys.executable, "-c", BY_ULTRALYTICS, folder, out],
+        check=True,
+        env={**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false"},
+    )
+    with np.load(out) as read:
+        assert read["names"].tolist() == list(CLASSES)
+        assert len(read.files) == len(NAMES) + 1
+        for name in NAMES:
+            masks = zip(CLASSES, read[f"{name}.jpg"], strict=True)
+            require_equal({category: mask for category, mask in masks if mask.any()}, name)
 
 
 def test_an_image_without_objects_has_an_empty_file(folder):
