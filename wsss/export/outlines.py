@@ -39,8 +39,9 @@ for _code, _turns in _TURNS.items():
         _LEAVING[_code, _arriving] = _direction
 
 _REACH = (0.4, 0.4 * 0.618)
-"""How far before and behind such a corner the outline turns to it, in pixels: long ways are cut
-into by rounding least, and a golden ratio keeps the corner away from points at equal distances."""
+"""Where two pixels touch at a corner only: how far before and behind it, in pixels, an outline that
+is moved inwards turns towards it. The longer the way, the less of it rounding can spoil, and the
+golden ratio of its halves keeps the corner away from points at equal distances."""
 
 Point = tuple[float, float]
 
