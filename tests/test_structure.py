@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "wsss"
-STAGES = {"data", "models", "attribution", "refinement", "metrics", "visualisation"}
+STAGES = {"data", "models", "attribution", "refinement", "metrics", "visualisation", "export"}
 ALLOWED = {
     **{stage: {stage} for stage in STAGES},
     "tasks": STAGES | {"tasks"},

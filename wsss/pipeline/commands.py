@@ -13,6 +13,7 @@ from wsss.pipeline.check_data import check_data
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.explain import explain
+from wsss.pipeline.export import export
 from wsss.pipeline.init import init
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.predict import predict
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "eval_miou": eval_miou,
     "train_seg": train_seg,
     "predict": predict,
+    "export": export,
     "explain": explain,
     "benchmark_attribution": benchmark_attribution,
     "report": report,

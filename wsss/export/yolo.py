@@ -1,0 +1,69 @@
+"""Labels of the YOLO segmentation format, as Ultralytics reads them.
+
+A line is ``class x1 y1 x2 y2 ...`` with coordinates divided by the picture's width and height.
+Ultralytics 8.4 (``data/utils.py``) multiplies them back, adds points on the way, cuts them down to
+int32 and calls ``cv2.fillPoly``, which fills the outline too; see `wsss.export.outlines`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wsss.export.outlines import outlines
+from wsss.export.regions import Picture, Region
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+"""Suffixes of photographs that both wsss and Ultralytics read."""
+
+_INSET = 0.05
+"""Pixels; far above what float32 loses of a width below 50,000 pixels."""
+
+
+@dataclass(frozen=True)
+class YOLOConfig:
+    """What a YOLO folder holds.
+
+    Args:
+        images: Whether photographs are hard-linked (copied where the file system cannot link),
+            copied, or left out.
+        part: Which part of the data set the list is; null: the one of the list's name.
+    """
+
+    images: Literal["link", "copy", "none"] = "link"
+    part: Literal["train", "val", "test"] | None = None
+
+
+def yolo_lines(regions: Sequence[Region], picture: Picture, names: Sequence[str]) -> str:
+    """The label file of one image, one line a region.
+
+    Args:
+        regions: Connected components: a line is one polygon.
+        picture: The image.
+        names: Names of the classes; the number of a class is its place here.
+    """
+    number = {name: index for index, name in enumerate(names)}
+    lines = []
+    for region in regions:
+        corner, size = (region.left, region.top), (picture.width, picture.height)
+        for polygon in outlines(region.mask, inset=_INSET):
+            points = (polygon + corner) / size
+            numbers = " ".join(f"{value:.8f}" for value in points.ravel().tolist())
+            lines.append(f"{number[region.category]} {numbers}\n")
+    return "".join(lines)
+
+
+def label_path(image: str) -> str:
+    """Where Ultralytics looks for the labels of an image, from the data set's folder on.
+
+    It replaces the last folder ``images``, and the suffix.
+    """
+    return ("/labels/".join(f"/{image}".rsplit("/images/", 1)).rpartition(".")[0] + ".txt")[1:]
+
+
+def data_yaml(parts: dict[str, str], names: Sequence[str]) -> dict[str, Any]:
+    """Content of ``data.yaml``: folders of the images below it, and names numbered from 0.
+
+    Without ``path``, Ultralytics takes them relative to the file, so that the folder can move.
+    """
+    order = [part for part in ("train", "val", "test") if part in parts]
+    return {**{part: parts[part] for part in order}, "names": dict(enumerate(names))}
