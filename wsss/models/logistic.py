@@ -27,7 +27,6 @@ def fit_logistic(
     labels: torch.Tensor,
     strength: float | torch.Tensor,
     *,
-    weights: torch.Tensor | None = None,
     start: Logistic | None = None,
     iterations: int = 200,
 ) -> Logistic:
@@ -41,7 +40,6 @@ def fit_logistic(
         features: (N, D) float64.
         labels: (N, K) float64, 0 or 1.
         strength: Of the penalty, above 0; one for all labels, or (K,).
-        weights: (N, K) float64, at least 0: how much each entry counts. None: all alike.
         start: Where to begin; by default weights of 0, and the bias that fits the mean label.
         iterations: At most so many.
     """
@@ -67,9 +65,7 @@ def fit_logistic(
         with torch.enable_grad():
             weight = scaled * unit
             logits = torch.addmm(bias, features, weight)
-            entropy = F.binary_cross_entropy_with_logits(
-                logits, labels, weight=weights, reduction="sum"
-            )
+            entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
             total = entropy / count + 0.5 * (strength * weight.square()).sum()
             total.backward()  # type: ignore[no-untyped-call]
         return total.detach()
