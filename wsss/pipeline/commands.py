@@ -9,6 +9,7 @@ from jsonargparse.typing import register_type
 
 from wsss.data.storage import is_remote, is_store_error, to_path
 from wsss.pipeline.benchmark_attribution import benchmark_attribution
+from wsss.pipeline.check_labels import check_labels
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.explain import explain
@@ -21,6 +22,7 @@ from wsss.pipeline.train_seg import train_seg
 __all__ = ["COMMANDS", "arguments", "command_parser", "is_store_error", "parse_settings"]
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "check_labels": check_labels,
     "train_cls": train_cls,
     "make_pseudo_masks": make_pseudo_masks,
     "choose_threshold": choose_threshold,
