@@ -300,9 +300,10 @@ def test_planted_errors_in_photographs(tmp_path):
             weights=str(SHARED / "weights/mobilenet_v2_imagenet.pth"),
             output_stride=32,
         ),
-        multiscale=MultiScaleConfig(scales=(1.0,), flip=False, long_side=256),
+        multiscale=MultiScaleConfig(scales=(1.0,), flip=False, long_side=224),
+        validation=CrossValidationConfig(strengths=(1e-4, 1e-3)),
         limit=160,
         device="cpu",
     )
     first = {(row["image"], row["class"]) for row in rows_of(path)[:16]}
-    assert len(flipped & first) >= 6
+    assert len(flipped & first) >= 5
