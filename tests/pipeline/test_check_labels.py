@@ -14,6 +14,7 @@ from tests.conftest import SHAPES, SHARED
 from wsss.attribution import MultiScaleConfig
 from wsss.cli import main
 from wsss.data import DataConfig
+from wsss.data.folds import stratified_folds
 from wsss.models import BackboneConfig
 from wsss.pipeline.check_labels import check_labels
 from wsss.pipeline.output import IncompleteError
@@ -158,8 +159,15 @@ class TestList:
         assert manifest["command"] == "check_labels"
         assert manifest["complete"]
 
-    def test_duplicates_are_named_and_share_a_fold(self, coloured, check, tmp_path):
+    def test_duplicates_are_named_and_share_a_fold(self, coloured, check, tmp_path, monkeypatch):
         """The copy is a BMP file, its label another; in another fold it would be believed."""
+        folds = []
+
+        def noted(*arguments, **options):
+            folds.append(stratified_folds(*arguments, **options))
+            return folds[-1]
+
+        monkeypatch.setattr("wsss.pipeline.check_labels.stratified_folds", noted)
         with Image.open(coloured.images / "i03.png") as image:
             image.save(coloured.images / "copy.bmp")
         coloured.labels["copy"] = ["red"]
@@ -168,6 +176,7 @@ class TestList:
         assert summary_of(tmp_path / "out")["duplicates"] == [
             {"images": ["i03", "copy"], "labels_differ": True}
         ]
+        assert folds[0][3] == folds[0][40]
         assert ("copy", "green", "missing?") in {(r["image"], r["class"], r["kind"]) for r in rows}
 
 
