@@ -2,9 +2,9 @@
 
     python benchmarks/all.py --folder benchmarks/results
 
-attribution, check_data, crf, evaluation, training, pseudo_masks; report.py and thresholds.py need a
-run of yours and are called with it. Nothing else should run meanwhile. A benchmark that fails is
-named at the end; the others are run.
+attribution, check_data, crf, evaluation, training, pseudo_masks, check_labels; report.py and
+thresholds.py need a run of yours and are called with it. Nothing else should run meanwhile. A
+benchmark that fails is named at the end; the others are run.
 """
 
 import json
@@ -14,7 +14,9 @@ from pathlib import Path
 
 from jsonargparse import auto_cli
 
-NAMES = ("attribution", "check_data", "crf", "evaluation", "training", "pseudo_masks")
+NAMES = (
+    "attribution", "check_data", "crf", "evaluation", "training", "pseudo_masks", "check_labels",
+)  # fmt: skip
 
 
 def main(folder: Path, only: list[str] | None = None) -> None:

@@ -37,6 +37,7 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     from wsss.pipeline.commands import arguments, command_parser, is_store_error
     from wsss.pipeline.eval_miou import BelowError
     from wsss.pipeline.eval_tables import format_table
+    from wsss.pipeline.label_lists import first_rows
     from wsss.pipeline.output import IncompleteError
     from wsss.pipeline.ranks import first_of_all
 
@@ -68,6 +69,8 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
         return 0 if below is None else 3
     if name == "eval_miou":
         print(format_table(settings["output"] / "eval.json"))
+    if name == "check_labels":
+        print(first_rows(result))
     if isinstance(result, str):
         print(result)
     elif result is not None and not isinstance(result, dict):

@@ -10,6 +10,7 @@ from jsonargparse.typing import register_type
 from wsss.data.storage import is_remote, is_store_error, to_path
 from wsss.pipeline.benchmark_attribution import benchmark_attribution
 from wsss.pipeline.check_data import check_data
+from wsss.pipeline.check_labels import check_labels
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.explain import explain
@@ -26,6 +27,7 @@ __all__ = ["COMMANDS", "arguments", "command_parser", "is_store_error", "parse_s
 COMMANDS: dict[str, Callable[..., Any]] = {
     "init": init,
     "check_data": check_data,
+    "check_labels": check_labels,
     "train_cls": train_cls,
     "make_pseudo_masks": make_pseudo_masks,
     "choose_threshold": choose_threshold,

@@ -15,6 +15,7 @@ from wsss.data.atomic import atomic_write_text
 from wsss.data.storage import is_remote, require_whole
 
 WRITERS = (
+    "check_labels",
     "train_cls",
     "make_pseudo_masks",
     "choose_threshold",

@@ -1,0 +1,100 @@
+"""Which image-level labels disagree with a classifier that has not learned from them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+def disagreement(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """How unlikely each label is: 1 - self-confidence (Northcutt et al., JAIR 2021, section 3).
+
+    1 - p for a label that is given, p for one that is not. With two answers to each question, as
+    here, the normalised margin ranks in the same order.
+
+    Args:
+        labels: (N, K) multi-hot.
+        probabilities: (N, K) out-of-sample probabilities that a class is present, in [0, 1].
+
+    Returns:
+        (N, K) float64 in [0, 1]; nan where the probability is.
+    """
+    return np.where(np.asarray(labels) > 0, 1 - probabilities, probabilities).astype(np.float64)
+
+
+class ConfidentCounts(NamedTuple):
+    """How many labels of each class confident learning takes for wrong.
+
+    Args:
+        wrong: (K,) int64: given, but the image looks as those without the class do.
+        missing: (K,) int64: not given, but the image looks as those with the class do.
+    """
+
+    wrong: np.ndarray
+    missing: np.ndarray
+
+
+def confident_counts(labels: np.ndarray, probabilities: np.ndarray) -> ConfidentCounts:
+    """Off-diagonal entries of the confident joint (Northcutt et al., JAIR 2021, equation 1).
+
+    A label counts as wrong if the other answer has at least the probability that it has on average
+    among the images that are labelled so, and the given one has not, or less than the other.
+
+    Args:
+        labels: (N, K) multi-hot.
+        probabilities: (N, K) out-of-sample probabilities; a class with any nan is counted as 0.
+    """
+    present = np.asarray(labels) > 0
+    wrong, missing = np.zeros((2, present.shape[1]), dtype=np.int64)
+    for k in range(present.shape[1]):
+        p, given = probabilities[:, k], present[:, k]
+        if np.isnan(p).any() or given.all() or not given.any():
+            continue
+        there, not_there = p >= p[given].mean(), 1 - p >= (1 - p[~given]).mean()
+        wrong[k] = np.count_nonzero(given & not_there & (~there | (p < 0.5)))
+        missing[k] = np.count_nonzero(~given & there & (~not_there | (p > 0.5)))
+    return ConfidentCounts(wrong, missing)
+
+
+def average_precision(relevant: np.ndarray, scores: np.ndarray) -> float:
+    """Average precision of a ranking: sum of precision times the step of recall.
+
+    Equal scores are passed at once, as in scikit-learn.
+
+    Args:
+        relevant: (M,) bool.
+        scores: (M,) higher first.
+
+    Returns:
+        In [0, 1]; nan if nothing is relevant.
+    """
+    hits, seen = _passed(relevant, scores)
+    if not len(hits) or hits[-1] == 0:
+        return float("nan")
+    steps = np.diff(hits, prepend=0)
+    return float((steps * hits / seen).sum() / hits[-1])
+
+
+def area_under_roc(relevant: np.ndarray, scores: np.ndarray) -> float:
+    """Share of pairs, one relevant and one not, that are ranked rightly; ties count one half.
+
+    Args:
+        relevant: (M,) bool.
+        scores: (M,) higher first.
+
+    Returns:
+        In [0, 1]; nan if all or none are relevant.
+    """
+    hits, seen = _passed(relevant, scores)
+    if not len(hits) or hits[-1] in (0, seen[-1]):
+        return float("nan")
+    misses = seen - hits
+    heights = hits + np.concatenate([[0], hits[:-1]])
+    return float((np.diff(misses, prepend=0) * heights).sum() / (2 * hits[-1] * misses[-1]))
+
+
+def _passed(relevant: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Relevant ones and all ones at or above each distinct score, from the highest down."""
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    ranked = np.asarray(scores)[order]
+    last = np.flatnonzero(np.append(np.diff(ranked) != 0, True)) if len(ranked) else order
+    return np.cumsum(np.asarray(relevant, dtype=np.int64)[order])[last], last + 1
