@@ -283,6 +283,14 @@ class TestColours:
             check_data(data, convert_masks=tmp_path / "x", colours=colours)
 
 
+def test_pictures_that_differ_in_one_row_are_two(data, tmp_path):
+    """As two frames of a film do."""
+    pixels = np.array(Image.open(data.root / "JPEGImages/t2.jpg"))
+    pixels[1] = 0
+    Image.fromarray(pixels).save(data.root / "JPEGImages/v6.jpg", format="PNG")
+    assert findings(data, tmp_path) == []
+
+
 def test_histograms(data, tmp_path):
     check_data(data, json=tmp_path / "check.json")
     facts = json.loads((tmp_path / "check.json").read_text())["splits"]["train"]
