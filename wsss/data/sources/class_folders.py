@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wsss.data.config import DataConfig
 from wsss.data.images import image_names, is_image_name
-from wsss.data.sources.items import Item, chosen, distinct, list_of, no_split
+from wsss.data.sources.items import Item, distinct, selected
 from wsss.data.storage import folder_names
 
 
@@ -18,12 +18,7 @@ def read_class_folders(
     image with one label. A folder that is called ``none``, or as ``background``, holds images
     without any class.
     """
-    wanted = list_of(config, split)
-    if wanted is not None:
-        return chosen(folder_items(config, split), wanted)[:limit]
-    if "{split}" not in str(config.images):
-        raise ValueError(no_split(config, split, "{split} in data.images"))
-    return folder_items(config, split)[:limit]
+    return selected(folder_items, config, split, "images")[:limit]
 
 
 def folder_items(config: DataConfig, split: str = "") -> list[Item]:

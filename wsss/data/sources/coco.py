@@ -10,7 +10,7 @@ from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import image_names
 from wsss.data.rasterise import CocoShape
-from wsss.data.sources.items import Item, chosen, distinct, list_of, no_split, read_text
+from wsss.data.sources.items import Item, distinct, read_text, selected
 from wsss.data.storage import below, to_path
 
 
@@ -39,12 +39,7 @@ def read_coco(
     are ignored in its mask. Outlines of classes that are left out (``other_labels: ignore``) are
     background.
     """
-    wanted = list_of(config, split)
-    if wanted is not None:
-        return chosen(coco_items(config, split), wanted)[:limit]
-    if "{split}" not in str(config.labels):
-        raise ValueError(no_split(config, split, "{split} in data.labels"))
-    return coco_items(config, split)[:limit]
+    return selected(coco_items, config, split, "labels")[:limit]
 
 
 def coco_items(config: DataConfig, split: str = "") -> list[Item]:

@@ -1,6 +1,6 @@
 """What every reader gives, and what ids and lists may be."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -151,6 +151,28 @@ def distinct(items: Iterable[Item]) -> list[Item]:
         first[item.image_id] = item.where
         kept.append(item)
     return kept
+
+
+def selected(
+    every: Callable[[DataConfig, str], list[Item]], config: DataConfig, split: str, key: str
+) -> list[Item]:
+    """The items of a split, where all that there are can be had without a list.
+
+    Args:
+        every: Reads all items.
+        config: The data set.
+        split: Name of the split.
+        key: The key of the data set in which {split} says where its items are.
+
+    Raises:
+        ValueError: Neither a list nor {split} says which items it has.
+    """
+    wanted = list_of(config, split)
+    if wanted is not None:
+        return chosen(every(config, split), wanted)
+    if "{split}" not in str(getattr(config, key)):
+        raise ValueError(no_split(config, split, f"{{split}} in data.{key}"))
+    return every(config, split)
 
 
 def no_split(config: DataConfig, split: str, more: str) -> str:
