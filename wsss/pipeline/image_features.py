@@ -15,7 +15,7 @@ from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
-from wsss.models.folding import fold_batchnorm
+from wsss.models.folding import fold_batchnorm, fuse_activations
 from wsss.pipeline.devices import keep_memory
 from wsss.pipeline.stages import Stage, overlap
 
@@ -63,6 +63,8 @@ def image_features(
     if device.type == "cpu":
         keep_memory()
     network = fold_batchnorm(body).to(device)
+    if device.type == "cpu":
+        fuse_activations(network)
 
     def read(numbered: tuple[int, Record]) -> _Read:
         place, record = numbered
