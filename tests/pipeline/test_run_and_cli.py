@@ -109,7 +109,10 @@ class TestRun:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"command": "eval"}, r"steps, number 2: expected a command among train_cls, .* eval$"),
+            (
+                {"command": "eval"},
+                r"steps, number 2: expected a command among check_labels, .* eval$",
+            ),
             ({"command": None}, "steps, number 2: expected a command among"),
             ({"spilt": "val"}, "steps, two: eval_miou: .*spilt"),
             ({"limit": "many"}, "steps, two: eval_miou: .*limit"),
@@ -442,6 +445,6 @@ def test_several_processes_are_sent_to_the_single_commands(monkeypatch, shapes, 
 
 @pytest.mark.parametrize("command_name", ["init", "check_data"])
 def test_commands_without_results_are_no_steps(shapes, tmp_path, command_name):
-    message = "steps, number 1: expected a command among train_cls"
+    message = "steps, number 1: expected a command among check_labels, train_cls"
     with pytest.raises(ValueError, match=message):
         run(shapes, [{"command": command_name}], tmp_path)

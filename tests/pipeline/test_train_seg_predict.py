@@ -64,7 +64,7 @@ class TestTraining:
 
     def test_missing_pseudo_masks_are_refused_before_training(self, shapes, tmp_path, monkeypatch):
         monkeypatch.setattr(
-            "wsss.pipeline.train_seg.fit", lambda *_: pytest.fail("training has begun")
+            "wsss.pipeline.training.fit", lambda *_: pytest.fail("training has begun")
         )
         masks = tmp_path / "masks"
         shutil.copytree(shapes.root / shapes.masks, masks)

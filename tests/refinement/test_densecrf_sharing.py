@@ -24,9 +24,10 @@ def kernels():
     """Every kernel that an image may need, by name."""
     pytest.importorskip("numba", reason="Numba does not support every Python yet")
     from wsss.refinement.densecrf import kernels as module
+    from wsss.refinement.densecrf.lattice import lattice_builder
 
     return {
-        "build": module.lattice_builder(5),
+        "build": lattice_builder(5),
         "blur": module.blur_kernel(4),
         "splat": module.splat_kernel(1, 6),
         "slice": module.slice_kernel(1, 6),

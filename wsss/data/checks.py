@@ -150,7 +150,7 @@ def _look_at_mask(seen: Seen, config: DataConfig) -> None:
     if seen.size is not None and values.shape != seen.size:
         seen.add("mask of another size", mask, _sizes(seen.item.image, values.shape, seen.size))
     blocks = np.array_split(values, 1 + values.size // 2**24)  # OpenCV counts in float32
-    parts = [cv2.calcHist([block], [0], None, [256], [0, 256])[:, 0] for block in blocks]
+    parts = [cv2.calcHist([block], [0], None, [256], [0, 256]).ravel() for block in blocks]
     counts = np.stack(parts).sum(axis=0, dtype=np.int64)
     seen.pixels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     known = {0, IGNORE, *config.classes.values()}

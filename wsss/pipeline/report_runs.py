@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wsss.data.config import DataConfig
+from wsss.data.config import CSVFormat, DataConfig
 from wsss.data.storage import to_path
 from wsss.metrics.per_image import ImageCounts
 from wsss.pipeline.output import WRITERS
@@ -148,6 +148,7 @@ def load_evaluations(folders: Sequence[Folder], remarks: list[str]) -> list[Eval
         config = dict(manifest["config"]["data"])
         for key in ("root", "images", "masks", "lists", "annotations", "labels"):
             config[key] = None if config[key] is None else to_path(config[key])
+        config["csv"] = CSVFormat(**config.get("csv", {}))
         evaluations.append(Evaluation(name, path, facts, manifest, images, DataConfig(**config)))
     return evaluations
 
