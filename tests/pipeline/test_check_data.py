@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SHARED
-from tests.pipeline.conftest import own_shapes  # noqa: F401
 from wsss.cli import command
 from wsss.data import DataConfig, load_records, read_mask, voc_palette, write_mask
 from wsss.data.checks import SEVERITY
@@ -319,7 +318,7 @@ def test_exit_codes(data, capsys):
     assert command("check_data", [f"--data.root={data.root}/none"]) == 1
 
 
-def test_the_cheap_part_runs_before_a_training(own_shapes, tmp_path):  # noqa: F811
+def test_the_cheap_part_runs_before_a_training(own_shapes, tmp_path):
     first = load_records(own_shapes, "train", with_labels=False)[3]
     first.image.unlink()
     message = rf"train: 1 of 12 images are missing, for example {first.image}"

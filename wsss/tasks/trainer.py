@@ -224,14 +224,17 @@ def fit(
         The values logged last.
 
     Raises:
-        ValueError: There are too few images for the processes.
+        ValueError: There are too few images for the processes, or ``last.ckpt`` cannot be read.
         ChildProcessError: A process that was started for the training has failed.
     """
     check_parts(len(data.train), data.batch_size, trainer.world_size)
     last = output / "last.ckpt"
     resumed = trainer.strategy.broadcast(last.is_file())
     if resumed:
-        loaded = torch.load(last, map_location="cpu", weights_only=True)
+        try:
+            loaded = torch.load(last, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for a damaged or unsafe file
+            raise ValueError(f"cannot go on from checkpoint {last}: {error}") from error
         data.first_epoch = loaded["epoch"] + 1  # workers fetch before Lightning sets the epoch
     handler = signal.getsignal(signal.SIGINT)
     try:
