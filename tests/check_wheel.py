@@ -13,6 +13,7 @@ if __name__ == "__main__":
         "wsss/cli.py",
         "wsss/py.typed",
         "wsss/pipeline/run.py",
+        "wsss/pipeline/templates/run.yaml",
         "wsss/visualisation/page/report.html",
     ):
         if needed not in names:
