@@ -143,16 +143,24 @@ def _missing_masks(
     ]
 
 
+_TOGETHER = 16
+"""Images that a thread takes at once: threads that change hands wait for the interpreter."""
+
+
 def _look(work: Sequence[tuple[Item, str, bool]], data: DataConfig, threads: int) -> list[Seen]:
     """Decode and check everything, in the order of the lists."""
 
-    def look(job: tuple[int, tuple[Item, str, bool]]) -> tuple[int, Seen]:
-        number, (item, split, has_mask) = job
-        return number, look_at(item, split, data, has_mask)
+    def look(start: int) -> tuple[int, list[Seen]]:
+        part = work[start : start + _TOGETHER]
+        return start, [look_at(item, split, data, has_mask) for item, split, has_mask in part]
 
-    done = overlap(enumerate(work), [Stage([look] * threads, waiting=2 * threads)])
-    found = dict(tqdm(done, total=len(work), unit="image"))
-    return [found[number] for number in range(len(work))]
+    found: dict[int, list[Seen]] = {}
+    with tqdm(total=len(work), unit="image") as progress:
+        stage = Stage([look] * threads, waiting=2 * threads)
+        for start, seen in overlap(range(0, len(work), _TOGETHER), [stage]):
+            found[start] = seen
+            progress.update(len(seen))
+    return [one for start in sorted(found) for one in found[start]]
 
 
 def _unlisted(data: DataConfig, splits: Sequence[str], seen: Sequence[Seen]) -> list[Finding]:
