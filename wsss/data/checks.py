@@ -1,6 +1,5 @@
 """What can be wrong with a data set, image by image and as a whole."""
 
-import hashlib
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from PIL import Image
 from wsss.data.colours import read_colours
 from wsss.data.config import IGNORE, DataConfig
 from wsss.data.drawn import DrawnMask
-from wsss.data.images import ImageReadError, image_size, read_image
+from wsss.data.images import ImageReadError, image_size, pixel_digest, read_image
 from wsss.data.masks import read_mask
 from wsss.data.sources import Item
 
@@ -125,18 +124,11 @@ def look_at(item: Item, split: str, config: DataConfig, has_mask: bool) -> Seen:
 def _look_at_image(seen: Seen, image: np.ndarray) -> None:
     height, width = image.shape[:2]
     seen.size = (height, width)
-    seen.content = _digest(image, rows=8)
+    seen.content = pixel_digest(image, rows=8)
     if min(height, width) < SMALL:
         seen.add("small image", seen.item.image, f"{width} x {height} pixels")
     if (image[0, 0] == image[-1, -1]).all() and (image == image[0, 0]).all():
         seen.add("image of one colour", seen.item.image, f"all pixels are {image[0, 0].tolist()}")
-
-
-def _digest(image: np.ndarray, rows: int) -> bytes:
-    """Digest of the size and every so many rows of an image."""
-    digest = hashlib.sha1(repr(image.shape).encode(), usedforsecurity=False)
-    digest.update(np.ascontiguousarray(image[::rows]).data)
-    return digest.digest()
 
 
 def _look_at_mask(seen: Seen, config: DataConfig) -> None:
@@ -218,7 +210,7 @@ def _duplicates(seen: Iterable[Seen]) -> list[Finding]:
             alike[one.content].append(one)
     groups: dict[object, list[Seen]] = defaultdict(list)
     for one in itertools.chain(*(part for part in alike.values() if len(part) > 1)):
-        groups[_digest(read_image(one.item.image), rows=1)].append(one)
+        groups[pixel_digest(read_image(one.item.image), rows=1)].append(one)
     by_id: dict[object, list[Seen]] = defaultdict(list)
     for one in seen:
         by_id[one.item.image_id].append(one)

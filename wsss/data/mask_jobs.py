@@ -1,7 +1,6 @@
 """Many masks drawn from COCO's shapes and written, by all cores of a machine."""
 
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from wsss.data.machine import available_cores
 from wsss.data.masks import write_mask
 from wsss.data.rasterise import CocoShape, rasterise
 
@@ -44,7 +44,7 @@ def write_masks(jobs: Sequence[MaskJob], workers: int | None = None) -> None:
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
-    workers = min(workers or _cores(), -(-len(jobs) // _CHUNK))
+    workers = min(workers or available_cores(), -(-len(jobs) // _CHUNK))
     with tqdm(total=len(jobs), desc="masks", unit="mask", disable=None) as progress:
         if workers <= 1:
             for job in jobs:
@@ -70,9 +70,3 @@ def _write(job: MaskJob) -> None:
     except ValueError as error:
         raise ValueError(f"cannot draw mask {job.path}: {error}") from error
     write_mask(job.path, mask)
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cores or 1

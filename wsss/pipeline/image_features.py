@@ -1,6 +1,5 @@
 """What a fixed network sees in each image, as one row of numbers."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from wsss.attribution.multiscale import MultiScaleConfig
-from wsss.data.images import read_image
+from wsss.data.images import pixel_digest, read_image
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
 from wsss.models.folding import fold_batchnorm, fuse_activations
@@ -72,7 +71,7 @@ def image_features(
             pixels = read_image(record.image)
         except (OSError, ValueError) as error:
             return _Read(place, None, "", str(error))
-        content = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+        content = pixel_digest(pixels).hex()
         return _Read(place, normalise(pixels), content, "")
 
     readers = Stage([read] * min(READERS, os.cpu_count() or 1), waiting=4)

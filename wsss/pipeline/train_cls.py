@@ -86,8 +86,6 @@ def train_cls(
         lightning,
         task,
         images,
-        train_images=len(train),
-        val_images=len(val),
         checkpoint_chosen_by=f"image-level mAP on {val_split}",
     )
     return output / "best.ckpt"

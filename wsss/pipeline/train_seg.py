@@ -102,8 +102,6 @@ def train_seg(
         lightning,
         task,
         images,
-        train_images=len(train),
-        val_images=len(val),
         checkpoint_chosen_by="last epoch",
     )
     return output / "last.ckpt"

@@ -43,4 +43,9 @@ def train_into(
     )
     metrics = fit(trainer, task, images, output)
     if folder is not None:
-        folder.finish(last_epoch=metrics or folder.previous.get("last_epoch", {}), **facts)
+        folder.finish(
+            train_images=len(images.train),
+            val_images=len(images.val),
+            last_epoch=metrics or folder.previous.get("last_epoch", {}),
+            **facts,
+        )

@@ -11,6 +11,8 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
 from torch.nn.parallel import DistributedDataParallel
 
+from wsss.data.machine import available_cores
+
 Devices = int | str | list[int]
 
 
@@ -95,8 +97,7 @@ def connect(trainer: pl.Trainer, launch: Launch) -> None:
 
 def cores_per_process(processes: int) -> int:
     """Processor cores of this machine that one of so many processes on it may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) // processes)
+    return max(1, available_cores() // processes)
 
 
 def _started_from_outside() -> Launch | None:

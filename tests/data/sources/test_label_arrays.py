@@ -124,7 +124,7 @@ def test_nothing_in_the_file_is_run(tmp_path, exploit, protocol):
 )
 def test_refused(tmp_path, content, message):
     path = tmp_path / "cls_labels.npy"
-    np.save(path, content, allow_pickle=True)
+    np.save(path, content, allow_pickle=True)  # written here; ours reads it and runs nothing
     with pytest.raises(ValueError, match=message) as caught:
         labels(config(tmp_path, ["a"]))
     assert str(path) in str(caught.value)
