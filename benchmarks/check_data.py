@@ -22,8 +22,8 @@ from jsonargparse import auto_cli
 from ratios import write_ratios
 
 from wsss.data import DataConfig, Record, load_records, read_image, read_mask
+from wsss.parallel.launch import cores_per_process
 from wsss.pipeline.check_data import FaultsError, check_data
-from wsss.tasks.launch import cores_per_process
 
 SHARED = Path("../shared")
 CLASSES = {"cat": 8, "cow": 10, "dog": 12, "horse": 13, "person": 15, "sheep": 17}

@@ -33,7 +33,7 @@ from wsss.data import DataConfig, load_records
 from wsss.data.folds import stratified_folds
 from wsss.metrics.label_noise import area_under_roc, average_precision, disagreement
 from wsss.models import BackboneConfig, build_backbone
-from wsss.pipeline.image_features import ImageFeatures, image_features
+from wsss.pipeline.label_check.features import ImageFeatures, image_features
 from wsss.tasks.cross_validation import CrossValidationConfig, out_of_fold
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

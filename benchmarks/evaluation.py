@@ -35,7 +35,7 @@ from wsss.data import LabelMap, Scores, read_mask, read_scores, write_mask, writ
 from wsss.data.records import Record
 from wsss.data.scores import stored_size
 from wsss.metrics import bootstrap_intervals, confusion_counts, segmentation_scores
-from wsss.pipeline.eval_counts import BestThreshold, at_best, count_masks, count_scores
+from wsss.pipeline.evaluation.counting import BestThreshold, at_best, count_masks, count_scores
 from wsss.refinement import BackgroundConfig, make_mask
 
 SIZE = (375, 500)

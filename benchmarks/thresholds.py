@@ -19,8 +19,8 @@ from jsonargparse import auto_cli
 from wsss.data import DataConfig, LabelMap, load_records
 from wsss.metrics import segmentation_scores
 from wsss.pipeline.choose_threshold import Rule, choose_threshold
-from wsss.pipeline.chosen import ChosenThreshold, read_threshold
-from wsss.pipeline.eval_counts import BestThreshold, count_scores
+from wsss.pipeline.evaluation.counting import BestThreshold, count_scores
+from wsss.runs.threshold import ChosenThreshold, read_threshold
 
 
 def main(

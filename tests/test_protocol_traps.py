@@ -15,8 +15,8 @@
  9. Seeds filtered by ground-truth labels and reported as predicted: here; values in
     tests/pipeline/test_make_pseudo_masks.py, `TestPredictedLabels`.
 10. Checkpoint or threshold chosen on pixel ground truth, unsaid: here; what a threshold carries
-    from train to val: tests/pipeline/test_eval_thresholds.py, `TestGiven` and `TestMasks`; one
-    chosen without masks: tests/pipeline/test_choose_threshold.py.
+    from train to val: tests/pipeline/evaluation/test_thresholds.py, `TestGiven` and `TestMasks`;
+    one chosen without masks: tests/pipeline/test_choose_threshold.py.
 11. One background threshold for two methods: here, each method's sweep finds its own, and brings it
     to another list.
 12. Bytes per image: here; a score file alone in tests/data/test_scores.py, `test_trap_12_...`.
@@ -55,9 +55,9 @@ from wsss.metrics import ThresholdSweep, confusion_counts, segmentation_scores
 from wsss.models import BackboneConfig, build_classifier
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
-from wsss.pipeline.eval_tables import format_table
+from wsss.pipeline.evaluation.tables import format_table
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.pipeline.mask_stages import to_scores
+from wsss.pipeline.mask_making.explaining import to_scores
 from wsss.pipeline.train_cls import train_cls
 from wsss.pipeline.train_seg import train_seg
 from wsss.refinement import CRFConfig
@@ -201,7 +201,8 @@ class TestTrap10:
     ):
         """Ground truth may only be drawn into the pictures, and only if they are asked for."""
         monkeypatch.setattr(
-            "wsss.pipeline.finish.read_mask", lambda path: pytest.fail(f"{path} was opened")
+            "wsss.pipeline.mask_making.writing.read_mask",
+            lambda path: pytest.fail(f"{path} was opened"),
         )
         with_truth = make(own_shapes, tmp_path / "a", classifier_checkpoint, limit=3)
         shutil.rmtree(own_shapes.root / "SegmentationClass")

@@ -87,7 +87,7 @@ class TestToPath:
 
     def test_local_runs_load_no_upath(self):
         code = (
-            "import sys, wsss.pipeline.finish; from pathlib import Path\n"
+            "import sys, wsss.pipeline.mask_making.writing; from pathlib import Path\n"
             "from wsss.data.storage import *; to_path('a'); is_remote(Path('a')); existing([])\n"
             "assert not {'upath', 'fsspec'} & set(sys.modules)"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CPU, SMALL
-from tests.pipeline.report_browser import CHROMIUM
+from tests.pipeline.reporting.browser import CHROMIUM
 from wsss.attribution import MultiScaleConfig
 from wsss.data import DataConfig
 from wsss.models.deeplab import DeepLabConfig

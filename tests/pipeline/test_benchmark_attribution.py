@@ -19,7 +19,7 @@ from wsss.metrics import ThresholdSweep
 from wsss.metrics.attribution import energy_pointing_game, spectrum
 from wsss.pipeline import benchmark_attribution as module
 from wsss.pipeline.benchmark_attribution import FidelityConfig, benchmark_attribution
-from wsss.pipeline.variants import FamilyConfig, expand
+from wsss.pipeline.benchmarking.methods import FamilyConfig, expand
 from wsss.refinement import normalise_maps
 from wsss.tasks.checkpoint import load_classifier
 

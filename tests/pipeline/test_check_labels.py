@@ -15,9 +15,9 @@ from wsss.attribution import MultiScaleConfig
 from wsss.cli import main
 from wsss.data import DataConfig
 from wsss.data.folds import stratified_folds
+from wsss.errors import IncompleteError
 from wsss.models import BackboneConfig
 from wsss.pipeline.check_labels import check_labels
-from wsss.pipeline.output import IncompleteError
 from wsss.tasks.cross_validation import CrossValidationConfig
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60)}

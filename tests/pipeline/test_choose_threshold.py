@@ -13,11 +13,11 @@ from sklearn.metrics import cohen_kappa_score
 from tests.conftest import crf_that
 from wsss.data import DataConfig, Scores, read_scores, write_mask, write_scores
 from wsss.pipeline.choose_threshold import CANDIDATES, choose_threshold
-from wsss.pipeline.chosen import ChosenThreshold, read_threshold
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.refinement import CRFConfig
 from wsss.refinement.threshold import two_components
+from wsss.runs.threshold import ChosenThreshold, read_threshold
 
 CLASSES = {"cat": 15, "dog": 4, "hen": 9}
 IDS = ("one", "two", "three")

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tests.conftest import REPOSITORY, SHAPES, load_prepare
-from tests.pipeline.report_browser import Opened, needs_chromium
-from tests.pipeline.report_run import ReportRun, expected_miou
+from tests.pipeline.reporting.browser import Opened, needs_chromium
+from tests.pipeline.reporting.report_run import ReportRun, expected_miou
 from wsss.data import DataConfig
 from wsss.pipeline.run import run
 

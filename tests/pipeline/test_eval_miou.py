@@ -24,7 +24,7 @@ from wsss.metrics import (
 )
 from wsss.metrics.segmentation import MEANS
 from wsss.pipeline.eval_miou import BelowError, eval_miou
-from wsss.pipeline.eval_tables import format_table
+from wsss.pipeline.evaluation.tables import format_table
 
 NAMES = ["background", "ring", "star", "cross", "bar", "blob"]
 

@@ -80,7 +80,7 @@ def test_an_interrupted_export_leaves_what_was_there(own, tmp_path, format, monk
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("wsss.pipeline.export_source.find_regions", interrupted)
+    monkeypatch.setattr("wsss.pipeline.exporting.source.find_regions", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export(data, "train", masks, format, output)
     assert {name: (output / name).read_bytes() for name in left(output)} == before

@@ -27,12 +27,12 @@ from wsss.data import (
     write_scores,
 )
 from wsss.data.transforms import normalise
+from wsss.errors import IncompleteError
 from wsss.models import BackboneConfig, build_classifier
 from wsss.models.deeplab import DeepLabConfig
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.pipeline.mask_stages import to_scores
-from wsss.pipeline.output import IncompleteError
+from wsss.pipeline.mask_making.explaining import to_scores
 from wsss.refinement import BackgroundConfig, CRFConfig
 from wsss.tasks.checkpoint import describe, load_classifier
 
@@ -220,7 +220,7 @@ class TestReruns:
         before = {p: p.stat().st_mtime_ns for p in made.rglob("*.[pn][np][gz]")}
         assert len(before) == 36
         monkeypatch.setattr(
-            "wsss.pipeline.mask_stages.attribute_multiscale_batch",
+            "wsss.pipeline.mask_making.explaining.attribute_multiscale_batch",
             lambda *_, **__: pytest.fail("an image that is done was explained again"),
         )
         make(shapes, made, classifier_checkpoint, save_scores=True, overlays=True)
@@ -242,7 +242,7 @@ class TestReruns:
             return to_scores(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr("wsss.pipeline.finish.to_scores", interrupted)
+            patch.setattr("wsss.pipeline.mask_making.writing.to_scores", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 make(shapes, output, classifier_checkpoint)
         assert manifest(output)["complete"] is False

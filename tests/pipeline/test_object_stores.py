@@ -13,15 +13,15 @@ from wsss.cli import main
 from wsss.data import to_path
 from wsss.data.atomic import atomic_write_text
 from wsss.pipeline.benchmark_attribution import benchmark_attribution
+from wsss.pipeline.benchmarking.methods import FamilyConfig
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.commands import parse_settings
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.explain import explain
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.pipeline.output import OutputFolder, plain
 from wsss.pipeline.predict import predict
 from wsss.pipeline.report import report
-from wsss.pipeline.variants import FamilyConfig
+from wsss.runs.folder import OutputFolder, plain
 
 
 def contents(folder: Path) -> dict[str, bytes]:

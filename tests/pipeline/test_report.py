@@ -9,12 +9,12 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.pipeline.report_run import make_run
+from tests.pipeline.reporting.report_run import make_run
 from wsss.cli import main
 from wsss.data import load_records, read_mask, write_mask
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.report import report
-from wsss.pipeline.report_gallery import choose_images
+from wsss.pipeline.reporting.gallery import choose_images
 
 
 @pytest.fixture(scope="module")

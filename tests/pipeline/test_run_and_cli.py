@@ -20,8 +20,8 @@ from tests.conftest import REPOSITORY, SHAPES
 from wsss import __version__
 from wsss.cli import _with_underscores, command, main
 from wsss.data import read_mask, write_mask
+from wsss.errors import IncompleteError
 from wsss.pipeline.commands import COMMANDS, command_parser, parse_settings
-from wsss.pipeline.output import IncompleteError
 from wsss.pipeline.run import run
 
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
@@ -227,7 +227,7 @@ class TestCommandLine:
     def test_values_keep_their_dashes(self, data, masks, tmp_path, monkeypatch):
         given = {}
         monkeypatch.setitem(COMMANDS, "eval_miou", recorded(COMMANDS["eval_miou"], given))
-        monkeypatch.setattr("wsss.pipeline.eval_tables.format_table", lambda path: "")
+        monkeypatch.setattr("wsss.pipeline.evaluation.tables.format_table", lambda path: "")
         (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
         words = ["--data", str(tmp_path / "data.yaml"), "--output", str(tmp_path / "a-b"),
                  "--split", "val-1", "--scores", "c-d", "--name=e-f", "--allow-missing", "true",
@@ -245,7 +245,7 @@ class TestCommandLine:
     def test_a_threshold_is_a_number_or_a_path(self, data, tmp_path, monkeypatch, text, value):
         given = {}
         monkeypatch.setitem(COMMANDS, "eval_miou", recorded(COMMANDS["eval_miou"], given))
-        monkeypatch.setattr("wsss.pipeline.eval_tables.format_table", lambda path: "")
+        monkeypatch.setattr("wsss.pipeline.evaluation.tables.format_table", lambda path: "")
         (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
         words = ["--data", str(tmp_path / "data.yaml"), "--output", "o", "--split", "val"]
         assert main(["eval_miou", *words, "--threshold", text]) == 0

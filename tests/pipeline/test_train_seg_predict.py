@@ -17,8 +17,8 @@ from tests.conftest import CPU, SHAPES, SMALL
 from tests.pipeline.conftest import IDS, SMALL_NET
 from wsss.data import load_records, read_image, read_mask, voc_palette, write_mask
 from wsss.data.transforms import normalise
+from wsss.errors import IncompleteError
 from wsss.metrics import confusion_counts, segmentation_scores
-from wsss.pipeline.output import IncompleteError
 from wsss.pipeline.predict import InferenceConfig, predict, segment
 from wsss.pipeline.train_seg import train_seg
 from wsss.refinement import CRFConfig
@@ -63,9 +63,7 @@ class TestTraining:
         assert logged["val_pixel_accuracy"] == pytest.approx(scores.pixel_accuracy, abs=1e-3)
 
     def test_missing_pseudo_masks_are_refused_before_training(self, shapes, tmp_path, monkeypatch):
-        monkeypatch.setattr(
-            "wsss.pipeline.training.fit", lambda *_: pytest.fail("training has begun")
-        )
+        monkeypatch.setattr("wsss.tasks.training.fit", lambda *_: pytest.fail("training has begun"))
         masks = tmp_path / "masks"
         shutil.copytree(shapes.root / shapes.masks, masks)
         (masks / f"{IDS[4]}.png").unlink()

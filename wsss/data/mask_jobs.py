@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from wsss.data.machine import available_cores
 from wsss.data.masks import write_mask
 from wsss.data.rasterise import CocoShape, rasterise
+from wsss.parallel.cores import available_cores
 
 _CHUNK = 32
 

@@ -40,11 +40,11 @@ from wsss.metrics.attribution import (
     road_curve,
     spectrum,
 )
-from wsss.pipeline.benchmark_report import Part, write_report
-from wsss.pipeline.devices import Device, resolve_device
-from wsss.pipeline.output import OutputFolder
-from wsss.pipeline.variants import FamilyConfig, expand
+from wsss.parallel.devices import Device, resolve_device
+from wsss.pipeline.benchmarking.methods import FamilyConfig, expand
+from wsss.pipeline.benchmarking.tables import Part, write_report
 from wsss.refinement.seeds import normalise_maps
+from wsss.runs.folder import OutputFolder
 from wsss.tasks.checkpoint import file_sha256, load_classifier, require_classes
 
 _CHUNK = 10

@@ -26,8 +26,8 @@ from wsss.data.images import IMAGE_SUFFIXES
 from wsss.data.masks import existing_masks, write_mask
 from wsss.data.sources import SOURCES, Item
 from wsss.data.storage import existing
-from wsss.pipeline.stages import Stage, overlap
-from wsss.tasks.launch import cores_per_process
+from wsss.parallel.launch import cores_per_process
+from wsss.parallel.stream import Stage, overlap
 
 
 class FaultsError(ValueError):

@@ -14,14 +14,15 @@ from wsss.data.config import DataConfig
 from wsss.data.folds import stratified_folds
 from wsss.data.images import read_image
 from wsss.data.records import Record, load_records
+from wsss.errors import IncompleteError
 from wsss.metrics.label_noise import average_precision, confident_counts, disagreement
 from wsss.models.backbones import BackboneConfig, build_backbone
-from wsss.pipeline.devices import Device, resolve_device
-from wsss.pipeline.eval_files import csv_text
-from wsss.pipeline.finish import failures_text, write_picture
-from wsss.pipeline.image_features import image_features
-from wsss.pipeline.label_lists import Doubt, image_rows, pair_rows, ranked
-from wsss.pipeline.output import IncompleteError, OutputFolder, plain
+from wsss.parallel.devices import Device, resolve_device
+from wsss.pipeline.evaluation.files import csv_text
+from wsss.pipeline.label_check.features import image_features
+from wsss.pipeline.label_check.rows import Doubt, image_rows, pair_rows, ranked
+from wsss.pipeline.mask_making.writing import failures_text, write_picture
+from wsss.runs.folder import OutputFolder, plain
 from wsss.tasks.checkpoint import load_classifier, require_classes
 from wsss.tasks.cross_validation import CrossValidationConfig, out_of_fold
 from wsss.visualisation.sheet import contact_sheet, strip

@@ -16,12 +16,12 @@ from wsss.data.records import Record, load_records
 from wsss.data.scores import Scores, read_scores
 from wsss.metrics.confusion import confusion_counts
 from wsss.metrics.segmentation import cohen_kappa
-from wsss.pipeline.chosen import FILE, ChosenThreshold
-from wsss.pipeline.eval_files import csv_text
-from wsss.pipeline.output import OutputFolder
+from wsss.pipeline.evaluation.files import csv_text
 from wsss.refinement.crf import CRFConfig
 from wsss.refinement.seeds import BackgroundConfig, make_mask
 from wsss.refinement.threshold import colour_separation, otsu, two_components
+from wsss.runs.folder import OutputFolder
+from wsss.runs.threshold import FILE, ChosenThreshold
 
 Rule = Literal["otsu", "mixture", "colours", "crf", "views"]
 CANDIDATES = np.round(np.arange(0.05, 0.951, 0.05), 2)

@@ -10,12 +10,18 @@ from wsss.data.storage import existing
 from wsss.metrics.bootstrap import bootstrap_intervals, compare_runs
 from wsss.metrics.per_image import ImageCounts
 from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
-from wsss.pipeline.chosen import ChosenThreshold, given, manifest_of, read_threshold
-from wsss.pipeline.eval_counts import BestThreshold, at_best, count_masks, count_scores, joined
-from wsss.pipeline.eval_files import comparison_facts, number, write_evaluation, write_sweep
-from wsss.pipeline.output import OutputFolder
-from wsss.pipeline.ranks import joined_ranks
-from wsss.pipeline.voc_results import write_voc_results
+from wsss.parallel.ranks import joined_ranks
+from wsss.pipeline.evaluation.counting import (
+    BestThreshold,
+    at_best,
+    count_masks,
+    count_scores,
+    joined,
+)
+from wsss.pipeline.evaluation.files import comparison_facts, number, write_evaluation, write_sweep
+from wsss.pipeline.evaluation.voc_server import write_voc_results
+from wsss.runs.folder import OutputFolder
+from wsss.runs.threshold import ChosenThreshold, given, manifest_of, read_threshold
 
 
 class BelowError(RuntimeError):

@@ -13,7 +13,7 @@ from wsss.attribution.tif import TIFConfig
 from wsss.data.atomic import atomic_write
 from wsss.data.images import read_image
 from wsss.data.transforms import normalise
-from wsss.pipeline.devices import Device, resolve_device
+from wsss.parallel.devices import Device, resolve_device
 from wsss.refinement.seeds import normalise_maps
 from wsss.tasks.checkpoint import load_classifier
 from wsss.visualisation.overlay import MAP_COLOUR, overlay_maps

@@ -16,9 +16,9 @@ from wsss.export.cvat import cvat_labels, cvat_xml
 from wsss.export.label_studio import LabelStudioConfig, label_studio_json, label_studio_xml
 from wsss.export.regions import Instances
 from wsss.export.yolo import YOLOConfig
-from wsss.pipeline.export_source import open_source
-from wsss.pipeline.export_yolo import write_yolo
-from wsss.pipeline.output import plain
+from wsss.pipeline.exporting.source import open_source
+from wsss.pipeline.exporting.yolo_folder import write_yolo
+from wsss.runs.folder import plain
 
 Format = Literal["coco", "yolo", "label_studio", "cvat"]
 

@@ -16,11 +16,13 @@ from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
 from wsss.data.storage import existing
+from wsss.errors import IncompleteError
 from wsss.metrics.sweep import power_threshold
-from wsss.pipeline.chosen import GIVEN, ChosenThreshold, given, manifest_of, read_threshold
-from wsss.pipeline.devices import Device, keep_memory, resolve_device, torch_threads
-from wsss.pipeline.finish import Finisher, ImageFiles, failures_text
-from wsss.pipeline.mask_stages import (
+from wsss.parallel.devices import Device, keep_memory, resolve_device, torch_threads
+from wsss.parallel.launch import cores_per_process
+from wsss.parallel.ranks import joined_ranks
+from wsss.parallel.stream import Stage, overlap
+from wsss.pipeline.mask_making.explaining import (
     Explainer,
     Loaded,
     batches_of,
@@ -30,13 +32,12 @@ from wsss.pipeline.mask_stages import (
     read_batch,
     stored_reader,
 )
-from wsss.pipeline.output import IncompleteError, OutputFolder, plain
-from wsss.pipeline.ranks import joined_ranks
-from wsss.pipeline.stages import Stage, overlap
+from wsss.pipeline.mask_making.writing import Finisher, ImageFiles, failures_text
 from wsss.refinement.crf import CRFConfig, resolve_backend
 from wsss.refinement.seeds import BackgroundConfig
+from wsss.runs.folder import OutputFolder, plain
+from wsss.runs.threshold import GIVEN, ChosenThreshold, given, manifest_of, read_threshold
 from wsss.tasks.checkpoint import file_sha256, load_classifier, require_classes
-from wsss.tasks.launch import cores_per_process
 
 GPU_BATCH = 8
 """Images at once on a GPU."""

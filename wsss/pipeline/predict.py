@@ -15,10 +15,11 @@ from wsss.data.masks import LabelMap, voc_palette, write_mask
 from wsss.data.records import load_records
 from wsss.data.storage import existing
 from wsss.data.transforms import normalise
-from wsss.pipeline.devices import Device, resolve_device
-from wsss.pipeline.finish import failures_text, write_picture
-from wsss.pipeline.output import IncompleteError, OutputFolder
+from wsss.errors import IncompleteError
+from wsss.parallel.devices import Device, resolve_device
+from wsss.pipeline.mask_making.writing import failures_text, write_picture
 from wsss.refinement.crf import CRFConfig, dense_crf
+from wsss.runs.folder import OutputFolder
 from wsss.tasks.checkpoint import file_sha256, load_segmenter, require_classes
 from wsss.visualisation import overlay_mask, strip
 

@@ -9,10 +9,8 @@ from typing import Any
 from wsss import __version__
 from wsss.data.atomic import atomic_write_text
 from wsss.metrics.bootstrap import compare_runs
-from wsss.pipeline.chosen import ChosenThreshold
-from wsss.pipeline.output import WRITERS
-from wsss.pipeline.report_gallery import Gallery, gallery_classes
-from wsss.pipeline.report_runs import (
+from wsss.pipeline.reporting.gallery import Gallery, gallery_classes
+from wsss.pipeline.reporting.runs import (
     Evaluation,
     find_folders,
     load_evaluations,
@@ -20,6 +18,8 @@ from wsss.pipeline.report_runs import (
     load_trainings,
     manifest_text,
 )
+from wsss.runs.folder import WRITERS
+from wsss.runs.threshold import ChosenThreshold
 from wsss.visualisation.charts import class_bars, spectrum_bars, threshold_curves, training_curves
 from wsss.visualisation.report import render_page
 

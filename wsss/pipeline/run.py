@@ -8,9 +8,9 @@ from typing import Any
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
+from wsss.parallel.ranks import started_together
 from wsss.pipeline.commands import COMMANDS, parse_settings
-from wsss.pipeline.output import differences, plain
-from wsss.pipeline.ranks import started_together
+from wsss.runs.folder import differences, plain
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.backbones import BackboneConfig
 from wsss.pipeline.check_data import check_quickly
-from wsss.pipeline.training import train_into
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
+from wsss.tasks.training import train_into
 
 
 def train_cls(

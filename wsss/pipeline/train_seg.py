@@ -10,10 +10,10 @@ from wsss.data.masks import LabelMap, existing_masks
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.deeplab import DeepLabConfig
-from wsss.pipeline.training import train_into
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
+from wsss.tasks.training import train_into
 
 
 def train_seg(

@@ -10,7 +10,7 @@ from pytorch_lightning.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
 from torch import distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from wsss.tasks.processes import add_up, gather_equal, process_count
+from wsss.parallel.processes import add_up, gather_equal, process_count
 
 
 class _Normalise(torch.autograd.Function):

@@ -14,10 +14,10 @@ from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.models.backbones import BackboneConfig, freeze_up_to
 from wsss.models.classifier import build_classifier
+from wsss.parallel.processes import add_up, gather_rows, process_count, process_rank
 from wsss.tasks.checkpoint import describe
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
-from wsss.tasks.processes import add_up, gather_rows, process_count, process_rank
 
 LossName = Literal["multilabel_soft_margin", "bce"]
 

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from wsss.data.datasets import LabelledImages, MaskedImages
-from wsss.tasks.processes import process_count, process_rank
+from wsss.parallel.processes import process_count, process_rank
 
 ImageLoader = DataLoader[tuple[torch.Tensor, torch.Tensor]]
 

@@ -17,10 +17,10 @@ from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
+from wsss.parallel.processes import add_up, process_count, process_rank
 from wsss.tasks.checkpoint import describe, load_backbone_weights
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
-from wsss.tasks.processes import add_up, process_count, process_rank
 
 LossName = Literal["cross_entropy", "balanced"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from wsss.tasks.processes import add_up, process_count
+from wsss.parallel.processes import add_up, process_count
 
 
 class Prepare(pl.Callback):

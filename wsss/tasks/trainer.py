@@ -18,15 +18,15 @@ from wsss.data.cache import ImageCache
 from wsss.data.datasets import Reader
 from wsss.data.images import read_image
 from wsss.data.records import Record
-from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
-from wsss.tasks.classification import ClassificationData
-from wsss.tasks.launch import (
+from wsss.parallel.launch import (
     choose_devices,
     choose_strategy,
     connect,
     cores_per_process,
     find_launch,
 )
+from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
+from wsss.tasks.classification import ClassificationData
 from wsss.tasks.loaders import check_parts
 from wsss.tasks.segmentation import SegmentationData
 from wsss.tasks.speed import Prepare, Throughput

@@ -1,0 +1,133 @@
+"""In how many processes a training runs, and who starts them."""
+
+import inspect
+import os
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
+from torch.nn.parallel import DistributedDataParallel
+
+from wsss.parallel.cores import available_cores
+
+Devices = int | str | list[int]
+
+
+class Launch(NamedTuple):
+    """Processes of one training.
+
+    Args:
+        by: What has started them, ``torchrun`` or ``SLURM``; None if the training does so itself.
+        per_node: Processes on each machine.
+        nodes: Machines.
+    """
+
+    by: str | None
+    per_node: int
+    nodes: int
+
+
+def find_launch(accelerator: str, devices: Devices, num_nodes: int | None) -> Launch:
+    """The processes of a training: those that torchrun or SLURM has started, or one a device.
+
+    Args:
+        accelerator: Lightning's name of it.
+        devices: ``auto``, a number, or a list of indices.
+        num_nodes: Number of machines; None is what torchrun or SLURM says, or 1.
+
+    Raises:
+        ValueError: ``devices`` or ``num_nodes`` is not what torchrun or SLURM has started.
+    """
+    started = _started_from_outside()
+    if started is None:
+        return Launch(None, _count(accelerator, devices), num_nodes or 1)
+    wanted = started.per_node if devices == "auto" else _count(accelerator, devices)
+    if wanted != started.per_node:
+        raise ValueError(
+            f"trainer.devices: {started.by} has started {started.per_node} processes on this "
+            f"machine; expected auto or as many devices, got {devices}"
+        )
+    if num_nodes not in (None, started.nodes):
+        raise ValueError(
+            f"trainer.num_nodes: {started.by} has started processes on {started.nodes} machines; "
+            f"expected null or that number, got {num_nodes}"
+        )
+    return started
+
+
+def choose_devices(launch: Launch, devices: Devices) -> Devices:
+    """What Lightning is told for ``devices``: one for each process that already runs."""
+    return launch.per_node if launch.by is not None and devices == "auto" else devices
+
+
+def choose_strategy(launch: Launch, strategy: str) -> str | Strategy:
+    """Lightning's strategy, or its name.
+
+    ``auto`` is ``ddp`` where there are several processes. Its processes are started afresh
+    (``spawn``) unless they run already: Lightning's own way repeats the whole command line in each,
+    with all that came before the training and comes after it. Buffers are not copied from the
+    first process at each step, since a process that has fewer validation images than another
+    would then wait for it forever; see wsss.tasks.batchnorm.
+    """
+    if strategy == "auto" and launch.per_node * launch.nodes > 1:
+        strategy = "ddp"
+    entry = StrategyRegistry.get(strategy, default="") and StrategyRegistry[strategy]
+    if not entry or entry["strategy"] is not DDPStrategy:
+        return strategy
+    settings = dict(entry["init_params"])
+    if settings["start_method"] == "popen" and launch.by is None and launch.per_node > 1:
+        settings["start_method"] = "spawn"
+    newer = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    settings["forward_sync_buffers" if newer else "broadcast_buffers"] = False
+    return DDPStrategy(**settings)
+
+
+def connect(trainer: pl.Trainer, launch: Launch) -> None:
+    """Connect processes that torchrun or SLURM has started, before the training does.
+
+    So that they can agree on what comes before it. Processes that the training will start itself
+    do not exist yet.
+    """
+    if launch.by is not None:
+        trainer.strategy.setup_environment()
+
+
+def cores_per_process(processes: int) -> int:
+    """Processor cores of this machine that one of so many processes on it may use."""
+    return max(1, available_cores() // processes)
+
+
+def _started_from_outside() -> Launch | None:
+    """Processes of torchrun or, if it is not torchrun inside of SLURM, of SLURM's srun."""
+    if TorchElasticEnvironment.detect():
+        world, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        if world % here:
+            raise ValueError(
+                f"torchrun: expected the same number of processes on each machine, got {here} of "
+                f"{world} here"
+            )
+        return Launch("torchrun", here, world // here)
+    if SLURMEnvironment.detect():
+        nodes = int(os.environ.get("SLURM_NNODES", "1"))
+        return Launch("SLURM", int(os.environ["SLURM_NTASKS"]) // nodes, nodes)
+    return None
+
+
+def _count(accelerator: str, devices: Devices) -> int:
+    """How many devices of a machine are meant."""
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1, "-1"):
+        gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return torch.cuda.device_count() if gpu else 1
+    if isinstance(devices, str) and "," in devices:
+        return len([index for index in devices.split(",") if index.strip()])
+    try:
+        return int(devices)
+    except ValueError as error:
+        raise ValueError(
+            f"trainer.devices: expected auto, a number or a list of indices, got {devices!r}"
+        ) from error

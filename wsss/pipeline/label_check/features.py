@@ -1,0 +1,108 @@
+"""What a fixed network sees in each image, as one row of numbers."""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from wsss.attribution.multiscale import MultiScaleConfig
+from wsss.data.images import pixel_digest, read_image
+from wsss.data.records import Record
+from wsss.data.transforms import normalise
+from wsss.models.folding import fold_batchnorm, fuse_activations
+from wsss.parallel.devices import keep_memory
+from wsss.parallel.stream import Stage, overlap
+
+READERS = 4
+"""Threads that decode, at most."""
+
+
+class ImageFeatures(NamedTuple):
+    """Features of the images that could be read.
+
+    Args:
+        indices: (M,) int64: their places among the records.
+        values: (M, 2 * C) float32: mean and maximum of each channel over the last feature map.
+        contents: M SHA-256 sums of their pixels: the same for duplicates, whatever the format.
+        failed: What went wrong with the other images, by id.
+    """
+
+    indices: np.ndarray
+    values: np.ndarray
+    contents: list[str]
+    failed: dict[str, str]
+
+
+class _Read(NamedTuple):
+    place: int
+    image: torch.Tensor | None
+    content: str
+    error: str
+
+
+def image_features(
+    body: nn.Module,
+    records: Sequence[Record],
+    multiscale: MultiScaleConfig,
+    device: torch.device,
+) -> ImageFeatures:
+    """Features of each image, averaged over sizes and mirrored views.
+
+    Args:
+        body: (1, 3, H, W) normalised images to (1, C, h, w) features.
+        records: Images.
+        multiscale: Sizes at which each image is seen.
+        device: Where the network runs.
+    """
+    if device.type == "cpu":
+        keep_memory()
+    network = fold_batchnorm(body).to(device)
+    if device.type == "cpu":
+        fuse_activations(network)
+
+    def read(numbered: tuple[int, Record]) -> _Read:
+        place, record = numbered
+        try:
+            pixels = read_image(record.image)
+        except (OSError, ValueError) as error:
+            return _Read(place, None, "", str(error))
+        content = pixel_digest(pixels).hex()
+        return _Read(place, normalise(pixels), content, "")
+
+    readers = Stage([read] * min(READERS, os.cpu_count() or 1), waiting=4)
+    rows: dict[int, np.ndarray] = {}
+    contents: dict[int, str] = {}
+    failed = {}
+    images = overlap(enumerate(records), [readers])
+    for one in tqdm(images, total=len(records), unit="image"):
+        if one.image is None:
+            failed[records[one.place].image_id] = one.error
+            continue
+        rows[one.place] = _pooled(network, one.image.to(device), multiscale)
+        contents[one.place] = one.content
+    order = sorted(rows)
+    return ImageFeatures(
+        indices=np.array(order, dtype=np.int64),
+        values=np.array([rows[i] for i in order], dtype=np.float32),
+        contents=[contents[i] for i in order],
+        failed=failed,
+    )
+
+
+def _pooled(network: nn.Module, image: torch.Tensor, multiscale: MultiScaleConfig) -> np.ndarray:
+    """(2 * C,) mean and maximum over the feature map of a (3, H, W) image."""
+    views = []
+    with torch.inference_mode():
+        for size in multiscale.sizes(*image.shape[1:]):
+            view = F.interpolate(
+                image[None], size, mode="bilinear", align_corners=False, antialias=True
+            )
+            for seen in (view, view.flip(3)) if multiscale.flip else (view,):
+                features = network(seen)
+                views.append(torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], 1))
+    return torch.cat(views).mean(dim=0).float().cpu().numpy()

@@ -1,0 +1,51 @@
+"""What the trainings of classifier and segmentation network have in common."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from wsss.parallel.processes import on_first
+from wsss.runs.folder import OutputFolder
+from wsss.tasks.classification import ClassificationData
+from wsss.tasks.segmentation import SegmentationData
+from wsss.tasks.trainer import fit
+
+
+def train_into(
+    output: Path,
+    command: str,
+    settings: Mapping[str, Any],
+    trainer: pl.Trainer,
+    task: pl.LightningModule,
+    images: ClassificationData | SegmentationData,
+    **facts: Any,
+) -> None:
+    """Train, with the configuration before and the manifest after it in the output folder.
+
+    Args:
+        output: The folder.
+        command: Name of the command.
+        settings: All its parameters.
+        trainer: Runs the training, possibly in several processes; the first writes the files.
+        task: What is trained.
+        images: What it is trained on.
+        facts: Further entries of the manifest.
+
+    Raises:
+        ValueError: The folder holds results of another command or configuration.
+    """
+    folder = on_first(
+        trainer.is_global_zero,
+        lambda: OutputFolder(output, command, dict(settings), free=("trainer",)),
+        trainer.strategy.broadcast,
+    )
+    metrics = fit(trainer, task, images, output)
+    if folder is not None:
+        folder.finish(
+            train_images=len(images.train),
+            val_images=len(images.val),
+            last_epoch=metrics or folder.previous.get("last_epoch", {}),
+            **facts,
+        )
