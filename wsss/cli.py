@@ -34,7 +34,7 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     for talkative in ("pytorch_lightning", "aiobotocore"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     from wsss.errors import IncompleteError
-    from wsss.parallel.ranks import first_of_all
+    from wsss.parallel.environment import first_of_all
     from wsss.pipeline.check_data import FaultsError
     from wsss.pipeline.commands import arguments, command_parser, is_store_error
     from wsss.pipeline.eval_miou import BelowError

@@ -30,6 +30,7 @@ from wsss.data.transforms import normalise
 from wsss.errors import IncompleteError
 from wsss.models import BackboneConfig, build_classifier
 from wsss.models.deeplab import DeepLabConfig
+from wsss.normalisation import IMAGENET
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.mask_making.explaining import to_scores
@@ -131,7 +132,7 @@ def test_agrees_with_a_slow_reference(shapes, classifier_checkpoint, made):
     """Area average to stride 4, divide by the maximum, 255 steps, bilinear, best above 0.3."""
     model, _ = load_classifier(classifier_checkpoint)
     for record in load_records(shapes, "train", with_labels=True, limit=4):
-        image = normalise(read_image(record.image))
+        image = normalise(read_image(record.image), IMAGENET)
         maps = attribute(model, image[None], torch.from_numpy(record.labels)[None]).maps
         rows, columns = -(-maps.shape[1] // 4), -(-maps.shape[2] // 4)
         small = F.interpolate(maps[None], (rows, columns), mode="area")[0].double()
@@ -389,7 +390,9 @@ class TestPredictedLabels:
         with torch.no_grad():
             chances = {
                 name: model(
-                    normalise(read_image(own_shapes.root / "JPEGImages" / f"{name}.jpg"))[None]
+                    normalise(read_image(own_shapes.root / "JPEGImages" / f"{name}.jpg"), IMAGENET)[
+                        None
+                    ]
                 )[0].sigmoid()
                 for name in IDS
             }

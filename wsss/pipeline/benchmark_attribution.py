@@ -20,12 +20,13 @@ from wsss.attribution.multiscale import (
     attribute_multiscale_many,
 )
 from wsss.data.atomic import atomic_write
-from wsss.data.config import IGNORE, DataConfig
+from wsss.data.config import DataConfig
 from wsss.data.datasets import check_same_size
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record, load_records
 from wsss.data.transforms import normalise
+from wsss.ignore import IGNORE
 from wsss.metrics import ThresholdSweep
 from wsss.metrics.attribution import (
     Spectrum,
@@ -40,6 +41,7 @@ from wsss.metrics.attribution import (
     road_curve,
     spectrum,
 )
+from wsss.models.classifier import Classifier
 from wsss.parallel.devices import Device, resolve_device
 from wsss.pipeline.benchmarking.methods import FamilyConfig, expand
 from wsss.pipeline.benchmarking.tables import Part, write_report
@@ -174,7 +176,7 @@ def benchmark_attribution(
         examples=pictures,
         explain=lambda record, names: attribute_multiscale_many(
             model,
-            normalise(read_image(record.image)).to(where),
+            normalise(read_image(record.image), model.normalisation).to(where),
             _labels(record),
             multiscale,
             [ways[name] for name in names],
@@ -208,7 +210,7 @@ def _labels(record: Record) -> torch.Tensor:
 
 
 def _costs(
-    model: nn.Module,
+    model: Classifier,
     records: Sequence[Record],
     ways: Mapping[str, AttributionConfig],
     multiscale: MultiScaleConfig,
@@ -229,7 +231,7 @@ def _costs(
         return time.perf_counter()
 
     for i, record in enumerate([records[0], *records]):  # the first one twice: to warm up
-        image = normalise(read_image(record.image)).to(device)
+        image = normalise(read_image(record.image), model.normalisation).to(device)
         views = [
             F.interpolate(image[None], size, mode="bilinear", antialias=True)
             for size in multiscale.sizes(*image.shape[1:])
@@ -252,7 +254,7 @@ def _costs(
 
 
 def _measure(
-    model: nn.Module,
+    model: Classifier,
     records: Sequence[Record],
     ways: Mapping[str, AttributionConfig],
     label_map: LabelMap,
@@ -283,7 +285,7 @@ def _measure(
 
 
 def _measure_image(
-    model: nn.Module,
+    model: Classifier,
     record: Record,
     ways: Mapping[str, AttributionConfig],
     label_map: LabelMap,
@@ -299,7 +301,7 @@ def _measure_image(
     present = _labels(record).nonzero()[:, 0]
     masks = torch.from_numpy(truth)[None] == present[:, None, None] + 1
     scored = torch.from_numpy(truth != IGNORE)[None].expand_as(masks)
-    image = normalise(read_image(record.image)).to(device)
+    image = normalise(read_image(record.image), model.normalisation).to(device)
     check_same_size(truth, tuple(image.shape[1:]), record.mask, record.image)
     found = attribute_multiscale_many(
         model, image, _labels(record), multiscale, list(ways.values())

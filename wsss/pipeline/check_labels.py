@@ -12,7 +12,7 @@ from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.folds import stratified_folds
-from wsss.data.images import read_image
+from wsss.data.images import read_image, write_picture
 from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
 from wsss.metrics.label_noise import average_precision, confident_counts, disagreement
@@ -21,7 +21,7 @@ from wsss.parallel.devices import Device, resolve_device
 from wsss.pipeline.evaluation.files import csv_text
 from wsss.pipeline.label_check.features import image_features
 from wsss.pipeline.label_check.rows import Doubt, image_rows, pair_rows, ranked
-from wsss.pipeline.mask_making.writing import failures_text, write_picture
+from wsss.pipeline.mask_making.writing import failures_text
 from wsss.runs.folder import OutputFolder, plain
 from wsss.tasks.checkpoint import load_classifier, require_classes
 from wsss.tasks.cross_validation import CrossValidationConfig, out_of_fold
@@ -87,13 +87,14 @@ def check_labels(
     _judged(labels, [r.image_id for r in records], data.class_names, validation.folds, split)
     pl.seed_everything(seed, workers=True, verbose=False)
     if checkpoint is None:
-        body = build_backbone(model).body.eval()
+        backbone = build_backbone(model)
+        body, normalisation = backbone.body.eval(), backbone.normalisation
     else:
         classifier, classes = load_classifier(checkpoint)
         require_classes(classes, data, checkpoint)
-        body = classifier.backbone
+        body, normalisation = classifier.backbone, classifier.normalisation
     out = OutputFolder(output, "check_labels", settings, free=("device", "pictures"))
-    seen = image_features(body, records, multiscale, where)
+    seen = image_features(body, normalisation, records, multiscale, where)
     records, labels = [records[i] for i in seen.indices], labels[seen.indices]
     faults = _judged(labels, seen.contents, data.class_names, validation.folds, split)
     known = np.array([fault is None for fault in faults])

@@ -18,8 +18,8 @@ from wsss.data.records import Record, load_records
 from wsss.data.storage import existing
 from wsss.errors import IncompleteError
 from wsss.metrics.sweep import power_threshold
+from wsss.parallel.cores import cores_per_process
 from wsss.parallel.devices import Device, keep_memory, resolve_device, torch_threads
-from wsss.parallel.launch import cores_per_process
 from wsss.parallel.ranks import joined_ranks
 from wsss.parallel.stream import Stage, overlap
 from wsss.pipeline.mask_making.explaining import (
@@ -152,7 +152,9 @@ def make_pseudo_masks(
             values = np.array(list(data.classes.values()), dtype=np.uint8)
             limit_of = predicted_threshold if label_mode == "predicted" else None
             explainers = [
-                Explainer(twin, where, values, limit_of, multiscale, attribution)
+                Explainer(
+                    twin, model.normalisation, where, values, limit_of, multiscale, attribution
+                )
                 for twin in copies_of(network, networks)
             ]
             middle = [Stage(explainers, waiting=2 * networks)]

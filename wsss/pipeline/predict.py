@@ -10,17 +10,18 @@ from torch import nn
 from tqdm import tqdm
 
 from wsss.data.config import DataConfig
-from wsss.data.images import IMAGE_SUFFIXES, image_names, is_image_name, read_image
+from wsss.data.images import IMAGE_SUFFIXES, image_names, is_image_name, read_image, write_picture
 from wsss.data.masks import LabelMap, voc_palette, write_mask
 from wsss.data.records import load_records
 from wsss.data.storage import existing
 from wsss.data.transforms import normalise
 from wsss.errors import IncompleteError
 from wsss.parallel.devices import Device, resolve_device
-from wsss.pipeline.mask_making.writing import failures_text, write_picture
+from wsss.pipeline.mask_making.writing import failures_text
 from wsss.refinement.crf import CRFConfig, dense_crf
 from wsss.runs.folder import OutputFolder
 from wsss.tasks.checkpoint import file_sha256, load_segmenter, require_classes
+from wsss.views import views
 from wsss.visualisation import overlay_mask, strip
 
 
@@ -45,6 +46,14 @@ class InferenceConfig:
             raise ValueError(
                 f"inference.long_side: expected at least 32 pixels, got {self.long_side}"
             )
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Input sizes (height, width) of an image, one for each scale."""
+        base = 1.0 if self.long_side is None else self.long_side / max(height, width)
+        return [
+            (max(32, round(height * base * scale)), max(32, round(width * base * scale)))
+            for scale in self.scales
+        ]
 
 
 def predict(
@@ -110,7 +119,9 @@ def predict(
             failed[name] = str(error)
             progress.write(f"failed: {error}")
             continue
-        probabilities = segment(model, normalise(image).to(where), inference).cpu().numpy()
+        probabilities = (
+            segment(model, normalise(image, model.normalisation).to(where), inference).cpu().numpy()
+        )
         if crf is not None:
             probabilities = _refine(image, probabilities, crf)
         values = label_map.to_value(probabilities.argmax(axis=0).astype(np.uint8))
@@ -144,23 +155,14 @@ def segment(model: nn.Module, image: torch.Tensor, config: InferenceConfig) -> t
         (L, H, W) probabilities at the image's own size.
     """
     height, width = image.shape[1:]
-    base = 1.0 if config.long_side is None else config.long_side / max(height, width)
-    total: torch.Tensor | None = None
-    for scale in config.scales:
-        size = (max(32, round(height * base * scale)), max(32, round(width * base * scale)))
-        scaled = image[None]
-        if size != (height, width):
-            scaled = F.interpolate(
-                scaled, size, mode="bilinear", align_corners=False, antialias=True
-            )
-        views = torch.cat([scaled, scaled.flip(3)]) if config.flip else scaled
-        scores = F.interpolate(
-            model(views), (height, width), mode="bilinear", align_corners=False
-        ).softmax(dim=1)
-        mean = (scores[0] + scores[1].flip(2)) / 2 if config.flip else scores[0]
-        total = mean if total is None else total + mean
-    assert total is not None
-    return total / len(config.scales)
+    of_views = []
+    for view in views(image[None], config.sizes(height, width), flip=config.flip):
+        logits = F.interpolate(
+            model(view.images), (height, width), mode="bilinear", align_corners=False
+        )
+        seen = view.undo(logits.softmax(dim=1))
+        of_views.append(sum(seen[1:], seen[0])[0] / len(seen))
+    return sum(of_views[1:], of_views[0]) / len(of_views)
 
 
 def _refine(image: np.ndarray, probabilities: np.ndarray, crf: CRFConfig) -> np.ndarray:

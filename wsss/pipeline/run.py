@@ -8,7 +8,7 @@ from typing import Any
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
-from wsss.parallel.ranks import started_together
+from wsss.parallel.environment import started_together
 from wsss.pipeline.commands import COMMANDS, parse_settings
 from wsss.runs.folder import differences, plain
 

@@ -73,6 +73,7 @@ def train_cls(
     images = ClassificationData(
         train,
         val,
+        normalisation=task.model.normalisation,
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),

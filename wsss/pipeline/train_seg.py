@@ -89,6 +89,7 @@ def train_seg(
         train_masks,
         val,
         label_map=LabelMap(list(data.classes.values())),
+        normalisation=task.model.normalisation,
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),

@@ -6,9 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from wsss.ignore import IGNORE
 from wsss.refinement.crf import CRFConfig, DenseCRF, unary_from_scores
-
-IGNORE_INDEX = 255
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def make_mask(
         for level in (background.ignore_below, background.ignore_above)
     ]
     generous, strict = masks
-    mask = np.where(strict > 0, strict, IGNORE_INDEX).astype(np.uint8)
+    mask = np.where(strict > 0, strict, IGNORE).astype(np.uint8)
     mask[(generous == 0) & (strict == 0)] = 0
     return mask
 

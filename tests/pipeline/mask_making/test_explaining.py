@@ -19,6 +19,7 @@ from wsss.data import Record, read_image
 from wsss.data.transforms import normalise
 from wsss.errors import IncompleteError
 from wsss.models import BackboneConfig, build_classifier
+from wsss.normalisation import IMAGENET
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.mask_making.explaining import (
     MEMORY_OF_A_NETWORK,
@@ -147,7 +148,7 @@ class TestExplainer:
         sizes = MultiScaleConfig(scales=(0.5, 1.0), flip=False, long_side=64)
         images = [loaded.image for loaded in read_batch(records)]
         with torch.no_grad():
-            views = [sizes.base_view(normalise(image)) for image in images]
+            views = [sizes.base_view(normalise(image, IMAGENET)) for image in images]
             chances = torch.cat([network(view) for view in views]).sigmoid()
         threshold = float(chances.flatten().sort().values[11:13].mean())
         found = assert_like_single_ones(explainer(network, threshold, sizes), records)

@@ -11,9 +11,9 @@ from wsss.data.datasets import check_same_size
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record
 from wsss.data.scores import read_scores
+from wsss.ignore import IGNORE
 from wsss.metrics.boundary import BoundaryCounts, boundary_counts, trimap_counts
 from wsss.metrics.confusion import (
-    IGNORE_INDEX,
     PixelPairs,
     confusion_counts,
     dense_counts,
@@ -84,7 +84,7 @@ def count_masks(
             label_map.to_index(pairs.prediction.astype(np.uint8), path).astype(np.int64),
             pairs.pixels,
         )
-        images.add(record.image_id, dense_counts(indexed, label_map.num_labels, IGNORE_INDEX))
+        images.add(record.image_id, dense_counts(indexed, label_map.num_labels, IGNORE))
         if boundaries is not None:
             _count_boundaries(
                 boundaries,

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from wsss.data.atomic import atomic_write
-from wsss.data.masks import IGNORE, LabelMap, read_mask, write_mask
+from wsss.data.masks import LabelMap, read_mask, write_mask
 from wsss.data.records import Record
+from wsss.ignore import IGNORE
 
 
 def write_voc_results(

@@ -20,6 +20,7 @@ from wsss.data.records import Record
 from wsss.data.scores import Scores, read_scores, stored_size
 from wsss.data.transforms import normalise
 from wsss.models.folding import fold_batchnorm, fuse_activations
+from wsss.normalisation import Normalisation
 from wsss.refinement.seeds import normalise_maps
 
 MEMORY_OF_A_NETWORK = 4 * 2**30
@@ -103,6 +104,7 @@ class Explainer:
 
     Args:
         model: The classifier, on its device.
+        normalisation: Its mean and deviation.
         device: That device.
         values: (K,) uint8 mask values of the classes.
         threshold: Probability from which a class counts as present; None takes the labels given.
@@ -111,6 +113,7 @@ class Explainer:
     """
 
     model: nn.Module
+    normalisation: Normalisation
     device: torch.device
     values: np.ndarray
     threshold: float | None
@@ -128,7 +131,7 @@ class Explainer:
         return batch
 
     def _explain(self, batch: list[Loaded]) -> None:
-        images = torch.stack([normalise(loaded.image) for loaded in batch])  # type: ignore[arg-type]
+        images = torch.stack([normalise(loaded.image, self.normalisation) for loaded in batch])  # type: ignore[arg-type]
         images = images.to(self.device)
         if self.threshold is None:
             labels = torch.from_numpy(np.stack([loaded.record.labels for loaded in batch]))  # type: ignore[misc]

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 
-from wsss.data.atomic import atomic_write
 from wsss.data.drawn import DrawnMask
+from wsss.data.images import write_picture
 from wsss.data.masks import existing_masks, read_mask, voc_palette, write_mask
 from wsss.data.records import Record
 from wsss.data.scores import Scores, write_scores
@@ -133,15 +132,6 @@ def mask_strip(
         pictures.append(overlay_mask(image, read_mask(truth), palette))
         captions.append("ground truth")
     return strip(pictures, captions, height=240)
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB as PNG, atomically."""
-    done, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise OSError(f"cannot encode picture {path}")
-    with atomic_write(path) as file:
-        file.write(encoded.tobytes())
 
 
 def failures_text(failed: dict[str, str], total: int, shown: int = 5) -> str:
