@@ -27,7 +27,7 @@ from wsss.pipeline.evaluation.counting import (
     joined,
 )
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.runs.folder import plain
+from wsss.runs.settings import plain
 from wsss.runs.threshold import given
 
 TABLES = ("eval.csv", "sweep.csv", "images.csv")

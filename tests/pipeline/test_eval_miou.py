@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from wsss.data import load_records, read_mask, write_mask
+from wsss.errors import BelowError
 from wsss.metrics import (
     ImageCounts,
     bootstrap_intervals,
@@ -23,7 +24,7 @@ from wsss.metrics import (
     trimap_counts,
 )
 from wsss.metrics.segmentation import MEANS
-from wsss.pipeline.eval_miou import BelowError, eval_miou
+from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.evaluation.tables import format_table
 
 NAMES = ["background", "ring", "star", "cross", "bar", "blob"]

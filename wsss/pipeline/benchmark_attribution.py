@@ -47,7 +47,8 @@ from wsss.pipeline.benchmarking.methods import FamilyConfig, expand
 from wsss.pipeline.benchmarking.tables import Part, write_report
 from wsss.refinement.seeds import normalise_maps
 from wsss.runs.folder import OutputFolder
-from wsss.tasks.checkpoint import file_sha256, load_classifier, require_classes
+from wsss.runs.settings import Settings
+from wsss.tasks.checkpoint import file_sha256, load_classifier
 
 _CHUNK = 10
 
@@ -89,7 +90,7 @@ def benchmark_attribution(
     limit: int | None = None,
     device: Device = "auto",
 ) -> Path:
-    """Compare ways to explain a classifier: segmentation, pointing, fidelity, spectrum and cost.
+    """Compare methods of attribution: segmentation, pointing, fidelity, spectrum and cost.
 
     Options of a family and all thresholds are chosen on one list and reported on another. Every
     image's forward pass and gradients serve all ways that can share them. An interrupted run goes
@@ -118,7 +119,7 @@ def benchmark_attribution(
     Returns:
         results.csv.
     """
-    settings = dict(locals())
+    settings = Settings.of(benchmark_attribution, locals())
     ways_of = expand(families)
     ways = {name: way for family in ways_of.values() for name, way in family.items()}
     for name in pictures or []:
@@ -141,13 +142,11 @@ def benchmark_attribution(
             f"{len(both)} images are on both lists, {choose_split} and {report_split}, for example "
             f"{sorted(both)[0]}; what is chosen on an image cannot be reported on it"
         )
-    model, classes = load_classifier(checkpoint)
-    require_classes(classes, data, checkpoint)
+    model = load_classifier(checkpoint, data)[0]
     where = resolve_device(device)
     model.to(where)
     folder = OutputFolder(
         output,
-        "benchmark_attribution",
         settings,
         identity={
             "checkpoint_sha256": file_sha256(checkpoint),

@@ -26,13 +26,10 @@ from wsss.data.images import IMAGE_SUFFIXES
 from wsss.data.masks import existing_masks, write_mask
 from wsss.data.sources import SOURCES, Item
 from wsss.data.storage import existing
+from wsss.errors import FaultsError
 from wsss.ignore import IGNORE
 from wsss.parallel.cores import cores_per_process
 from wsss.parallel.stream import Stage, overlap
-
-
-class FaultsError(ValueError):
-    """The data set has errors; the message counts them."""
 
 
 def check_data(

@@ -7,6 +7,7 @@ from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap, existing_masks
 from wsss.data.records import Record, load_records
 from wsss.data.storage import existing
+from wsss.errors import BelowError
 from wsss.metrics.bootstrap import bootstrap_intervals, compare_runs
 from wsss.metrics.per_image import ImageCounts
 from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
@@ -20,12 +21,9 @@ from wsss.pipeline.evaluation.counting import (
 )
 from wsss.pipeline.evaluation.files import comparison_facts, number, write_evaluation, write_sweep
 from wsss.pipeline.evaluation.voc_server import write_voc_results
-from wsss.runs.folder import OutputFolder
-from wsss.runs.threshold import ChosenThreshold, given, manifest_of, read_threshold
-
-
-class BelowError(RuntimeError):
-    """The mIoU is below what was asked for; the results are written."""
+from wsss.runs.folder import OutputFolder, manifest_of
+from wsss.runs.settings import Settings
+from wsss.runs.threshold import ChosenThreshold, given, read_threshold
 
 
 def eval_miou(
@@ -85,7 +83,7 @@ def eval_miou(
         The means of `SegmentationScores`, and images; for scores with one threshold also
         threshold.
     """
-    settings = dict(locals())
+    settings = Settings.of(eval_miou, locals())
     _check(predictions, scores, threshold, per_class, boundary, voc_results, resamples, fail_under)
     folder = predictions if predictions is not None else scores
     assert folder is not None
@@ -136,9 +134,7 @@ def eval_miou(
     if other is not None and against is not None:
         theirs = _same_images(other, counted.images, against).totals()
         comparison = compare_runs(theirs, totals, resamples=resamples, seed=seed, absent=absent)
-    out = OutputFolder(
-        output, "eval_miou", settings, free=("name", "against", "voc_results", "fail_under")
-    )
+    out = OutputFolder(output, settings, free=("name", "against", "voc_results", "fail_under"))
     facts = {
         "name": name or output.name,
         "split": split,

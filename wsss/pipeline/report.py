@@ -9,6 +9,7 @@ from typing import Any
 from wsss import __version__
 from wsss.data.atomic import atomic_write_text
 from wsss.metrics.bootstrap import compare_runs
+from wsss.pipeline.commands import with_manifest
 from wsss.pipeline.reporting.gallery import Gallery, gallery_classes
 from wsss.pipeline.reporting.runs import (
     Evaluation,
@@ -18,7 +19,6 @@ from wsss.pipeline.reporting.runs import (
     load_trainings,
     manifest_text,
 )
-from wsss.runs.folder import WRITERS
 from wsss.runs.threshold import ChosenThreshold
 from wsss.visualisation.charts import class_bars, spectrum_bars, threshold_curves, training_curves
 from wsss.visualisation.report import render_page
@@ -91,7 +91,7 @@ def report(
         ],
         "provenance": [
             {"name": one.name, "command": command, "text": manifest_text(one.manifest)}
-            for command in WRITERS
+            for command in with_manifest()
             for one in folders
             if one.manifest["command"] == command
         ],

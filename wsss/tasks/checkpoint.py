@@ -34,31 +34,47 @@ def describe(
     return {"kind": kind, "model": fields, "classes": dict(classes), "normalisation": colours}
 
 
-def load_classifier(path: Path) -> tuple[Classifier, dict[str, int]]:
+def load_classifier(
+    path: Path, data: DataConfig | None = None
+) -> tuple[Classifier, dict[str, int]]:
     """The classifier of a checkpoint, in eval mode, and its classes with their mask values.
 
+    Args:
+        path: A checkpoint written by ``train_cls``.
+        data: A data set that must have the same classes.
+
     Raises:
-        FileNotFoundError, ValueError: No checkpoint, or not one of a classifier.
+        FileNotFoundError, ValueError: No checkpoint, or not one of a classifier, or of one with
+            other classes.
     """
     description, state = _read(path, "classifier")
     config = BackboneConfig(**{**description["model"], "weights": None})
     model = build_classifier(config, len(description["classes"]))
     load_weights(model, state, source=str(path))
     model.normalisation = _normalisation(description)
+    if data is not None:
+        _require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
 
 
-def load_segmenter(path: Path) -> tuple[Segmenter, dict[str, int]]:
+def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmenter, dict[str, int]]:
     """The segmentation network of a checkpoint, in eval mode, and its classes.
 
+    Args:
+        path: A checkpoint written by ``train_seg``.
+        data: A data set that must have the same classes.
+
     Raises:
-        FileNotFoundError, ValueError: No checkpoint, or not one of a segmentation network.
+        FileNotFoundError, ValueError: No checkpoint, or not one of a segmentation network, or of
+            one with other classes.
     """
     description, state = _read(path, "segmenter")
     fields = {**description["model"], "rates": tuple(description["model"]["rates"])}
     model = build_deeplab(DeepLabConfig(**fields), len(description["classes"]) + 1)
     load_weights(model, state, source=str(path))
     model.normalisation = _normalisation(description)
+    if data is not None:
+        _require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
 
 
@@ -86,7 +102,7 @@ def load_backbone_weights(segmenter: Segmenter, path: Path) -> None:
     load_backbone(segmenter, state, source=str(path))
 
 
-def require_classes(found: Mapping[str, int], data: DataConfig, path: Path) -> None:
+def _require_classes(found: Mapping[str, int], data: DataConfig, path: Path) -> None:
     """Refuse a checkpoint whose classes, values or order differ from the data set's."""
     if list(found.items()) != list(data.classes.items()):
         raise ValueError(

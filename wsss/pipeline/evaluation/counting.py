@@ -186,7 +186,8 @@ def mask_at(
         (H, W) uint8 label indices.
     """
     present = [names[label - 1] for label in labels]
-    mask = make_mask(None, scores, BackgroundConfig(threshold=threshold), None, present)
+    background = BackgroundConfig(threshold=threshold)
+    mask = make_mask(None, scores, background, names=present)
     return np.array([0, *labels], dtype=np.uint8)[mask]
 
 

@@ -26,7 +26,7 @@ from wsss.metrics.segmentation import (
 from wsss.metrics.strata import by_class_count, by_object_size
 from wsss.metrics.sweep import ThresholdSweep
 from wsss.pipeline.evaluation.tables import latex_row, markdown_row
-from wsss.runs.folder import plain
+from wsss.runs.settings import plain
 from wsss.runs.threshold import ChosenThreshold
 
 TRIMAP_WIDTHS = (3, 10, 30)

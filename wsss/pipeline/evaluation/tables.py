@@ -87,3 +87,8 @@ def format_table(path: Path) -> str:
     lines.append(f"scored {facts['images']} of {facts['images_in_list']} images of the list")
     lines.append(facts["policy"])
     return "\n".join(lines)
+
+
+def shown(result: object, settings: Mapping[str, Any]) -> str:
+    """What a person reads at the end of eval_miou."""
+    return format_table(settings["output"] / "eval.json")

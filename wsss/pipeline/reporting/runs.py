@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from wsss.data.config import CSVFormat, DataConfig
 from wsss.data.storage import to_path
 from wsss.metrics.per_image import ImageCounts
-from wsss.runs.folder import WRITERS
+from wsss.pipeline.commands import with_manifest
 
 
 class Folder(NamedTuple):
@@ -110,6 +110,7 @@ def find_folders(runs: Sequence[Path], remarks: list[str]) -> list[Folder]:
         FileNotFoundError: A run does not exist.
     """
     found: dict[Path, Folder] = {}
+    known = with_manifest()
     for run, title in zip(runs, _titles(runs), strict=True):
         if not run.is_dir():
             raise FileNotFoundError(f"runs: no such folder: {run}")
@@ -119,7 +120,7 @@ def find_folders(runs: Sequence[Path], remarks: list[str]) -> list[Folder]:
             except ValueError as error:
                 remarks.append(f"Left out: {path} is damaged: {error}.")
                 continue
-            if not isinstance(facts, dict) or facts.get("command") not in WRITERS:
+            if not isinstance(facts, dict) or facts.get("command") not in known:
                 continue
             if not facts.get("complete"):
                 remarks.append(f"Left out: {path.parent} is not finished.")
