@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsss.attribution.gradients import GradientConfig
-from wsss.attribution.methods import AttributionConfig, MethodName
+from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.attribution.tif import TIFConfig
 from wsss.data.config import DataConfig
@@ -44,7 +44,7 @@ def make_pseudo_masks(
     scores_from: Path | None = None,
     label_mode: Literal["given", "predicted"] = "given",
     predicted_threshold: float = 0.5,
-    method: MethodName = "tif",
+    method: str = DEFAULT_METHOD,
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),
@@ -78,7 +78,9 @@ def make_pseudo_masks(
         label_mode: given: the classes are the image-level labels of the data set; predicted: those
             to which the classifier gives at least predicted_threshold.
         predicted_threshold: Probability above which a class counts as predicted.
-        method: Attribution method.
+        method: Attribution method: tif, base, cam, gradcam, gradcampp, xgradcam, layercam,
+            hirescam, fullgrad, saliency, input_x_gradient, integrated_gradients, smoothgrad or
+            guided_backprop.
         layers: Names of the model's modules that are explained, or a number n: the last n default
             layers; null takes the method's default.
         tif: Options of TIF.

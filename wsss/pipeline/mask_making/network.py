@@ -20,18 +20,18 @@ def prepared_network(
 ) -> nn.Module:
     """The network as it runs fastest: on its device, layers folded, channels last.
 
-    FullGrad reads the biases of BatchNorm, which stay for it. Convolutions of single channels, as
-    in MobileNet, are slower with channels last when they are differentiated on a CPU; CAM
-    differentiates none.
+    A method that reads the biases of BatchNorm keeps them. Convolutions of single channels, as in
+    MobileNet, are slower with channels last when they are differentiated on a CPU.
     """
-    if attribution.method != "fullgrad":
+    method = attribution.spec
+    if method.foldable:
         keep = layers_of(model, attribution)
         model = fold_batchnorm(model, keep=keep)
         if device.type == "cpu":
             fuse_activations(model, keep=keep)
     model.to(device)
     depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in model.modules())
-    if device.type != "cpu" or not depthwise or attribution.method == "cam":
+    if device.type != "cpu" or not depthwise or not method.differentiates:
         model.to(memory_format=torch.channels_last)
     return model
 
