@@ -1,6 +1,7 @@
 # make install   .venv with the package and its development tools; nothing to do if up to date
 # make demo      the whole road on drawn images, from image-level labels to a segmentation network
-# make test      the tests
+# make quick     the tests but the slow ones: two minutes, for while you work
+# make test      all tests, in two processes (WORKERS=4 make test: in four)
 # make benchmarks   all benchmarks, their numbers into benchmarks/results/*.json
 # make check     what .ci/run checks: lint, types, tests, the wheel
 
@@ -15,7 +16,11 @@ export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 # 300,000 that another process could use.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: install demo test lint check benchmarks clean
+# A file's tests stay in one process, which makes its fixtures once; longest files first.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: install demo quick test lint wheel check benchmarks clean
 
 install: $(VENV)/.installed
 
@@ -30,15 +35,23 @@ demo: install
 	$(BIN)/wsss run --config configs/shapes/run.yaml
 	$(BIN)/python tools/summarise_demo.py
 
+# Each process of the tests has a core: two threads of it would wait for each other.
+quick test: export OMP_NUM_THREADS ?= 1
+
+quick: install
+	$(PYTEST) -m 'not slow'
+
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check: lint test
+check: lint test wheel
+
+wheel: install
 	rm -rf build dist
 	$(BIN)/python -m build --quiet
 	$(BIN)/python tests/check_wheel.py dist/*.whl

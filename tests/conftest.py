@@ -25,8 +25,15 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 torch.set_num_threads(1)  # the networks are tiny: on busy cores, two threads wait for each other
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason shown, what needs files that are not part of the project."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason shown, what needs files that are not part of the project.
+
+    Where processes take one file after the other, those with slow tests come first: none should be
+    left with a long one when the others have ended.
+    """
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if "slow" in item.keywords}
+        items.sort(key=lambda item: item.path not in slow)
     if SHARED.is_dir():
         return
     for item in items:

@@ -204,9 +204,9 @@ def process(rank, folder):
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.slow
 def test_two_processes_score_all_images(tmp_path):
-    torch.multiprocessing.spawn(process, (tmp_path,), nprocs=2)
+    # a fork has loaded everything already, which takes much longer than the test
+    torch.multiprocessing.start_processes(process, (tmp_path,), nprocs=2, start_method="fork")
     predictions, truths = images(6)
     expected = segmentation_scores(confusion_counts(predictions, truths, 4))
     for rank in range(2):

@@ -1,14 +1,18 @@
-"""One process of trainings that torchrun starts: python in_processes.py JOBS.json.
+"""Trainings one after the other, in this process or in each that torchrun starts:
+python in_processes.py JOBS.json.
 
-Jobs, one after the other: ``command``, ``config`` (its YAML file), ``losses`` (file for what the
-first process logs as train_loss), and ``die`` ([rank, epoch], or null): that process ends there
-without a word.
+Jobs: ``command``, ``config`` (its YAML file), ``losses`` (file for what the first process logs as
+train_loss), and ``die`` ([rank, epoch], or null): that process ends there without a word. The exit
+codes of process R so far are in codes.R beside the jobs.
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
@@ -20,7 +24,8 @@ LOSSES = []
 DIE = []
 
 
-def watch(task):
+@contextmanager
+def watched(task) -> Iterator[None]:
     """Note what a task logs, and end the process where it should die."""
     log, step = task.log, task.training_step
 
@@ -34,18 +39,24 @@ def watch(task):
             os._exit(9)
         return step(self, batch, index)
 
-    task.log, task.training_step = noting_log, dying_step
+    with patch.object(task, "log", noting_log), patch.object(task, "training_step", dying_step):
+        yield
+
+
+def run(path: Path) -> None:
+    """Run the jobs of a file."""
+    rank = os.environ.get("RANK", "0")
+    codes = []
+    with watched(ClassificationTask), watched(SegmentationTask):
+        for job in json.loads(path.read_text()):
+            LOSSES.clear()
+            DIE[:] = job["die"] or []
+            codes.append(command(job["command"], ["--config", job["config"]]))
+            path.with_name(f"codes.{rank}").write_text(json.dumps(codes))
+            if rank == "0":
+                Path(job["losses"]).write_text(json.dumps(LOSSES))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for kind in (ClassificationTask, SegmentationTask):
-        watch(kind)
-    for job in json.loads(Path(sys.argv[1]).read_text()):
-        LOSSES.clear()
-        DIE[:] = job["die"] or []
-        code = command(job["command"], ["--config", job["config"]])
-        if code:
-            sys.exit(code)
-        if os.environ.get("RANK", "0") == "0":
-            Path(job["losses"]).write_text(json.dumps(LOSSES))
+    run(Path(sys.argv[1]))

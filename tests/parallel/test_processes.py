@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from tests.conftest import REPOSITORY, SMALL
+from tests.parallel import in_processes
 from wsss.models import BackboneConfig
 from wsss.pipeline.train_cls import train_cls
 from wsss.runs.settings import plain
@@ -61,11 +62,9 @@ TWO = TrainerConfig(accelerator="cpu", devices=2, strategy="ddp", workers=0)
 
 
 class Done(NamedTuple):
-    """What a training has left: its folder, and how its command ended."""
+    """What a training has left in its folder."""
 
     folder: Path
-    code: int = 0
-    text: str = ""
 
     @property
     def output(self):
@@ -87,6 +86,22 @@ class Done(NamedTuple):
             return list(csv.DictReader(file))
 
 
+class Round(NamedTuple):
+    """Trainings that the same processes have run, by name, and how their commands ended.
+
+    Args:
+        trainings: What each has left.
+        codes: By process, the exit code of each training.
+        code: That of torchrun; 0 if there is only this process.
+        text: All that was said.
+    """
+
+    trainings: dict[str, Done]
+    codes: list[dict[str, int]]
+    code: int = 0
+    text: str = ""
+
+
 def job(shapes, folder, settings, die=None):
     """Write the configuration of a training into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,27 +119,31 @@ def job(shapes, folder, settings, die=None):
     }
 
 
-def run(folder, jobs, processes=1):
-    """Run trainings one after the other, as one process or as many that torchrun starts."""
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    script = Path(__file__).with_name("in_processes.py")
-    return subprocess.run(
-        [*start, str(script), str(folder / "jobs.json")],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=REPOSITORY,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+def run(folder, jobs: dict[str, dict], processes=1) -> Round:
+    """Run trainings one after the other, in this process or in as many that torchrun starts."""
+    (folder / "jobs.json").write_text(json.dumps(list(jobs.values())))
+    code, text = 0, ""
+    if processes == 1:
+        in_processes.run(folder / "jobs.json")
+    else:
+        start = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        done = subprocess.run(
+            [sys.executable, "-m", *start, in_processes.__file__, str(folder / "jobs.json")],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=REPOSITORY,
+            timeout=300,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        )
+        code, text = done.returncode, done.stderr + done.stdout
+    codes = [json.loads((folder / f"codes.{rank}").read_text()) for rank in range(processes)]
+    return Round(
+        {name: Done(folder / name) for name in jobs},
+        [dict(zip(jobs, ended, strict=False)) for ended in codes],
+        code,
+        text,
     )
-
-
-def train(shapes, folder, settings, processes=1, die=None):
-    done = run(folder, [job(shapes, folder, settings, die)], processes)
-    return Done(folder, done.returncode, done.stderr + done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -138,16 +157,32 @@ def data(shapes, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def all_jobs(data, tmp_path_factory):
-    """By number of processes: each of the trainings above."""
+def rounds(data, tmp_path_factory) -> dict[int, Round]:
+    """By number of processes: each of the trainings above.
+
+    Two processes then train into the folder of one, ``refused``, and end with ``dead``, in whose
+    second epoch process 1 dies.
+    """
     found = {}
     for processes in (1, 2):
         folder = tmp_path_factory.mktemp(f"by_{processes}")
-        jobs = [job(data, folder / name, settings) for name, settings in JOBS.items()]
-        done = run(folder, jobs, processes)
-        assert done.returncode == 0, done.stderr
-        found[processes] = {name: Done(folder / name) for name in JOBS}
+        jobs = {name: job(data, folder / name, settings) for name, settings in JOBS.items()}
+        if processes == 2:
+            plain_run = found[1].trainings["plain"]
+            shutil.copy(plain_run.output / "manifest.json", plain_run.folder / "before.json")
+            there = {**CLS, "batch_size": 6, "output": str(plain_run.output)}
+            jobs["refused"] = job(data, folder / "refused", there)
+            jobs["dead"] = job(data, folder / "dead", CLS, die=[1, 1])
+        found[processes] = run(folder, jobs, processes)
+        for codes in found[processes].codes:
+            assert {name: codes.get(name) for name in JOBS} == dict.fromkeys(JOBS, 0)
     return found
+
+
+@pytest.fixture(scope="module")
+def all_jobs(rounds) -> dict[int, dict[str, Done]]:
+    """By number of processes: each of the trainings above."""
+    return {processes: done.trainings for processes, done in rounds.items()}
 
 
 def assert_same(found: Done, expected: Done, tolerance):
@@ -189,34 +224,32 @@ def test_the_first_process_alone_writes(all_jobs):
 
 
 class TestEnds:
-    def test_a_process_dies_and_a_rerun_goes_on_with_any_number(self, data, all_jobs, tmp_path):
+    def test_a_process_dies_and_a_rerun_goes_on_with_any_number(self, data, rounds, tmp_path):
         """Two processes until one dies in the second epoch, then one to the end."""
-        done = train(data, tmp_path, CLS, processes=2, die=[1, 1])
-        assert done.code != 0
+        done = rounds[2].trainings["dead"]
+        assert rounds[2].code != 0
+        assert not [codes for codes in rounds[2].codes if "dead" in codes], "it came to its end"
         assert done.manifest["complete"] is False
         assert done.state()["epoch"] == 0
-        again = train(data, tmp_path, CLS)
-        assert again.code == 0, again.text
-        whole = all_jobs[1]["plain"]
-        assert again.losses == pytest.approx(whole.losses[2:], rel=2e-4)
-        assert again.manifest["complete"] is True
+        rerun = run(tmp_path, {"dead": job(data, done.folder, CLS)})
+        assert rerun.codes == [{"dead": 0}]
+        whole = rounds[1].trainings["plain"]
+        assert done.losses == pytest.approx(whole.losses[2:], rel=2e-4)
+        assert done.manifest["complete"] is True
         for key, value in whole.state()["state_dict"].items():
             torch.testing.assert_close(
-                again.state()["state_dict"][key], value, rtol=1e-3, atol=2e-4, msg=key
+                done.state()["state_dict"][key], value, rtol=1e-3, atol=2e-4, msg=key
             )
 
-    def test_a_refusal_ends_all_processes(self, data, all_jobs):
+    def test_a_refusal_ends_all_processes(self, rounds):
         """The folder holds a training with other batches: it stays, and nothing hangs."""
-        folder = all_jobs[1]["plain"].folder
-        before = (folder / "run/manifest.json").read_text()
-        config = (folder / "config.yaml").read_text()
-        done = train(data, folder, {**CLS, "batch_size": 6}, processes=2)
-        (folder / "config.yaml").write_text(config)
-        assert done.code == 1
-        assert "output: " in done.text
-        assert "holds results of another configuration" in done.text
-        assert "batch_size: 5 -> 6" in done.text
-        assert (folder / "run/manifest.json").read_text() == before
+        two = rounds[2]
+        assert [codes["refused"] for codes in two.codes] == [1, 1]
+        assert "output: " in two.text
+        assert "holds results of another configuration" in two.text
+        assert "batch_size: 5 -> 6" in two.text
+        plain_run = rounds[1].trainings["plain"]
+        assert plain_run.manifest == json.loads((plain_run.folder / "before.json").read_text())
 
 
 class TestStartedByTheTraining:
@@ -226,11 +259,11 @@ class TestStartedByTheTraining:
         found = []
         for name, trainer in (("one", TrainerConfig("cpu", 1, workers=0)), ("two", TWO)):
             train_cls(data=data, output=tmp_path / name, trainer=trainer, **SMALL_RUN)
-            found.append(Done(tmp_path / name))
-        states = [torch.load(d.folder / "last.ckpt", weights_only=True) for d in found]
+            found.append(tmp_path / name)
+        states = [torch.load(folder / "last.ckpt", weights_only=True) for folder in found]
         for key, value in states[0]["state_dict"].items():
             torch.testing.assert_close(states[1]["state_dict"][key], value, rtol=1e-3, atol=2e-4)
-        manifests = [json.loads((d.folder / "manifest.json").read_text()) for d in found]
+        manifests = [json.loads((folder / "manifest.json").read_text()) for folder in found]
         logged, wanted = (facts["last_epoch"] for facts in reversed(manifests))
         assert logged["val_map"] == pytest.approx(wanted["val_map"], rel=2e-3)
         assert manifests[1]["complete"] is True

@@ -1,8 +1,10 @@
 """Several processes share the images of a command: the files and numbers of one, or an error."""
 
+import contextlib
 import datetime
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -171,23 +173,22 @@ def in_ranks(folder: Path, jobs: list[dict]) -> Done:
     environment = {**os.environ, **TORCHRUN, "MASTER_PORT": str(store.port)}
     environment |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": "1"}
     environment |= {"WORLD_SIZE": str(SIZE), "LOCAL_WORLD_SIZE": str(SIZE)}
-    script = [sys.executable, "-m", "tests.parallel.in_ranks"]
-    processes = []
-    for rank in range(SIZE):
-        with (folder / f"stderr.{rank}").open("w") as said:
-            process = subprocess.Popen(
-                [*script, str(folder / "jobs.json"), str(folder / "codes")],
-                env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                cwd=REPOSITORY,
-            )
-        processes.append(process)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.parallel.in_ranks", str(folder)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        start_new_session=True,
+    )
     try:
-        codes = [process.wait(200) for process in processes]
+        _, said = process.communicate(timeout=200)
     finally:
-        for process in processes:
-            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its forks too
+    assert process.returncode == 0, said
+    codes = json.loads((folder / "ends.json").read_text())
     found = [folder / f"codes.{rank}" for rank in range(SIZE)]
     done = [json.loads(path.read_text()) if path.is_file() else [] for path in found]
     texts = [(folder / f"stderr.{rank}").read_text() for rank in range(SIZE)]

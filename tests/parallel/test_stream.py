@@ -219,6 +219,15 @@ def test_an_error_of_the_caller_ends_all_threads():
     assert alive() == []
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """A shell has the programs that it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 def test_ctrl_c_while_the_caller_waits_ends_all_threads():
     """No result ever comes: the interrupt finds the caller waiting for one."""
     sent, stay = threading.Event(), threading.Event()

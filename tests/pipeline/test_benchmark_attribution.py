@@ -65,8 +65,10 @@ def rows(path):
 def test_a_row_for_each_way_and_the_best_of_each_family_marked(finished):
     table = rows(finished / "results.csv")
     assert [row["way"] for row in table] == WAYS
-    best = max(table[1:], key=lambda row: float(row["miou_choose"]))
-    assert [row["way"] for row in table if row["chosen"] == "True"] == ["CAM", best["way"]]
+    cam, tif = [row for row in table if row["chosen"] == "True"]
+    assert cam["way"] == "CAM"
+    # of two that are equal to five digits, either may be the best
+    assert tif["miou_choose"] == max(row["miou_choose"] for row in table[1:])
     assert json.loads((finished / "results.json").read_text())[0]["way"] == "CAM"
     for row in table:
         assert 0 <= float(row["miou"]) <= float(row["miou_oracle"]) <= 1
@@ -78,8 +80,10 @@ def test_thresholds_come_from_the_other_list(finished):
     for row in rows(finished / "curve.csv"):
         curves.setdefault((row["list"], row["way"]), []).append(float(row["miou"]))
     for row in rows(finished / "results.csv"):
-        best = int(np.argmax(curves["choose", row["way"]]))
-        assert float(row["threshold"]) == pytest.approx(best / 100)
+        best = round(100 * float(row["threshold"]))
+        # of thresholds that are equal to the digits of the file, any may be the best
+        assert curves["choose", row["way"]][best] == max(curves["choose", row["way"]])
+        assert float(row["miou_choose"]) == curves["choose", row["way"]][best]
         assert float(row["miou"]) == pytest.approx(curves["report", row["way"]][best], abs=1e-5)
 
 

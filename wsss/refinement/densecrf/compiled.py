@@ -19,5 +19,17 @@ BLOCK = 128
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """numba.njit without the GIL and with its result kept on disk."""
-    return njit(nogil=True, cache=True, error_model="numpy", **options)  # type: ignore[no-any-return]
+    """numba.njit without the GIL and with its result kept on disk.
+
+    Kernels that differ in the numbers of their closure are kept in files of different names. Numba
+    reads and writes the list of a function's results without a lock: of two processes that compile
+    the kernels of 4 and of 8 channels at the same time, one would later run the other's.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        numbers = [str(cell.cell_contents) for cell in function.__closure__ or ()]
+        function.__qualname__ = "-".join([function.__qualname__, *numbers])
+        decorator = njit(nogil=True, cache=True, error_model="numpy", **options)
+        return decorator(function)  # type: ignore[no-any-return]
+
+    return decorate
