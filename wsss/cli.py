@@ -33,11 +33,10 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for talkative in ("pytorch_lightning", "aiobotocore"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    from wsss.errors import IncompleteError
+    from wsss.errors import BelowError, IncompleteError
     from wsss.parallel.ranks import first_of_all
     from wsss.pipeline.check_data import FaultsError
     from wsss.pipeline.commands import arguments, command_parser, is_store_error
-    from wsss.pipeline.eval_miou import BelowError
     from wsss.pipeline.evaluation.tables import format_table
     from wsss.pipeline.label_check.rows import first_rows
 

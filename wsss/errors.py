@@ -3,3 +3,7 @@
 
 class IncompleteError(RuntimeError):
     """A command did what it could, but some images failed; the message names them."""
+
+
+class BelowError(RuntimeError):
+    """The mIoU is below what was asked for; the results are written."""
