@@ -175,6 +175,7 @@ class Evaluation:
 
     @classmethod
     def _of(cls, section: Section) -> "Evaluation":
+        # files from before there was a version hold the same keys as the first one
         version = section.whole("version") if "version" in section else VERSION
         if version != VERSION:
             section.refuse("version", f"{VERSION}, the one that this wsss reads", version)
@@ -208,6 +209,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """As the file has it."""
         intervals = self.intervals and self.intervals.to_json(self.resamples, self.seed)
+        # people read the file too: its keys stay in the order in which they always stood
         against = {} if self.against is None else {"against": self.against.to_json()}
         return {
             "version": self.version,

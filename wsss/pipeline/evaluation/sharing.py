@@ -68,7 +68,7 @@ def masks_of_all(
         folder: Of the masks; the manifest beside it may know their threshold.
         boundary: Count near boundaries too.
     """
-    threshold = threshold_of_masks(folder)
+    threshold = threshold_of_masks(folder)  # first: a damaged manifest is said before the work
     mine = count_masks(ranks.share(files), label_map, boundary=boundary, quiet=not ranks.first)
     whole = joined(ranks.gather(mine))
     return CountedMasks(whole.images.select(_ids(files)), threshold, whole.boundary)
@@ -97,6 +97,7 @@ def scores_of_all(
         ranks.share(files), label_map, names, wanted, steps=steps, quiet=not ranks.first
     )
     whole = joined(ranks.gather(mine))
+    # the best threshold is known once all have counted; the sweep has kept each image for it
     threshold, images = (
         at_best(whole.sweep, names, wanted)
         if isinstance(wanted, BestThreshold)
