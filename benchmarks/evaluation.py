@@ -107,7 +107,7 @@ class Contest:
         for record, path in self.scores:
             stored = read_scores(path)
             index = np.array([0, *self.label_map.to_index(stored.classes, path)], dtype=np.uint8)
-            mask = index[make_mask(None, stored.full_size(), background, None)]
+            mask = index[make_mask(None, stored.full_size(), background)]
             truth = self.label_map.to_index(read_mask(record.mask), record.mask)
             counts += confusion_counts(mask, truth, LABELS)
         segmentation_scores(counts)

@@ -11,10 +11,10 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "wsss"
 STAGES = {"data", "models", "attribution", "refinement", "metrics", "visualisation", "export"}
-GROUND = {"errors", "parallel"}
+GROUND = {"errors", "ignore", "normalisation", "views", "parallel"}
 RUNS = GROUND | STAGES | {"runs"}
 ALLOWED = {
-    "errors": set(),
+    **{part: set() for part in ("errors", "ignore", "normalisation", "views")},
     "parallel": GROUND,
     **{stage: GROUND | {stage} for stage in STAGES},
     "runs": RUNS,

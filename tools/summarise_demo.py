@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from wsss.data import read_image, read_mask, voc_palette
+from wsss.data.images import write_picture
 from wsss.data.scores import read_scores
-from wsss.pipeline.mask_making.writing import write_picture
 from wsss.visualisation import contact_sheet, overlay_maps, overlay_mask, strip
 
 METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "layercam": "LayerCAM", "tif": "TIF"}

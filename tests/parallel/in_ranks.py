@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from wsss.cli import command
-from wsss.pipeline.mask_making import writing as finish
-from wsss.refinement.seeds import make_mask
+from wsss.pipeline.mask_making import scoring
+from wsss.refinement.seeds import make_masks
 
 RANK = int(os.environ.get("RANK", "0"))
 
@@ -23,13 +23,13 @@ def die_at(count: int) -> None:
     """End this process, as kill -9 does, when its n-th image is finished."""
     seen = []
 
-    def make_or_die(*given):
+    def make_or_die(*given, **more):
         seen.append(given)
         if len(seen) == count:
             os.kill(os.getpid(), signal.SIGKILL)
-        return make_mask(*given)
+        return make_masks(*given, **more)
 
-    finish.make_mask = make_or_die
+    scoring.make_masks = make_or_die
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import yaml
 from tests.conftest import REPOSITORY, SMALL
 from wsss.models import BackboneConfig
 from wsss.pipeline.train_cls import train_cls
-from wsss.runs.folder import plain
+from wsss.runs.settings import plain
 from wsss.tasks.trainer import TrainerConfig
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.evaluation.counting import BestThreshold, count_masks, count_scores
 from wsss.pipeline.evaluation.sharing import masks_of_all, scores_of_all
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.runs.folder import plain
+from wsss.runs.settings import plain
 from wsss.runs.threshold import given
 
 TABLES = ("eval.csv", "sweep.csv", "images.csv")

@@ -13,9 +13,9 @@ from tests.conftest import SHARED
 from wsss.cli import command
 from wsss.data import VOC_CLASSES, load_records, write_mask
 from wsss.data.sources import Item
-from wsss.pipeline.commands import command_parser, parse_settings
+from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.init import init, split_images
-from wsss.pipeline.train_cls import train_cls
+from wsss.pipeline.settings import command_parser, parse_settings
 
 
 def draw(root: Path, *names: str) -> None:
@@ -28,7 +28,7 @@ def draw(root: Path, *names: str) -> None:
 
 def data_of(output: Path):
     """The data set that data.yaml describes, as every command reads it."""
-    parser = command_parser(train_cls)
+    parser = command_parser("train_cls", COMMANDS["train_cls"])
     words = [f"--data={output / 'data.yaml'}", "--output=x"]
     return parser.instantiate(parser.parse_args(words)).data
 

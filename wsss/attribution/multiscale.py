@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from wsss.attribution.engine import attribute_many
 from wsss.attribution.methods import AttributionConfig
+from wsss.views import resized, views
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ class MultiScaleConfig:
         """(3, H, W) image to its (1, 3, h, w) view at scale 1, on which classes are predicted."""
         base = MultiScaleConfig(scales=(1.0,), long_side=self.long_side, cell=self.cell)
         size = base.sizes(*image.shape[1:])[0]
-        return F.interpolate(
-            image[None], size, mode="bilinear", align_corners=False, antialias=True
-        )
+        return resized(image[None], size)
 
     def _side(self, length: float) -> int:
         if self.cell is None:
@@ -127,18 +125,11 @@ def attribute_multiscale_batch(
     totals = [images.new_zeros((present, height, width)) for _ in configs]
     if not present:
         return totals
-    for size in sizes.sizes(height, width):
-        scaled = images
-        if size != (height, width):
-            scaled = F.interpolate(
-                scaled, size, mode="bilinear", align_corners=False, antialias=True
-            )
-        views = torch.cat([scaled, scaled.flip(3)]) if sizes.flip else scaled
-        view_labels = torch.cat([labels, labels]) if sizes.flip else labels
-        found = attribute_many(model, views, view_labels, configs, size=(height, width))
+    seen_as = 2 if sizes.flip else 1
+    view_labels = labels.repeat(seen_as, 1)
+    for view in views(images, sizes.sizes(height, width), flip=sizes.flip):
+        found = attribute_many(model, view.images, view_labels, configs, size=(height, width))
         for total, one in zip(totals, found, strict=True):
-            total += one.maps[:present]
-            if sizes.flip:
-                total += one.maps[present:].flip(2)
-    views_seen = len(sizes.scales) * (2 if sizes.flip else 1)
-    return [total / views_seen for total in totals]
+            for maps in view.undo(one.maps):
+                total += maps
+    return [total / (len(sizes.scales) * seen_as) for total in totals]

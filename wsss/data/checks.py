@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 
 from wsss.data.colours import read_colours
-from wsss.data.config import IGNORE, DataConfig
+from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import ImageReadError, image_size, pixel_digest, read_image
 from wsss.data.masks import read_mask
 from wsss.data.sources import Item
+from wsss.ignore import IGNORE
 
 Severity = Literal["error", "warning", "note"]
 

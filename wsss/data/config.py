@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from wsss.data.storage import below, require_whole, to_path
-
-IGNORE = 255
-"""Mask value of pixels that are neither trained on nor scored."""
+from wsss.ignore import IGNORE
 
 VOC_CLASSES: dict[str, int] = {
     "aeroplane": 1,

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from wsss.data.atomic import atomic_write
 from wsss.data.storage import file_names, readable, to_path
 
 IMAGE_SUFFIXES = (
@@ -141,3 +143,12 @@ def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:
         suffix = next((s for s in _SUFFIXES if f"{name}{s}" in there), ".jpg")
         found[image_id] = folder / f"{image_id}{suffix}"
     return found
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB as PNG, atomically."""
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OSError(f"cannot encode picture {path}")
+    with atomic_write(path) as file:
+        file.write(encoded.tobytes())

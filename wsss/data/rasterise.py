@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.data.config import IGNORE
+from wsss.ignore import IGNORE
 
 
 class CocoShape(NamedTuple):

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from wsss.metrics.confusion import IGNORE_INDEX, confusion_counts
+from wsss.ignore import IGNORE
+from wsss.metrics.confusion import confusion_counts
 
 
 class BoundaryCounts(NamedTuple):
@@ -42,17 +43,17 @@ def boundary_counts(
     """
     _check(prediction, truth)
     distance = max(1, round(share * float(np.hypot(*truth.shape))))
-    predicted = np.where(truth == IGNORE_INDEX, IGNORE_INDEX, prediction).astype(np.uint8)
+    predicted = np.where(truth == IGNORE, IGNORE, prediction).astype(np.uint8)
     intersection, union = np.zeros((2, num_labels), dtype=np.int64)
     near_truth, near_predicted = (
         _near_own_boundary(truth, distance),
         _near_own_boundary(predicted, distance),
     )
     for label in np.union1d(np.unique(truth), np.unique(predicted)):
-        if label == IGNORE_INDEX:
+        if label == IGNORE:
             continue
         if label >= num_labels:
-            raise ValueError(f"labels: expected 0..{num_labels - 1} or {IGNORE_INDEX}, got {label}")
+            raise ValueError(f"labels: expected 0..{num_labels - 1} or {IGNORE}, got {label}")
         true = near_truth & (truth == label)
         found = near_predicted & (predicted == label)
         intersection[label] = np.count_nonzero(true & found)
@@ -77,7 +78,7 @@ def trimap_counts(
     _check(prediction, truth)
     kernel = np.ones((2 * width + 1, 2 * width + 1), dtype=np.uint8)
     near = cv2.dilate(truth, kernel) != cv2.erode(truth, kernel)
-    return confusion_counts(prediction, np.where(near, truth, IGNORE_INDEX), num_labels)
+    return confusion_counts(prediction, np.where(near, truth, IGNORE), num_labels)
 
 
 def _near_own_boundary(labels: np.ndarray, distance: int) -> np.ndarray:

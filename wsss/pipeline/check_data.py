@@ -20,18 +20,16 @@ from wsss.data.checks import (
     unknown_labels,
 )
 from wsss.data.colours import colour_table, read_colours, to_values
-from wsss.data.config import IGNORE, DataConfig
+from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import IMAGE_SUFFIXES
 from wsss.data.masks import existing_masks, write_mask
 from wsss.data.sources import SOURCES, Item
 from wsss.data.storage import existing
-from wsss.parallel.launch import cores_per_process
+from wsss.errors import FaultsError
+from wsss.ignore import IGNORE
+from wsss.parallel.cores import cores_per_process
 from wsss.parallel.stream import Stage, overlap
-
-
-class FaultsError(ValueError):
-    """The data set has errors; the message counts them."""
 
 
 def check_data(

@@ -16,6 +16,7 @@ from wsss.pipeline.evaluation.voc_server import with_ground_truth, write_voc_res
 from wsss.runs.evaluation import Kind
 from wsss.runs.evaluation_scores import file_key
 from wsss.runs.folder import OutputFolder
+from wsss.runs.settings import Settings
 from wsss.runs.threshold import ChosenThreshold, given, read_threshold
 
 
@@ -76,7 +77,7 @@ def eval_miou(
         The means, by their keys in eval.json, and images; for scores with one threshold also
         threshold.
     """
-    settings = dict(locals())
+    settings = Settings.of(eval_miou, locals())
     source = source_of(predictions, scores)
     _check(source.kind, threshold, per_class, boundary, voc_results is not None)
     _check_ranges(threshold, resamples, fail_under)
@@ -99,9 +100,7 @@ def eval_miou(
         return summary  # every process has all counts; one of them writes
     versus = None if rival is None else compared(rival, counted.images, terms)
     evaluation = record_of(terms, counted, data.class_names, files.in_list, versus)
-    out = OutputFolder(
-        output, "eval_miou", settings, free=("name", "against", "voc_results", "fail_under")
-    )
+    out = OutputFolder(output, settings, free=("name", "against", "voc_results", "fail_under"))
     write_evaluation(output, evaluation, counted, versus)
     results = {key: known(value) for key, value in summary.items()}
     out.finish(results=results, policy=evaluation.policy, scored_on=split)

@@ -72,7 +72,7 @@ def explain(
             f"labels: {', '.join(unknown)} not among the classes of {checkpoint}: "
             f"{', '.join(names)}"
         )
-    photograph = normalise(pixels).to(where)
+    photograph = normalise(pixels, model.normalisation).to(where)
     with torch.no_grad():
         probabilities = model(multiscale.base_view(photograph))[0].sigmoid().cpu()
     if labels:

@@ -18,7 +18,7 @@ from wsss.data.images import image_size
 from wsss.data.masks import existing_masks
 from wsss.data.recognise import Found, recognise
 from wsss.data.sources import ALL_ITEMS, SOURCES, Item
-from wsss.runs.folder import plain
+from wsss.runs.settings import plain
 
 _TRAIN = ("train_aug", "train", "training", "trainval")
 _VAL = ("val", "valid", "validation", "test")

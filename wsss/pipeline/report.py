@@ -9,6 +9,7 @@ from typing import Any
 from wsss import __version__
 from wsss.data.atomic import atomic_write_text
 from wsss.metrics.bootstrap import compare_runs
+from wsss.pipeline.commands import with_manifest
 from wsss.pipeline.evaluation import titles
 from wsss.pipeline.reporting.gallery import Gallery, gallery_classes
 from wsss.pipeline.reporting.runs import (
@@ -21,7 +22,6 @@ from wsss.pipeline.reporting.runs import (
 )
 from wsss.runs.evaluation import Evaluation, MadeBy
 from wsss.runs.evaluation_scores import ClassScores, Intervals, Stratum
-from wsss.runs.folder import WRITERS
 from wsss.visualisation.charts import class_bars, spectrum_bars, threshold_curves, training_curves
 from wsss.visualisation.report import render_page
 
@@ -89,7 +89,7 @@ def report(
         ],
         "provenance": [
             {"name": one.name, "command": command, "text": manifest_text(one.manifest)}
-            for command in WRITERS
+            for command in with_manifest()
             for one in folders
             if one.manifest["command"] == command
         ],

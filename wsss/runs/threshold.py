@@ -7,7 +7,7 @@ from typing import Any
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
-from wsss.runs.folder import WRITERS
+from wsss.runs.folder import manifest_of
 
 FILE = "threshold.json"
 GIVEN = "given in the configuration; how is not recorded"
@@ -133,16 +133,3 @@ def threshold_of_masks(folder: Path) -> ChosenThreshold | None:
         return parse_threshold(facts["threshold"])
     except ValueError as error:
         raise ValueError(f"manifest of {folder} is damaged: threshold: {error}") from error
-
-
-def manifest_of(folder: Path) -> dict[str, Any] | None:
-    """The manifest of the run that wrote a folder of masks or scores; None where there is none."""
-    for path in (folder / "manifest.json", folder.parent / "manifest.json"):
-        if path.is_file():
-            try:
-                facts = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path} is damaged: {error}") from error
-            ours = isinstance(facts, dict) and facts.get("command") in WRITERS
-            return facts if ours else None
-    return None

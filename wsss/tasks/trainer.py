@@ -18,11 +18,11 @@ from wsss.data.cache import ImageCache
 from wsss.data.datasets import Reader
 from wsss.data.images import read_image
 from wsss.data.records import Record
+from wsss.parallel.cores import cores_per_process
 from wsss.parallel.launch import (
     choose_devices,
     choose_strategy,
     connect,
-    cores_per_process,
     find_launch,
 )
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm

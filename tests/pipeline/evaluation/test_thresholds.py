@@ -66,7 +66,7 @@ def counts_of_masks(shapes, scores, background: BackgroundConfig) -> np.ndarray:
         stored = read_scores(scores / f"{record.image_id}.npz")
         image = np.zeros((*truth.shape, 3), np.uint8)
         names = [name_of[value] for value in stored.classes.tolist()]
-        mask = make_mask(image, stored.full_size(), background, None, names)
+        mask = make_mask(image, stored.full_size(), background, names=names)
         counts += confusion_counts(np.array([0, *stored.classes])[mask], truth, 6)
     return counts
 

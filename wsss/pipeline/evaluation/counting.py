@@ -12,8 +12,8 @@ from wsss.data.datasets import check_same_size
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record
 from wsss.data.scores import read_scores
+from wsss.ignore import IGNORE
 from wsss.metrics.confusion import (
-    IGNORE_INDEX,
     PixelPairs,
     confusion_counts,
     dense_counts,
@@ -109,7 +109,7 @@ def count_masks(
             label_map.to_index(pairs.prediction.astype(np.uint8), path).astype(np.int64),
             pairs.pixels,
         )
-        images.add(record.image_id, dense_counts(indexed, label_map.num_labels, IGNORE_INDEX))
+        images.add(record.image_id, dense_counts(indexed, label_map.num_labels, IGNORE))
         if near is not None:
             near.count(label_map.to_index(prediction, path), label_map.to_index(truth, record.mask))
     return MaskCounts(images, near)
@@ -199,5 +199,6 @@ def mask_at(
         (H, W) uint8 label indices.
     """
     present = [names[label - 1] for label in labels]
-    mask = make_mask(None, scores, BackgroundConfig(threshold=threshold), None, present)
+    background = BackgroundConfig(threshold=threshold)
+    mask = make_mask(None, scores, background, names=present)
     return np.array([0, *labels], dtype=np.uint8)[mask]

@@ -30,8 +30,8 @@ from wsss.runs.evaluation_scores import (
     Means,
     Stratum,
 )
+from wsss.runs.folder import manifest_of
 from wsss.runs.section import Score, Section
-from wsss.runs.threshold import manifest_of
 
 LEVEL = 0.95
 """Share of the resamples inside an interval."""

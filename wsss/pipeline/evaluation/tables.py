@@ -1,7 +1,8 @@
 """An evaluation as a row for papers, and as a table for the terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wsss.metrics.segmentation import PER_LABEL
 from wsss.pipeline.evaluation import titles
@@ -61,6 +62,11 @@ def format_table(path: Path) -> str:
             evaluation.policy,
         ]
     )
+
+
+def shown(result: object, settings: Mapping[str, Any]) -> str:
+    """What a person reads at the end of eval_miou."""
+    return format_table(settings["output"])
 
 
 def _class_lines(evaluation: Evaluation) -> Iterator[str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from wsss.data.atomic import atomic_write
-from wsss.data.masks import IGNORE, LabelMap, existing_masks, read_mask, write_mask
+from wsss.data.masks import LabelMap, existing_masks, read_mask, write_mask
 from wsss.data.records import Record
+from wsss.ignore import IGNORE
 from wsss.pipeline.evaluation.inputs import Files
 
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from wsss.data.config import CSVFormat, DataConfig
 from wsss.data.storage import to_path
 from wsss.metrics.per_image import ImageCounts
+from wsss.pipeline.commands import with_manifest
 from wsss.runs.evaluation import Evaluation
-from wsss.runs.folder import WRITERS
 
 
 class Folder(NamedTuple):
@@ -111,6 +111,7 @@ def find_folders(runs: Sequence[Path], remarks: list[str]) -> list[Folder]:
         FileNotFoundError: A run does not exist.
     """
     found: dict[Path, Folder] = {}
+    known = with_manifest()
     for run, title in zip(runs, _titles(runs), strict=True):
         if not run.is_dir():
             raise FileNotFoundError(f"runs: no such folder: {run}")
@@ -120,7 +121,7 @@ def find_folders(runs: Sequence[Path], remarks: list[str]) -> list[Folder]:
             except ValueError as error:
                 remarks.append(f"Left out: {path} is damaged: {error}.")
                 continue
-            if not isinstance(manifest, dict) or manifest.get("command") not in WRITERS:
+            if not isinstance(manifest, dict) or manifest.get("command") not in known:
                 continue
             if not manifest.get("complete"):
                 remarks.append(f"Left out: {path.parent} is not finished.")
