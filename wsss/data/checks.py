@@ -111,7 +111,7 @@ def look_at(item: Item, split: str, config: DataConfig, has_mask: bool) -> Seen:
     try:
         image = read_image(item.image)
     except FileNotFoundError:
-        seen.add("missing image", item.image, f"named in {item.where}")
+        seen.add("missing image", item.image, f"named in {item.origin}")
     except (ImageReadError, OSError) as error:
         seen.add("unreadable image", item.image, str(error))
     else:
@@ -245,7 +245,7 @@ def _labels(split: str, seen: Sequence[Seen], config: DataConfig, few: int | Non
     empty = [one for one in seen if not one.item.labels]
     if empty:
         text = f"{len(empty)} of {len(seen)} images, for example {empty[0].item.image_id!r}"
-        findings.append(Finding("images without a label", split, "", empty[0].item.where, text))
+        findings.append(Finding("images without a label", split, "", empty[0].item.origin, text))
     if few is None:
         return findings
     for name, count in counts.items():
@@ -280,7 +280,7 @@ def unknown_labels(items: Iterable[Item], split: str, config: DataConfig) -> lis
             "unknown label",
             split,
             item.image_id,
-            item.where,
+            item.origin,
             f"{name!r}; expected one of {', '.join(config.classes)}",
         )
         for item in items

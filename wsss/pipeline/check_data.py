@@ -105,7 +105,7 @@ def check_quickly(data: DataConfig, splits: Sequence[str]) -> None:
         FileNotFoundError: Images are missing; the message counts them.
     """
     for split in dict.fromkeys(splits):
-        items = SOURCES[data.layout](data, split, with_labels=False, limit=None)
+        items = SOURCES[data.layout].read(data, split, with_labels=False, limit=None)
         there = existing(item.image for item in items)
         missing = [item for item in items if item.image not in there]
         if missing:
@@ -117,7 +117,7 @@ def check_quickly(data: DataConfig, splits: Sequence[str]) -> None:
 
 def _items(data: DataConfig, split: str, findings: list[Finding]) -> list[Item]:
     """The images of a split; what keeps them from being read becomes a finding."""
-    read = SOURCES[data.layout]
+    read = SOURCES[data.layout].read
     try:
         items = read(data, split, with_labels=True, limit=None)
         findings += unknown_labels(items, split, data)

@@ -2,7 +2,8 @@
 
 import functools
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -10,7 +11,9 @@ from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import image_names
 from wsss.data.rasterise import CocoShape
-from wsss.data.sources.items import Item, distinct, read_text, selected
+from wsss.data.sources.detection import SPLITS, Folder, Found
+from wsss.data.sources.items import Item, distinct, label_file, read_text, selected
+from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.storage import below, to_path
 
 
@@ -20,14 +23,14 @@ class CocoImage(NamedTuple):
     Args:
         file_name: Its path below the folder of images.
         size: (height, width).
-        objects: Category name, outline, crowd and area of each annotation.
-        where: Its place in the file.
+        objects: Category name, segmentation, crowd and area of each annotation.
+        origin: Its place in the file, for errors.
     """
 
     file_name: str
     size: tuple[int, int]
     objects: list[tuple[str, Any, bool, float | None]]
-    where: str
+    origin: str
 
 
 def read_coco(
@@ -36,7 +39,7 @@ def read_coco(
     """The images of a JSON file; see `wsss.data.sources.items.Reader`.
 
     A class of which an image shows nothing but a crowd is a label all the same; the crowd's pixels
-    are ignored in its mask. Outlines of classes that are left out (``other_labels: ignore``) are
+    are ignored in its mask. Objects of classes that are left out (``other_labels: ignore``) are
     background.
     """
     return selected(coco_items, config, split, "labels")[:limit]
@@ -44,8 +47,7 @@ def read_coco(
 
 def coco_items(config: DataConfig, split: str = "") -> list[Item]:
     """All images of the file."""
-    assert config.labels is not None
-    path = config.at(config.labels, split)
+    path = config.at(label_file(config), split)
     if not path.is_file():
         raise FileNotFoundError(f"COCO file not found: {path} (data.labels)")
     images = load_coco(path)
@@ -57,8 +59,8 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
     for image in images:
         image_id = ids[image.file_name]
         shapes = tuple(
-            CocoShape(config.classes[name], outline, crowd, area)
-            for name, outline, crowd, area in image.objects
+            CocoShape(config.classes[name], segmentation, crowd, area)
+            for name, segmentation, crowd, area in image.objects
             if name in config.classes
         )
         items.append(
@@ -67,7 +69,7 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
                 below(folder, to_path(image.file_name)),
                 DrawnMask(path, image_id, image.size, shapes),
                 sorted({name for name, *_ in image.objects}),
-                image.where,
+                image.origin,
             )
         )
     return distinct(items)
@@ -94,34 +96,48 @@ def _load(path: Path, _: tuple[float, int]) -> list[CocoImage]:
         raise ValueError(f"{path}: not a COCO file: nested too deeply") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a COCO file, an object with 'images'")
-    names: dict[int, str] = {}
-    for where, entry in _entries(path, content, "categories"):
-        names[_whole(where, entry, "id")] = _text(where, entry, "name")
+    names = {
+        _whole(where, entry, "id"): _text(where, entry, "name")
+        for where, entry in _entries(path, content, "categories")
+    }
     images: dict[int, CocoImage] = {}
     for where, entry in _entries(path, content, "images"):
         number = _whole(where, entry, "id")
         if number in images:
-            raise ValueError(f"{where}: the id {number} is that of {images[number].where} too")
-        size = (_whole(where, entry, "height"), _whole(where, entry, "width"))
-        if min(size) < 1:
-            raise ValueError(f"{where}: expected height and width of at least 1, got {size}")
-        file_name = PurePosixPath(_text(where, entry, "file_name")).as_posix()
-        images[number] = CocoImage(file_name, size, [], where)
+            raise ValueError(f"{where}: the id {number} is that of {images[number].origin} too")
+        images[number] = _image(where, entry)
     for where, entry in _entries(path, content, "annotations"):
-        number, category = _whole(where, entry, "image_id"), _whole(where, entry, "category_id")
-        if number not in images:
-            raise ValueError(f"{where}: image_id {number} is that of no image")
-        if category not in names:
-            raise ValueError(f"{where}: category_id {category} is that of no category")
-        area = entry.get("area")
-        if isinstance(area, bool) or not isinstance(area, int | float | None) or area != area:
-            raise ValueError(f"{where}: area: expected a number, got {area!r}")
-        crowd = entry.get("iscrowd", 0)
-        if crowd not in (0, 1):
-            raise ValueError(f"{where}: iscrowd: expected 0 or 1, got {crowd!r}")
-        outline = entry.get("segmentation")
-        images[number].objects.append((names[category], outline, bool(crowd), area))
+        _add_object(where, entry, images, names)
     return list(images.values())
+
+
+def _image(where: str, entry: Mapping[str, Any]) -> CocoImage:
+    """An image of the file, without its objects."""
+    size = (_whole(where, entry, "height"), _whole(where, entry, "width"))
+    if min(size) < 1:
+        raise ValueError(f"{where}: expected height and width of at least 1, got {size}")
+    file_name = PurePosixPath(_text(where, entry, "file_name")).as_posix()
+    return CocoImage(file_name, size, [], where)
+
+
+def _add_object(
+    where: str, entry: Mapping[str, Any], images: Mapping[int, CocoImage], names: Mapping[int, str]
+) -> None:
+    """Give an annotation to its image."""
+    number, category = _whole(where, entry, "image_id"), _whole(where, entry, "category_id")
+    if number not in images:
+        raise ValueError(f"{where}: image_id {number} is that of no image")
+    if category not in names:
+        raise ValueError(f"{where}: category_id {category} is that of no category")
+    area = entry.get("area")
+    if isinstance(area, bool) or not isinstance(area, int | float | None) or area != area:
+        raise ValueError(f"{where}: area: expected a number, got {area!r}")
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise ValueError(f"{where}: iscrowd: expected 0 or 1, got {crowd!r}")
+    # not looked into: labels do not need it, and drawing the mask says what is wrong with it
+    segmentation = entry.get("segmentation")
+    images[number].objects.append((names[category], segmentation, bool(crowd), area))
 
 
 def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
@@ -150,3 +166,88 @@ def _text(where: str, entry: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{where}: {key}: expected a text, got {value!r}")
     return value
+
+
+def check_coco(config: DataConfig) -> None:
+    """Demand a file."""
+    label_file(config)
+
+
+def detect_coco(folder: Folder) -> Found | None:
+    """Recognise instances JSON, one file for each split or a single one."""
+    files, categories = _find_files(folder.path)
+    if not files:
+        return None
+    first = next(iter(files))
+    splits = _common_splits([path.relative_to(folder.path).as_posix() for path in files])
+    labels = first.relative_to(folder.path).as_posix()
+    if splits:
+        labels = "{split}".join(labels.rsplit(splits[0], 1))
+    name = files[first][0].file_name if files[first] else ""
+    images_in, is_there = _find_image(folder.path, name, splits)
+    # COCO's ids go to 90 and are what its masks hold; those of other tools may not fit into a byte
+    fits = all(1 <= value <= 254 for value in categories.values())
+    found = Found(
+        f"COCO instances JSON ({labels}), images in {images_in}",
+        "coco",
+        categories if fits else {name: i for i, name in enumerate(categories, start=1)},
+        {"labels": Path(labels), "images": Path(images_in)},
+        splits,
+    )
+    if not is_there:
+        found.notes.append(f"the image {name} was not found: set images in the YAML")
+    return found
+
+
+def _find_files(folder: Path) -> tuple[dict[Path, list[CocoImage]], dict[str, int]]:
+    """The COCO files in a folder and those inside it, and name and id of their categories."""
+    files = {}
+    categories = {}
+    for path in [*sorted(folder.glob("*.json")), *sorted(folder.glob("*/*.json"))]:
+        # JSON files may be about anything: what does not read as COCO is none
+        try:
+            content = json.loads(read_text(path))
+            if not {"images", "annotations", "categories"} <= set(content):
+                continue
+            files[path] = load_coco(path)
+        except (OSError, ValueError, TypeError, RecursionError):
+            continue
+        categories = {str(entry["name"]): int(entry["id"]) for entry in content["categories"]}
+    return files, categories
+
+
+def _find_image(folder: Path, name: str, splits: Sequence[str]) -> tuple[str, bool]:
+    """The folder that holds an image of the first split, and whether there is one."""
+    # the file does not say where its images are: look where COCO and common tools put them
+    places = ["images", "JPEGImages", "data", "."]
+    if splits:
+        places = ["{split}", "images/{split}", *places]
+    for place in places:
+        inside = place.replace("{split}", splits[0]) if splits else place
+        if (folder / inside / name).is_file():
+            return place, True
+    return ".", False
+
+
+def _common_splits(names: Sequence[str]) -> list[str]:
+    """What differs in names such as a/instances_train2017.json, if those are splits."""
+    # longest first, so that train_aug is not found to be train
+    known = sorted(SPLITS, key=len, reverse=True)
+    pattern = re.compile(rf"({'|'.join(known)})\d*")
+    found = {}
+    for name in names:
+        match = list(pattern.finditer(name.rpartition("/")[2]))
+        if match:
+            found[match[-1].group()] = name
+    # a single file, or files that differ in more, are no splits of one data set
+    rests = {name.replace(split, "{}") for split, name in found.items()}
+    return sorted(found) if len(found) > 1 and len(rests) == 1 else []
+
+
+COCO = DataSource(
+    read=read_coco,
+    detect=detect_coco,
+    evidence=Evidence.FORMAT,
+    all_items=coco_items,
+    check=check_coco,
+)
