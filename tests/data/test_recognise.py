@@ -35,14 +35,14 @@ def write_lists(root: Path) -> None:
     (root / "Annotations/1.xml").write_text("<a><object><name>cat</name></object></a>")
 
 
-def write_coco(root: Path) -> None:
+def write_json(path: Path, classes: dict[str, int]) -> None:
+    """A COCO file of one image."""
     content = {
-        "images": [{"id": 1, "file_name": "cat/1.jpg", "height": 4, "width": 6}],
-        "categories": [{"id": 1, "name": "cat"}],
+        "images": [{"id": 1, "file_name": "1.jpg", "height": 4, "width": 6}],
+        "categories": [{"id": value, "name": name} for name, value in classes.items()],
         "annotations": [],
     }
-    for split in ("train", "val"):
-        (root / f"{split}.json").write_text(json.dumps(content))
+    path.write_text(json.dumps(content))
 
 
 def test_the_stronger_evidence_goes_first(tmp_path):
@@ -53,7 +53,7 @@ def test_the_stronger_evidence_goes_first(tmp_path):
     assert recognise(tmp_path).layout == "voc"
     write_csv(tmp_path)
     assert recognise(tmp_path).layout == "csv"
-    write_coco(tmp_path)
+    write_json(tmp_path / "all.json", {"cat": 1})
     assert recognise(tmp_path).layout == "coco"
 
 
@@ -73,6 +73,46 @@ def test_lists_beside_a_csv_file_say_which_images_there_are(tmp_path):
     (tmp_path / "lists/notes.txt").write_text("taken in May\n")
     found = recognise(tmp_path)
     assert (found.layout, found.splits, found.settings["lists"]) == ("voc", ["few"], Path("lists"))
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "splits"),
+    [
+        (["x_train.json", "x_val.json"], "x_{split}.json", ["train", "val"]),
+        (["all.json", "x_train.json", "x_val.json"], "x_{split}.json", ["train", "val"]),
+        (["train/train.json", "val/val.json"], "{split}/{split}.json", ["train", "val"]),
+        (["x_train.json", "y_val.json"], "x_train.json", []),
+        (["x_train.json"], "x_train.json", []),
+    ],
+)
+def test_coco_files_of_one_kind(tmp_path, names, labels, splits):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_json(tmp_path / name, {"cat": 1})
+    found = recognise(tmp_path)
+    assert (found.settings["labels"], found.splits) == (Path(labels), splits)
+
+
+def test_a_coco_class_of_one_split(tmp_path):
+    for split, classes in (("train", {"cat": 3, "dog": 7}), ("val", {"cat": 3, "cow": 9})):
+        write_json(tmp_path / f"{split}.json", classes)
+    assert recognise(tmp_path).classes == {"cat": 3, "dog": 7, "cow": 9}
+    write_json(tmp_path / "val.json", {"cat": 3, "cow": 7})
+    assert recognise(tmp_path).classes == {"cat": 1, "dog": 2, "cow": 3}, "two share a number"
+
+
+def test_coco_as_it_is_downloaded_has_all_its_classes(tmp_path):
+    """Its folder also holds the keypoints of persons, as files of the same format."""
+    (tmp_path / "annotations").mkdir()
+    for split in ("train2017", "val2017"):
+        draw(tmp_path, f"{split}/1.jpg")
+        classes = {"person": 1, "cat": 17}
+        write_json(tmp_path / f"annotations/instances_{split}.json", classes)
+        write_json(tmp_path / f"annotations/person_keypoints_{split}.json", {"person": 1})
+    found = recognise(tmp_path)
+    assert found.classes == {"person": 1, "cat": 17}
+    assert found.settings["labels"] == Path("annotations/instances_{split}.json")
+    assert (found.settings["images"], found.splits) == (Path("{split}"), ["train2017", "val2017"])
 
 
 def test_files_that_are_no_data_set_are_passed_over(tmp_path):

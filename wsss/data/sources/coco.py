@@ -175,18 +175,19 @@ def check_coco(config: DataConfig) -> None:
 
 def detect_coco(folder: Folder) -> Found | None:
     """Recognise instances JSON, one file for each split or a single one."""
-    files, categories = _find_files(folder.path)
+    files = _find_files(folder.path)
     if not files:
         return None
-    first = next(iter(files))
-    splits = _common_splits([path.relative_to(folder.path).as_posix() for path in files])
-    labels = first.relative_to(folder.path).as_posix()
-    if splits:
-        labels = "{split}".join(labels.rsplit(splits[0], 1))
-    name = files[first][0].file_name if files[first] else ""
+    labels, splits = _choose_files(list(files))
+    used = [labels.replace("{split}", split) for split in splits] or [labels]
+    images = load_coco(folder.path / used[0])
+    name = images[0].file_name if images else ""
     images_in, is_there = _find_image(folder.path, name, splits)
+    # a class may be in one of the splits only
+    categories = {name: number for file in used for name, number in files[file].items()}
     # COCO's ids go to 90 and are what its masks hold; those of other tools may not fit into a byte
-    fits = all(1 <= value <= 254 for value in categories.values())
+    numbers = set(categories.values())
+    fits = numbers <= set(range(1, 255)) and len(numbers) == len(categories)
     found = Found(
         f"COCO instances JSON ({labels}), images in {images_in}",
         "coco",
@@ -199,21 +200,47 @@ def detect_coco(folder: Folder) -> Found | None:
     return found
 
 
-def _find_files(folder: Path) -> tuple[dict[Path, list[CocoImage]], dict[str, int]]:
-    """The COCO files in a folder and those inside it, and name and id of their categories."""
+def _find_files(folder: Path) -> dict[str, dict[str, int]]:
+    """Relative names of the COCO files in a folder and those inside it; their categories' ids."""
     files = {}
-    categories = {}
     for path in [*sorted(folder.glob("*.json")), *sorted(folder.glob("*/*.json"))]:
         # JSON files may be about anything: what does not read as COCO is none
         try:
             content = json.loads(read_text(path))
             if not {"images", "annotations", "categories"} <= set(content):
                 continue
-            files[path] = load_coco(path)
+            load_coco(path)
         except (OSError, ValueError, TypeError, RecursionError):
             continue
         categories = {str(entry["name"]): int(entry["id"]) for entry in content["categories"]}
-    return files, categories
+        files[path.relative_to(folder).as_posix()] = categories
+    return files
+
+
+def _choose_files(names: Sequence[str]) -> tuple[str, list[str]]:
+    """The files of one data set among several.
+
+    Args:
+        names: Relative names, such as annotations/instances_train2017.json.
+
+    Returns:
+        The name with ``{split}`` in it, and the splits; or the first name, and none.
+    """
+    # longest first, so that train_aug is not found to be train
+    known = sorted(SPLITS, key=len, reverse=True)
+    pattern = re.compile(rf"({'|'.join(known)})\d*")
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        matches = list(pattern.finditer(name.rpartition("/")[2]))
+        if matches:
+            split = matches[-1].group()
+            kinds.setdefault(name.replace(split, "{split}"), []).append(split)
+    # COCO's folder holds instances_* and person_keypoints_* of each split: kinds do not mix, and
+    # the first is that with all classes
+    for name, splits in kinds.items():
+        if len(splits) > 1:
+            return name, sorted(splits)
+    return names[0], []
 
 
 def _find_image(folder: Path, name: str, splits: Sequence[str]) -> tuple[str, bool]:
@@ -227,21 +254,6 @@ def _find_image(folder: Path, name: str, splits: Sequence[str]) -> tuple[str, bo
         if (folder / inside / name).is_file():
             return place, True
     return ".", False
-
-
-def _common_splits(names: Sequence[str]) -> list[str]:
-    """What differs in names such as a/instances_train2017.json, if those are splits."""
-    # longest first, so that train_aug is not found to be train
-    known = sorted(SPLITS, key=len, reverse=True)
-    pattern = re.compile(rf"({'|'.join(known)})\d*")
-    found = {}
-    for name in names:
-        match = list(pattern.finditer(name.rpartition("/")[2]))
-        if match:
-            found[match[-1].group()] = name
-    # a single file, or files that differ in more, are no splits of one data set
-    rests = {name.replace(split, "{}") for split, name in found.items()}
-    return sorted(found) if len(found) > 1 and len(rests) == 1 else []
 
 
 COCO = DataSource(
