@@ -1,4 +1,4 @@
-"""Where a data set lies and which classes it has."""
+"""The configuration of a data set: its files, its classes, and the layout that relates them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +124,7 @@ class DataConfig:
         if not self.classes:
             raise ValueError("data.classes: expected at least one class, got none")
         for name, value in self.classes.items():
+            # every stage has the background as class 0 of its own
             if name == "background":
                 raise ValueError("data.classes: 'background' is the name of what is no class")
             if not name.strip() or name != name.strip() or not name.isprintable():
@@ -137,6 +138,7 @@ class DataConfig:
                 )
         if len(set(self.classes.values())) != len(self.classes):
             raise ValueError(f"data.classes: two classes share a mask value: {self.classes}")
+        # last: the source may take the rest for sound
         SOURCES[self.layout].check(self)
 
     def at(self, part: Path, split: str | None = None) -> Path:

@@ -21,6 +21,7 @@ from wsss.data.sources.detection import Found
 from wsss.parallel.cores import available_cores
 from wsss.runs.folder import plain
 
+# VOC's extended list before its own: it is what papers train on
 _TRAIN = ("train_aug", "train", "training", "trainval")
 _VAL = ("val", "valid", "validation", "test")
 _SHARE = 0.2
@@ -65,6 +66,7 @@ def init(
         What was found, and the next command.
     """
     output = folder / "wsss" if output is None else output
+    # asked before anything is written: people edit these files
     for name in ("data.yaml", "run.yaml"):
         if (output / name).exists():
             raise ValueError(f"{output / name} is there already; remove it, or give --output")
@@ -85,6 +87,7 @@ def init(
             f"no split of its own: {len(parts[0])} images train, {len(parts[1])} validate "
             f"(drawn at random, seed {seed}; photographs of one scene belong into one list)"
         )
+    # without masks to validate on, run.yaml has no steps that score
     scored = bool(existing_masks(item.mask for item in parts[1]))
     atomic_write_text(output / "data.yaml", _data_yaml(found, config))
     atomic_write_text(output / "run.yaml", _run_yaml(parts[0], train, val, output, weights, scored))
@@ -144,18 +147,21 @@ def split_images(items: Sequence[Item], share: float, seed: int) -> tuple[list[I
     left, held = Counter(totals), Counter[str]()
     out: set[int] = set()
     order = np.random.default_rng(seed).permutation(len(items)).tolist()
-    # images of rare classes choose first
+    # images of rare classes choose first: later, those of common ones may have taken all the room
     order.sort(key=lambda i: min((totals[name] for name in items[i].labels or ()), default=10**9))
     room = {name: share * count for name, count in totals.items()}
+    # images without a label are held out alike, so that false alarms are seen
     empty = share * sum(not item.labels for item in items)
     for index in order:
         names = set(items[index].labels or ())
+        # of each class no more than its share, though at least one; and one stays to be trained on
         fits = all(held[name] + 1 <= max(1, room[name]) and left[name] > 1 for name in names)
         if len(out) < wanted and fits and (names or empty >= 1):
             empty -= not names
             out.add(index)
             held.update(names)
             left.subtract(names)
+    # every image may be the only one of its class; something has to be validated on
     if not out:
         out = {order[-1]}
     return (
@@ -168,6 +174,7 @@ def _data_yaml(found: Found, config: DataConfig) -> str:
     """The data set as a commented YAML."""
     values = plain(config)
     default = plain(DataConfig(root=config.root))
+    # what is as by default is left out: a short file is read, a long one is not
     wanted = {
         key: value
         for key, value in values.items()
@@ -191,9 +198,11 @@ def _run_yaml(
 ) -> str:
     """The steps from classifier to report as a commented YAML."""
     gpu = torch.cuda.is_available()
+    # the headers of 200 images are enough to tell the usual size
     sizes = [size for item in train[:200] if (size := image_size(item.image)) is not None]
     long_side = max(64, min(512, int(median([max(size) for size in sizes] or [512]))))
     short_side = max(64, min(long_side, int(median([min(size) for size in sizes] or [512]))))
+    # a processor alone would take too long for ResNet-50
     network = "resnet50" if gpu else "mobilenet_v2"
     model = {"name": network, "weights": weights, "output_stride": 16}
     environment = jinja2.Environment(

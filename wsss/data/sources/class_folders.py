@@ -39,6 +39,7 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
     }
     if not files:
         raise ValueError(f"{folder}: expected a folder of images for each class, found none")
+    # the class's folder is part of the id: cat/1.jpg and dog/1.jpg are two images
     ids = image_names(files)
     return distinct(
         Item(

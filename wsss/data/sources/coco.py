@@ -53,6 +53,7 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
     images = load_coco(path)
     if not images:
         raise ValueError(f"{path}: images: expected at least one")
+    # ids are the files' names, since COCO's numbers name neither masks nor lines of a list
     ids = image_names(image.file_name for image in images)
     folder = config.at(config.images, split)
     items = []
@@ -81,6 +82,7 @@ def load_coco(path: Path) -> list[CocoImage]:
     Raises:
         ValueError: Not such a file; the message names the line or the entry.
     """
+    # a file that was written anew is another key of the cache
     facts = path.stat()
     return _load(path, (facts.st_mtime, facts.st_size))
 

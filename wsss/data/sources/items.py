@@ -53,6 +53,7 @@ def check_id(image_id: str, origin: str) -> None:
     Raises:
         ValueError: It is empty, leads out of a folder, or no file can be called so.
     """
+    # masks are written to <folder>/<id>.png: "../x" would land outside, "a//b" on that of "a/b"
     path = PurePosixPath(image_id)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{origin}: image {image_id!r} leads out of the data set's folders")
@@ -60,6 +61,7 @@ def check_id(image_id: str, origin: str) -> None:
         raise ValueError(
             f"{origin}: image {image_id!r}: expected a name, with single slashes if any"
         )
+    # control characters, and halves of UTF-16 pairs that JSON may hold
     if any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in image_id):
         raise ValueError(f"{origin}: image {image_id!r} holds a character that no file name can")
     if any(len(part.encode()) > _LONGEST for part in path.parts):
@@ -75,6 +77,7 @@ def read_text(path: Path) -> str:
         ValueError: It is not UTF-8; the message names file and line.
     """
     content = path.read_bytes()
+    # utf-8-sig: spreadsheets begin their files with a mark that would belong to the first column
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -178,6 +181,7 @@ def selected(
     Raises:
         ValueError: Neither a list nor {split} says which items it has.
     """
+    # a list comes before {split}: it is what a person adds to a data set
     wanted = list_of(config, split)
     if wanted is not None:
         return chosen(every(config, split), wanted)

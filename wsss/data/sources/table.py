@@ -52,6 +52,7 @@ def read_table(
 ) -> list[Item]:
     """The images of a CSV file's rows; see `wsss.data.sources.items.Reader`."""
     path, rows = _rows(config, split)
+    # who says which images a split has: a list, then the file's own name, then its column
     wanted = list_of(config, split)
     if wanted is not None:
         return chosen(_items(rows, config, split), wanted)[:limit]
@@ -95,6 +96,7 @@ def rows_of(path: Path, config: DataConfig) -> Iterator[Row]:
         first: dict[str, str] = {}
         for row in reader:
             where = f"{path}, line {reader.line_num}"
+            # DictReader puts the fields that have no column under None
             if None in row:
                 raise ValueError(
                     f"{where}: more fields than columns; labels are separated by "
@@ -147,6 +149,7 @@ def _is_one(cell: str | None, name: str, where: str) -> bool:
 def _items(rows: list[Row], config: DataConfig, split: str) -> list[Item]:
     """An item for each row, with the file that its text stands for."""
     folder, masks = config.at(config.images, split), config.at(config.masks, split)
+    # a cell is a file with its suffix, or an id whose file is searched in the folder
     files = [row.image for row in rows if is_image_name(row.image)]
     ids = {row.image: row.image for row in rows} | image_names(files)
     found = find_images(folder, (row.image for row in rows if row.image not in files))
