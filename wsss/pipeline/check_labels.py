@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
+from torchmetrics.functional.classification import binary_average_precision
 
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.atomic import atomic_write_text
@@ -15,7 +17,7 @@ from wsss.data.folds import stratified_folds
 from wsss.data.images import read_image, write_picture
 from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
-from wsss.metrics.label_noise import average_precision, confident_counts, disagreement
+from wsss.metrics.label_noise import confident_counts, disagreement
 from wsss.models.backbones import BackboneConfig, build_backbone
 from wsss.parallel.devices import Device, resolve_device
 from wsss.pipeline.evaluation.files import csv_text
@@ -161,13 +163,14 @@ def _classes(
 ) -> dict[str, dict[str, object]]:
     """What is known of each class."""
     taken = confident_counts(labels, probabilities)
+    scores, truth = torch.from_numpy(probabilities), torch.from_numpy(labels > 0).long()
     return {
         name: {"images": int(labels[:, k].sum()), "judged": False, "reason": fault}
         if fault is not None
         else {
             "images": int(labels[:, k].sum()),
             "judged": True,
-            "average_precision": average_precision(labels[:, k] > 0, probabilities[:, k]),
+            "average_precision": float(binary_average_precision(scores[:, k], truth[:, k])),
             "taken_for_wrong": int(taken.wrong[k]),
             "taken_for_missing": int(taken.missing[k]),
         }
