@@ -1,4 +1,4 @@
-"""torchvision classification networks without their heads, at a chosen output stride."""
+"""Networks of torchvision and of ours without their heads, at a chosen output stride."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
+from wsss.models.narrow_resnet import narrow_resnet10
 from wsss.models.timm_body import PREFIX, build_timm_body
 from wsss.models.vit import ViTBody
 from wsss.models.weights import load_weights
@@ -20,6 +21,7 @@ BackboneName = Literal[
     "resnet34",
     "resnet50",
     "resnet101",
+    "narrow_resnet10",
     "vgg16",
     "mobilenet_v2",
     "squeezenet1_0",
@@ -31,10 +33,10 @@ BackboneName = Literal[
 
 
 class BackboneSpec(NamedTuple):
-    """What the code must know of one torchvision network.
+    """What the code must know of one network.
 
     Args:
-        build: torchvision's constructor.
+        build: Its constructor, torchvision's or one that is called alike.
         children: Names of the direct children that make up the body, in order of execution.
         stages: Last module of each resolution, shallow to deep: TIF's default layers.
         channels: Channels of the last feature map.
@@ -78,6 +80,15 @@ BACKBONES: dict[str, BackboneSpec] = {
     "resnet34": _resnet(_MODELS.resnet34, 512),
     "resnet50": _resnet(_MODELS.resnet50, 2048),
     "resnet101": _resnet(_MODELS.resnet101, 2048),
+    "narrow_resnet10": BackboneSpec(
+        build=narrow_resnet10,
+        children=("conv1", "bn1", "relu", "layer1", "layer2", "layer3", "layer4"),
+        stages=("layer1", "layer2", "layer3", "layer4"),
+        channels=128,
+        head=("fc.",),
+        strides=(16, 8, 4),
+        strided=(("layer4",), ("layer3",)),
+    ),
     "vgg16": BackboneSpec(
         build=_MODELS.vgg16,
         children=("features",),
@@ -146,8 +157,8 @@ class BackboneConfig:
     """Which network looks at the images, and from which weights it starts.
 
     Args:
-        name: torchvision architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of
-            timm, which is an optional package.
+        name: Architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of timm, which is
+            an optional package. ``narrow_resnet10`` is for small images and training from nothing.
         weights: A name of torchvision's weights enum (``IMAGENET1K_V1``, ``DEFAULT``; downloaded
             by torchvision), the path of a local state dict, or ``null`` for random weights. For
             timm: ``DEFAULT`` (downloaded by timm), a path or ``null``.
@@ -251,6 +262,9 @@ def freeze_up_to(backbone: nn.Module, layer: str) -> None:
 def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
     """State dict by torchvision's enum name or from a local file."""
     assert config.weights is not None
+    if config.name not in torchvision.models.list_models():
+        nor = f"a file nor null; nobody has published weights of {config.name}"
+        return _read_state(Path(config.weights), nor)
     enum = torchvision.models.get_model_weights(config.name)
     if config.weights in enum.__members__:
         try:

@@ -10,7 +10,9 @@ from torch import nn
 
 from wsss.models.backbones import BackboneConfig, BackboneName, build_backbone
 
-DEEPLAB_V2_BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2")
+DEEPLAB_V2_BACKBONES = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "narrow_resnet10", "mobilenet_v2",
+)  # fmt: skip
 DEEPLAB_V3 = {
     "deeplabv3_resnet50": torchvision.models.segmentation.deeplabv3_resnet50,
     "deeplabv3_resnet101": torchvision.models.segmentation.deeplabv3_resnet101,
