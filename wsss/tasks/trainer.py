@@ -1,6 +1,7 @@
 """The Lightning trainer of both training tasks."""
 
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -135,6 +137,15 @@ class _Quiet(pl.Callback):
         self.turn_off()
 
 
+class _Bar(TQDMProgressBar):
+    """A progress bar that is gone when the training has ended."""
+
+    def init_train_tqdm(self) -> Tqdm:
+        bar = super().init_train_tqdm()
+        bar.leave = False
+        return bar
+
+
 def build_trainer(
     config: TrainerConfig, output: Path, epochs: int, monitor: str | None
 ) -> pl.Trainer:
@@ -183,8 +194,10 @@ def build_trainer(
         Prepare(channels_last=config.channels_last, compile=config.compile),
         Throughput(),
         LearningRateMonitor(logging_interval="epoch"),
-        TQDMProgressBar(refresh_rate=5),
     ]
+    watched = sys.stdout.isatty()  # in a file, each step of a bar would be a line
+    if watched:
+        callbacks.append(_Bar(refresh_rate=5))
     trainer = pl.Trainer(
         default_root_dir=output,
         accelerator=config.accelerator,
@@ -204,6 +217,7 @@ def build_trainer(
         callbacks=callbacks,
         log_every_n_steps=10,
         enable_model_summary=False,
+        enable_progress_bar=watched,
         num_sanity_val_steps=0,
     )
     connect(trainer, launch)
