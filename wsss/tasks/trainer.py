@@ -124,6 +124,8 @@ class _Quiet(pl.Callback):
         ".*is smaller than the logging interval.*",
         ".*exists and is not empty.*",
         ".*sync_dist=True.*",  # what is logged is already that of all processes
+        ".*Total length of `list` across ranks is zero.*",  # a training without a val list
+        ".*treespec, LeafSpec.*",  # Lightning's own use of torch
     )
 
     def __init__(self) -> None:
