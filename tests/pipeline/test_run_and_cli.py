@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from wsss.cli import _with_underscores, command, main
 from wsss.data import read_mask, write_mask
 from wsss.errors import IncompleteError
 from wsss.pipeline.commands import COMMANDS
-from wsss.pipeline.run import run
+from wsss.pipeline.run import _clock, run
 from wsss.pipeline.settings import command_parser, parse_settings
 
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
@@ -78,6 +79,26 @@ class TestRun:
             run(steps=steps, output=tmp_path / "run", data=shapes)
         assert ran == ["one", "two"]
         assert "step 2 of 2, two: eval_miou is done" in caplog.text
+
+    def test_each_step_says_how_long_it_took(self, steps, shapes, tmp_path, caplog):
+        with caplog.at_level(logging.INFO):
+            run(steps=steps, output=tmp_path / "run", data=shapes)
+        assert re.search(r"step 1 of 2, one: eval_miou \.\.\. \d+\.\d s\n", caplog.text)
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (0.04, "0.0 s"),
+            (9.94, "9.9 s"),
+            (9.96, "10 s"),
+            (59.6, "1 min 00 s"),
+            (185.2, "3 min 05 s"),
+            (3599.8, "1 h 00 min"),
+            (7620, "2 h 07 min"),
+        ],
+    )
+    def test_times_are_said_as_a_person_says_them(self, seconds, text):
+        assert _clock(seconds) == text
 
     def test_steps_after_one_that_ran_again_run_again(self, steps, shapes, tmp_path, ran):
         run(steps=steps, output=tmp_path / "run", data=shapes)

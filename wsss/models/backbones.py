@@ -1,16 +1,17 @@
-"""torchvision classification networks without their heads, at a chosen output stride."""
+"""Networks of torchvision and of ours without their heads, at a chosen output stride."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.error import URLError
 
 import torch
 import torchvision
 from torch import nn
 
+from wsss.models.narrow_resnet import narrow_resnet10
 from wsss.models.timm_body import PREFIX, TimmBody, build_timm_body
 from wsss.models.vit import ViTBody
 from wsss.models.weights import HEADS, load_weights
@@ -18,10 +19,10 @@ from wsss.normalisation import IMAGENET, Normalisation
 
 
 class BackboneSpec(NamedTuple):
-    """What the code must know of one torchvision network.
+    """What the code must know of one network.
 
     Args:
-        build: torchvision's constructor.
+        build: Its constructor, torchvision's or one that is called alike.
         children: Names of the direct children that make up the body, in order of execution.
         stages: Last module of each resolution, shallow to deep: TIF's default layers.
         channels: Channels of the last feature map.
@@ -62,6 +63,14 @@ BACKBONES: dict[str, BackboneSpec] = {
     "resnet34": _resnet(_MODELS.resnet34, 512),
     "resnet50": _resnet(_MODELS.resnet50, 2048),
     "resnet101": _resnet(_MODELS.resnet101, 2048),
+    "narrow_resnet10": BackboneSpec(
+        build=narrow_resnet10,
+        children=("conv1", "bn1", "relu", "layer1", "layer2", "layer3", "layer4"),
+        stages=("layer1", "layer2", "layer3", "layer4"),
+        channels=128,
+        strides=(16, 8, 4),
+        strided=(("layer4",), ("layer3",)),
+    ),
     "vgg16": BackboneSpec(
         build=_MODELS.vgg16,
         children=("features",),
@@ -123,8 +132,8 @@ class BackboneConfig:
     """Which network looks at the images, and from which weights it starts.
 
     Args:
-        name: torchvision architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of
-            timm, which is an optional package.
+        name: Architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of timm, which is
+            an optional package. ``narrow_resnet10`` is for small images and training from nothing.
         weights: A name of torchvision's weights enum (``IMAGENET1K_V1``, ``DEFAULT``; downloaded
             by torchvision), the path of a local state dict, or ``null`` for random weights. For
             timm: ``DEFAULT`` (downloaded by timm), a path or ``null``.
@@ -217,9 +226,7 @@ def load_body(body: nn.Module, state: Mapping[str, torch.Tensor], *, source: str
 
 def _normalisation(config: BackboneConfig) -> Normalisation:
     """What torchvision says of the named weights, or ImageNet's, which are those of all others."""
-    if config.weights is None:
-        return IMAGENET
-    named = torchvision.models.get_model_weights(config.name).__members__.get(config.weights)
+    named = None if config.weights is None else _published(config.name).get(config.weights)
     if named is None:
         return IMAGENET
     preset = named.transforms()
@@ -251,20 +258,31 @@ def freeze_up_to(backbone: nn.Module, layer: str) -> None:
 def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
     """State dict by torchvision's enum name or from a local file."""
     assert config.weights is not None
-    enum = torchvision.models.get_model_weights(config.name)
-    if config.weights in enum.__members__:
+    published = _published(config.name)
+    if config.weights in published:
+        named = published[config.weights]
         try:
-            state: dict[str, torch.Tensor] = enum[config.weights].get_state_dict(check_hash=True)
+            state: dict[str, torch.Tensor] = named.get_state_dict(check_hash=True)
         except URLError as error:
             raise OSError(
-                f"weights: cannot download {enum[config.weights].url} ({error.reason}); give the "
-                "path of a local state dict, or null for random weights"
+                f"weights: cannot download {named.url} ({error.reason}); give the path of a local "
+                "state dict, or null for random weights"
             ) from error
         return state
-    return _read_state(
-        Path(config.weights),
-        f"a file nor one of torchvision's names for {config.name} ({', '.join(enum.__members__)})",
-    )
+    if published:
+        names = ", ".join(published)
+        nor = f"a file nor one of torchvision's names for {config.name} ({names})"
+    else:
+        nor = f"a file nor null; nobody has published weights of {config.name}"
+    return _read_state(Path(config.weights), nor)
+
+
+def _published(name: str) -> Mapping[str, Any]:
+    """torchvision's weights of a network by name; none of one that is not torchvision's."""
+    if name not in torchvision.models.list_models():
+        return {}
+    members: Mapping[str, Any] = torchvision.models.get_model_weights(name).__members__
+    return members
 
 
 def _read_state(path: Path, nor: str) -> dict[str, torch.Tensor]:

@@ -3,8 +3,12 @@
 import inspect
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
@@ -20,7 +24,8 @@ def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
     """Run commands one after another.
 
     A step whose folder says that it ended with the same settings is skipped, unless a step
-    before it has just been run again.
+    before it has just been run again. Each step is a line with its time in the log; while it
+    runs, it stands on the terminal, or in the log where there is no terminal.
 
     Args:
         data: The data set, given to every step that names neither data nor images.
@@ -48,11 +53,30 @@ def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
         if not fresh and _is_done(stamp, wanted):
             log.info("%s is done", title)
             continue
-        log.info("%s", title)
-        function(**settings)
+        start = time.monotonic()
+        with (
+            logging_redirect_tqdm(),
+            tqdm(desc=f"{title} ...", bar_format="{desc}", leave=False, disable=None) as shown,
+        ):
+            if shown.disable:
+                log.info("%s ...", title)
+            function(**settings)
+        log.info("%s ... %s", title, _clock(time.monotonic() - start))
         done = {"command": command, "settings": plain(settings)}
         atomic_write_text(stamp, json.dumps(done, indent=2))
         fresh = True
+
+
+def _clock(seconds: float) -> str:
+    """A time as a person says it: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _is_done(stamp: Path, wanted: Settings) -> bool:
