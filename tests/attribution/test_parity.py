@@ -25,7 +25,7 @@ CLASS = 2
 LABELS = torch.tensor([[0, 0, 1, 0]] * 2)
 
 
-@pytest.fixture(scope="module", params=["resnet18", "vgg16"])
+@pytest.fixture(scope="module", params=["resnet18", pytest.param("vgg16", marks=pytest.mark.slow)])
 def model(request):
     """Random weights, lively BatchNorm, nothing in place (captum and grad-cam need that)."""
     torch.manual_seed(3)

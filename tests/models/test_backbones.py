@@ -219,6 +219,7 @@ class TestWeights:
 
 
 class TestTransformers:
+    @pytest.mark.slow
     def test_vit_tokens_are_torchvisions(self):
         net = torchvision.models.vit_b_16(weights=None).eval()
         body = BACKBONES["vit_b_16"].body(net).eval()
