@@ -9,6 +9,7 @@ from PIL import Image
 from tests.conftest import REPOSITORY
 
 
+@pytest.mark.slow
 def test_the_six_lines_explain_a_photograph(tmp_path, monkeypatch):
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

@@ -192,6 +192,7 @@ def test_legible_in_light_and_dark(browser, run, tmp_path, scheme):
     assert opened.noted == []
 
 
+@pytest.mark.slow
 def test_400_images_draw_only_what_is_seen(browser, tmp_path):
     root = tmp_path / "set"
     load_prepare().prepare(root, seed=2, train=400, val=2, size=40)
