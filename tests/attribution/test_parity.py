@@ -148,6 +148,7 @@ def test_captums_gradient_x_activation_is_hirescam(model, images, depth):
     assert_same(cell_maps(model, images, layer, "hirescam"), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 9])
 def test_captums_integrated_gradients(model, images, steps):
     theirs = captum_attr.IntegratedGradients(model).attribute(

@@ -14,7 +14,7 @@ from wsss.metrics import ImageCounts
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.report import report
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]  # it takes seconds to start, and to end
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,6 @@ def test_legible_in_light_and_dark(browser, run, tmp_path, scheme):
     assert opened.noted == []
 
 
-@pytest.mark.slow
 def test_400_images_draw_only_what_is_seen(browser, tmp_path):
     root = tmp_path / "set"
     load_prepare().prepare(root, seed=2, train=400, val=2, size=40)
