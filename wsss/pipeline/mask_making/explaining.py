@@ -19,7 +19,8 @@ from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.scores import Scores, read_scores, stored_size
 from wsss.data.transforms import normalise
-from wsss.models.folding import fold_batchnorm, fuse_activations
+from wsss.models.folding import fold_batchnorm
+from wsss.models.onednn import convolve_by_onednn
 from wsss.refinement.seeds import normalise_maps
 
 MEMORY_OF_A_NETWORK = 4 * 2**30
@@ -159,10 +160,9 @@ def prepared_network(
     differentiates none.
     """
     if attribution.method != "fullgrad":
-        keep = layers_of(model, attribution)
-        model = fold_batchnorm(model, keep=keep)
+        model = fold_batchnorm(model, keep=layers_of(model, attribution))
         if device.type == "cpu":
-            fuse_activations(model, keep=keep)
+            convolve_by_onednn(model)
     model.to(device)
     depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in model.modules())
     if device.type != "cpu" or not depthwise or attribution.method == "cam":
