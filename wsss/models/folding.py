@@ -1,4 +1,4 @@
-"""Layers folded into the convolutions before them: the same function in fewer passes."""
+"""Folding of layers into the convolutions before them: the same function in fewer passes."""
 
 import copy
 import functools
@@ -9,7 +9,7 @@ from torch import fx, nn
 
 
 def fold_batchnorm(model: nn.Module, keep: Collection[str] = ()) -> nn.Module:
-    """A copy of a network in eval mode without the BatchNorms that follow a convolution.
+    """Copy a network, in eval mode, without the BatchNorms that follow a convolution.
 
     Outputs agree to float rounding, also those of every module but the convolutions themselves.
 
@@ -27,12 +27,16 @@ def fold_batchnorm(model: nn.Module, keep: Collection[str] = ()) -> nn.Module:
     modules = dict(folded.named_modules())
     calls = [node.target for node in graph.nodes if node.op == "call_module"]
     for node in graph.nodes:
+        # the exact type: a subclass, such as timm's with an activation inside, does more than
+        # BatchNorm
         if node.op != "call_module" or type(modules[node.target]) is not nn.BatchNorm2d:
             continue
         source, norm = node.all_input_nodes[0], modules[node.target]
+        # someone else reads the convolution's output, which folding would change
         if source.op != "call_module" or source.target in keep or len(source.users) != 1:
             continue
         convolution = modules[source.target]
+        # a module that is called twice stands for two places, of which only one is known here
         once = calls.count(source.target) == calls.count(node.target) == 1
         if type(convolution) is nn.Conv2d and norm.track_running_stats and once:
             fused = torch.nn.utils.fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var]
@@ -59,12 +63,15 @@ def fuse_activations(model: nn.Module, keep: Collection[str] = ()) -> None:
     calls = [node.target for node in graph.nodes if node.op == "call_module"]
     for module in modules.values():
         zeros = getattr(module, "padding_mode", "") == "zeros"
+        # the operation takes numbers for its padding, and pads with zeros
         if type(module) is nn.Conv2d and zeros and not isinstance(module.padding, str):
+            # weights, hooks and names stay those of the same object
             module.__class__ = _FusedConvolution
             module.activation = None  # type: ignore[assignment]
     for node in graph.nodes:
         if node.op != "call_module" or type(modules[node.target]) not in (nn.ReLU, nn.ReLU6):
             continue
+        # identities that fold_batchnorm left lie between a convolution and its activation
         between = [node.all_input_nodes[0]]
         while between[-1].op == "call_module" and type(modules[between[-1].target]) is nn.Identity:
             between.append(between[-1].all_input_nodes[0])
@@ -85,7 +92,7 @@ def fuse_activations(model: nn.Module, keep: Collection[str] = ()) -> None:
 
 
 class _FusedConvolution(nn.Conv2d):
-    """A convolution, and possibly the activation after it, in one operation.
+    """Convolution, and possibly the activation after it, in one operation.
 
     Attributes:
         activation: ReLU, ReLU6 or None.
@@ -95,6 +102,7 @@ class _FusedConvolution(nn.Conv2d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) to (B, C', H', W')."""
+        # the operation has no backward pass, and was written for float32 on a CPU
         differentiated = input.requires_grad or (
             torch.is_grad_enabled() and self.weight.requires_grad
         )
@@ -110,7 +118,7 @@ _BY_ONEDNN: dict[type, tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
 }
-"""What oneDNN calls an activation, and its numbers."""
+"""Name of an activation in oneDNN, and its numbers."""
 
 
 def _fused(images: torch.Tensor, layer: nn.Conv2d, activation: type) -> torch.Tensor:
@@ -123,9 +131,10 @@ def _fused(images: torch.Tensor, layer: nn.Conv2d, activation: type) -> torch.Te
 
 @functools.cache
 def _can_fuse() -> bool:
-    """Whether this PyTorch has the operation, which belongs to its compiler, and it does right."""
+    """Whether this PyTorch has the operation, which belongs to its compiler, and it is right."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(1, 4, 6, 7, generator=generator)
+    # stride, padding and groups at once; large weights, so that ReLU6 reaches its ceiling
     layer = nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=2)
     layer.weight.data = 9 * torch.randn(layer.weight.shape, generator=generator)
     with torch.no_grad():
@@ -148,7 +157,7 @@ def _traced(model: nn.Module) -> fx.Graph | None:
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module in the place of another one, under each of its names."""
+    """Replace a module by another one, under each of its names."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is old:
