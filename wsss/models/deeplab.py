@@ -77,7 +77,8 @@ class ASPPSum(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList(
             # padding = dilation keeps the size
-            nn.Conv2d(channels, num_labels, 3, padding=rate, dilation=rate) for rate in rates
+            nn.Conv2d(channels, num_labels, 3, padding=rate, dilation=rate)
+            for rate in rates
         )
         for branch in self.branches:
             assert isinstance(branch, nn.Conv2d)

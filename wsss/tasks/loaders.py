@@ -71,7 +71,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             batch = pairs[step * self.batch_size : (step + 1) * self.batch_size]
             first, end = (
                 # ends of one part are the start of the next; parts differ by one image at most
-                len(batch) * rank // self.processes for rank in (self.rank, self.rank + 1)
+                len(batch) * rank // self.processes
+                for rank in (self.rank, self.rank + 1)
             )
             yield batch[first:end]
 
