@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.export.outlines import outlines
+from wsss.export.polygons import mask_polygons
 from wsss.export.regions import Picture, Region
 
 
@@ -17,7 +17,7 @@ class COCOConfig:
     """How COCO files describe pixels.
 
     Args:
-        segmentation: ``rle``: COCO's compressed run lengths; ``polygons``: outlines along the sides
+        segmentation: ``rle``: COCO's compressed run lengths; ``polygons``: contours along the sides
             of the pixels, holes joined to them by bridges. pycocotools reads the same pixels from
             both.
     """
@@ -74,7 +74,7 @@ def coco_json(
 def _segmentation(region: Region, picture: Picture, config: COCOConfig) -> Any:
     if config.segmentation == "polygons":
         corner = (region.left, region.top)
-        return [(polygon + corner).ravel().tolist() for polygon in outlines(region.mask)]
+        return [(polygon + corner).ravel().tolist() for polygon in mask_polygons(region.mask)]
     runs = coco_mask.encode(np.asfortranarray(region.whole(picture)))
     counts = runs["counts"]
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts

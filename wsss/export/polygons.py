@@ -1,12 +1,12 @@
 """Masks as polygons along the sides of their pixels, holes included.
 
 A pixel ``(row, column)`` is the square from ``(column, row)`` to ``(column + 1, row + 1)``, and an
-outline runs along the sides of such squares. COCO's rasteriser (pycocotools, ``rleFrPoly``) takes
+contour runs along the sides of such squares. COCO's rasteriser (pycocotools, ``rleFrPoly``) takes
 such corners as they are and gives back the same pixels. `cv2.fillPoly`, which Ultralytics uses,
-cuts coordinates down to the pixel they lie in and fills outline and inside; an outline that is
+cuts coordinates down to the pixel they lie in and fills contour and inside; an contour that is
 moved inwards by a fraction of a pixel (``inset``) lies in the object's own pixels everywhere, so
 that it gives back the same pixels too. There is one weak place: where two pixels touch at a corner
-only, the outline passes from one to the other through that corner, and a point that a reader puts
+only, the contour passes from one to the other through that corner, and a point that a reader puts
 right there may be cut down to a third pixel.
 """
 
@@ -28,7 +28,7 @@ _TURNS = {  # pixels around a corner, north-west 1, north-east 2, south-west 4, 
     6: ((_EAST, _NORTH), (_WEST, _SOUTH)),  # diagonal neighbours belong together
     9: ((_SOUTH, _EAST), (_NORTH, _WEST)),
 }
-"""Directions (arriving, leaving) in which outlines turn at a corner."""
+"""Directions (arriving, leaving) in which contours turn at a corner."""
 
 _COUNT = np.array([len(_TURNS.get(code, ())) for code in range(16)])
 _IN_ORDER = np.full((16, 2, 2), -1)  # arriving and leaving by code and number of the turn
@@ -39,22 +39,22 @@ for _code, _turns in _TURNS.items():
         _LEAVING[_code, _arriving] = _direction
 
 _REACH = (0.4, 0.4 * 0.618)
-"""Where two pixels touch at a corner only: how far before and behind it, in pixels, an outline that
+"""Where two pixels touch at a corner only: how far before and behind it, in pixels, an contour that
 is moved inwards turns towards it. The longer the way, the less of it rounding can spoil, and the
 golden ratio of its halves keeps the corner away from points at equal distances."""
 
 Point = tuple[float, float]
 
 
-def outlines(mask: np.ndarray, *, inset: float = 0.0) -> list[np.ndarray]:
+def mask_polygons(mask: np.ndarray, *, inset: float = 0.0) -> list[np.ndarray]:
     """One closed polygon for each part of a mask; diagonal neighbours belong to one part.
 
-    A hole is joined to the outline around it by a bridge, a vertical line through the middle of a
+    A hole is joined to the contour around it by a bridge, a vertical line through the middle of a
     column of the part's pixels that is walked there and back, so that each part stays one polygon.
 
     Args:
         mask: (H, W) bool.
-        inset: How far the outline is moved into the part, in pixels, at least 0 and below 0.5.
+        inset: How far the contour is moved into the part, in pixels, at least 0 and below 0.5.
 
     Returns:
         For each part (N, 2) float64 points ``(x, y)`` in pixels, N at least 4, not closed: the
@@ -97,9 +97,9 @@ def outlines(mask: np.ndarray, *, inset: float = 0.0) -> list[np.ndarray]:
 
 
 class _Corners:
-    """The turns of all outlines of a mask, and which follows which.
+    """The turns of all contours of a mask, and which follows which.
 
-    Outlines are told apart by their turns: at a corner between two diagonal neighbours there are
+    Contours are told apart by their turns: at a corner between two diagonal neighbours there are
     two turns, at any other one. ``x``, ``y``, ``code``, ``arriving`` and ``leaving`` hold one
     entry a turn, in the order of rows and columns.
     """
@@ -136,9 +136,9 @@ class _Corners:
         return self._turn[reached, _LEAVING[code[reached], self.leaving]]
 
     def rings(self) -> tuple[list[list[int]], list[bool]]:
-        """Turns of each closed outline, from the highest, leftmost on; whether it is an outer one.
+        """Turns of each closed contour, from the highest, leftmost on; whether it is an outer one.
 
-        At the first turn of an outer outline only the pixel to the south-east belongs to the mask.
+        At the first turn of an outer contour only the pixel to the south-east belongs to the mask.
         """
         following = self.next.tolist()
         seen = [False] * len(following)
@@ -176,7 +176,7 @@ class _Corners:
         """Turn before the part's upper side above a hole, and the column that leads there.
 
         Args:
-            turn: The highest, leftmost turn of the hole's outline.
+            turn: The highest, leftmost turn of the hole's contour.
         """
         column, row = int(self.x[turn]), int(self.y[turn])
         empty = np.flatnonzero(~self._mask[:row, column])

@@ -2,14 +2,14 @@
 
 A line is ``class x1 y1 x2 y2 ...`` with coordinates divided by the picture's width and height.
 Ultralytics 8.4 (``data/utils.py``) multiplies them back, adds points on the way, cuts them down to
-int32 and calls ``cv2.fillPoly``, which fills the outline too; see `wsss.export.outlines`.
+int32 and calls ``cv2.fillPoly``, which fills the contour too; see `wsss.export.polygons`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from wsss.export.outlines import outlines
+from wsss.export.polygons import mask_polygons
 from wsss.export.regions import Picture, Region
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -45,7 +45,7 @@ def yolo_lines(regions: Sequence[Region], picture: Picture, names: Sequence[str]
     lines = []
     for region in regions:
         corner, size = (region.left, region.top), (picture.width, picture.height)
-        for polygon in outlines(region.mask, inset=_INSET):
+        for polygon in mask_polygons(region.mask, inset=_INSET):
             points = (polygon + corner) / size
             numbers = " ".join(f"{value:.8f}" for value in points.ravel().tolist())
             lines.append(f"{number[region.category]} {numbers}\n")
