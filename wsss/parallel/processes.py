@@ -66,7 +66,7 @@ def on_first(
         first: Whether this is the first process.
         make: What to do.
         tell: Gives the first process's value to all. Processes that torchrun or SLURM has started
-            must be connected (`connect` in wsss.parallel.launch, `joined_ranks` in
+            must be connected (`connect` in wsss.parallel.launch, `command_ranks` in
             wsss.parallel.ranks).
 
     Returns:

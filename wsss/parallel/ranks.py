@@ -152,7 +152,7 @@ _commands = itertools.count()
 
 
 @contextmanager
-def joined_ranks() -> Iterator[Ranks]:
+def command_ranks() -> Iterator[Ranks]:
     """Connect the processes that torchrun or SLURM has started; one alone otherwise.
 
     Each process of a machine is given its own GPU, where there are any.

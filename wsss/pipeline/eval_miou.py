@@ -6,7 +6,7 @@ from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.errors import BelowError
 from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
-from wsss.parallel.ranks import joined_ranks
+from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.evaluation.counting import BestThreshold
 from wsss.pipeline.evaluation.files import write_evaluation
 from wsss.pipeline.evaluation.inputs import find_files, source_of
@@ -87,7 +87,7 @@ def eval_miou(
     scored = files.found if voc_results is None else with_ground_truth(files, split)
     wanted = _wanted(threshold, split, per_class, absent, data)
     rival = None if against is None else Rival.read(against)
-    with joined_ranks() as ranks:
+    with command_ranks() as ranks:
         if voc_results is not None and ranks.first:
             write_voc_results(files.found, voc_results, split, label_map)
         counted: Counted

@@ -13,7 +13,7 @@ from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
 from wsss.models.classifier import Classifier
 from wsss.parallel.devices import Device
-from wsss.parallel.ranks import joined_ranks
+from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.handover import each, together
 from wsss.pipeline.mask_making.scoring import MaskMaker
 from wsss.pipeline.mask_making.sources import from_classifier, from_stored
@@ -113,7 +113,7 @@ def make_pseudo_masks(
     records = load_records(data, split, with_labels=labelled, limit=limit)
     files = files_of(records, output, scores=save_scores, overlays=overlays)
     identity = _identity(checkpoint, None if threshold_from is None else background)
-    with joined_ranks() as ranks:
+    with command_ranks() as ranks:
         folder = ranks.on_first(
             lambda: OutputFolder(output, settings, identity=identity, free=_FREE)
         )
