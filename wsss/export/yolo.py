@@ -16,12 +16,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Suffixes of photographs that both wsss and Ultralytics read."""
 
 _INSET = 0.05
-"""Pixels; far above what float32 loses of a width below 50,000 pixels."""
+"""Inset of contours in pixels, far above what float32 loses of a width below 50,000 pixels."""
 
 
 @dataclass(frozen=True)
 class YOLOConfig:
-    """What a YOLO folder holds.
+    """Content of a YOLO folder.
 
     Args:
         images: Whether photographs are hard-linked (copied where the file system cannot link),
@@ -34,7 +34,7 @@ class YOLOConfig:
 
 
 def yolo_lines(regions: Sequence[Region], picture: Picture, names: Sequence[str]) -> str:
-    """The label file of one image, one line a region.
+    """Write the label file of one image, one line a region.
 
     Args:
         regions: Connected components: a line is one polygon.
@@ -53,10 +53,11 @@ def yolo_lines(regions: Sequence[Region], picture: Picture, names: Sequence[str]
 
 
 def label_path(image: str) -> str:
-    """Where Ultralytics looks for the labels of an image, from the data set's folder on.
+    """Path at which Ultralytics expects the labels of an image, below the data set's folder.
 
     It replaces the last folder ``images``, and the suffix.
     """
+    # a slash in front finds `images` at the very start too; it is taken off again
     return ("/labels/".join(f"/{image}".rsplit("/images/", 1)).rpartition(".")[0] + ".txt")[1:]
 
 
@@ -65,5 +66,6 @@ def data_yaml(parts: dict[str, str], names: Sequence[str]) -> dict[str, Any]:
 
     Without ``path``, Ultralytics takes them relative to the file, so that the folder can move.
     """
+    # the order of Ultralytics' own files, whatever the order of exports
     order = [part for part in ("train", "val", "test") if part in parts]
     return {**{part: parts[part] for part in order}, "names": dict(enumerate(names))}
