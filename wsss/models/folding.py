@@ -8,7 +8,7 @@ from torch import fx, nn
 
 
 def fold_batchnorm(model: nn.Module, keep: Collection[str] = ()) -> nn.Module:
-    """A copy of a network in eval mode without the BatchNorms that follow a convolution.
+    """Copy a network, in eval mode, without the BatchNorms that follow a convolution.
 
     Outputs agree to float rounding, also those of every module but the convolutions themselves.
 
@@ -26,12 +26,16 @@ def fold_batchnorm(model: nn.Module, keep: Collection[str] = ()) -> nn.Module:
     modules = dict(folded.named_modules())
     calls = [node.target for node in graph.nodes if node.op == "call_module"]
     for node in graph.nodes:
+        # the exact type: a subclass, such as timm's with an activation inside, does more than
+        # BatchNorm
         if node.op != "call_module" or type(modules[node.target]) is not nn.BatchNorm2d:
             continue
         source, norm = node.all_input_nodes[0], modules[node.target]
+        # someone else reads the convolution's output, which folding would change
         if source.op != "call_module" or source.target in keep or len(source.users) != 1:
             continue
         convolution = modules[source.target]
+        # a module that is called twice stands for two places, of which only one is known here
         once = calls.count(source.target) == calls.count(node.target) == 1
         if type(convolution) is nn.Conv2d and norm.track_running_stats and once:
             fused = torch.nn.utils.fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var]
@@ -48,7 +52,7 @@ def _traced(model: nn.Module) -> fx.Graph | None:
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module in the place of another one, under each of its names."""
+    """Replace a module by another one, under each of its names."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is old:
