@@ -15,7 +15,6 @@ every stage's mIoU as a table for the README, and writes one flat object, in poi
 Each run is three processes, as in ``make demo``. Nothing else should run meanwhile.
 """
 
-import json as json_module
 import os
 import re
 import subprocess
@@ -29,6 +28,8 @@ from typing import Any
 import yaml
 from jsonargparse import auto_cli
 from ratios import write_ratios
+
+from wsss.runs.evaluation import Evaluation
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -91,10 +92,7 @@ def run_demo(seed: int, drawing: int, folder: Path) -> float:
 
 def read_scores(output: Path) -> dict[str, float]:
     """mIoU in points of each stage of a run, by step."""
-    return {
-        step: 100 * json_module.loads((output / step / "eval.json").read_text())["miou"]
-        for step in STAGES
-    }
+    return {step: 100 * (Evaluation.read(output / step).means.miou or 0.0) for step in STAGES}
 
 
 def summary(runs: Sequence[Scores]) -> dict[str, float]:

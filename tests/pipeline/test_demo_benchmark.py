@@ -66,9 +66,11 @@ def test_the_table_has_a_row_a_stage_and_a_column_a_seed(benchmark):
 
 
 def test_scores_are_points_read_from_the_run(benchmark, tmp_path):
+    whole = json.loads((REPOSITORY / "tests/runs/eval_without_version.json").read_text())
     for number, step in enumerate(benchmark.STAGES):
         (tmp_path / step).mkdir()
-        (tmp_path / step / "eval.json").write_text(json.dumps({"miou": number / 10}))
+        text = json.dumps({**whole, "miou": number / 10})
+        (tmp_path / step / "eval.json").write_text(text)
     assert benchmark.read_scores(tmp_path)["sweep_tif"] == pytest.approx(30)
 
 
