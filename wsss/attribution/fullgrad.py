@@ -89,7 +89,7 @@ def fullgrad_terms(
 def fullgrad_maps(
     model: nn.Module, one: LayerRound, layers: Sequence[str], size: tuple[int, int]
 ) -> torch.Tensor:
-    """(B, H, W) FullGrad maps of one class an image.
+    """Compute (B, H, W) FullGrad maps of one class an image.
 
     Args:
         model: The network.

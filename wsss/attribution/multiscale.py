@@ -49,7 +49,7 @@ class MultiScaleConfig:
         ]
 
     def base_view(self, image: torch.Tensor) -> torch.Tensor:
-        """(3, H, W) image to its (1, 3, h, w) view at scale 1, on which classes are predicted."""
+        """Resize a (3, H, W) image to scale 1, on which classes are predicted: (1, 3, h, w)."""
         base = MultiScaleConfig(scales=(1.0,), long_side=self.long_side, cell=self.cell)
         size = base.sizes(*image.shape[1:])[0]
         return resized(image[None], size)

@@ -29,7 +29,7 @@ class _Normalise(torch.autograd.Function):
         bias: torch.Tensor | None,
         eps: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Args: inputs (B, C, ...), weight and bias (C,) or None. Returns y, m, v, n."""
+        """Normalise inputs (B, C, ...); weight and bias are (C,) or None. Returns y, m, v, n."""
         dims = [d for d in range(inputs.dim()) if d != 1]
         # sums over many pixels in half precision lose most of their digits
         wide = inputs.float() if inputs.dtype in (torch.float16, torch.bfloat16) else inputs

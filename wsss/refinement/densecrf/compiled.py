@@ -19,7 +19,7 @@ BLOCK = 128
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """numba.njit without the GIL and with its result kept on disk.
+    """Compile by numba.njit without the GIL, and keep the result on disk.
 
     Kernels that differ in the numbers of their closure are kept in files of different names. Numba
     reads and writes the list of a function's results without a lock: of two processes that compile
