@@ -31,7 +31,7 @@ from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
 from wsss.tasks.classification import ClassificationData
 from wsss.tasks.loaders import check_parts
 from wsss.tasks.segmentation import SegmentationData
-from wsss.tasks.speed import Prepare, Throughput
+from wsss.tasks.speed import NetworkPreparation, Throughput
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def build_trainer(
     )
     callbacks += [
         _SeedEachEpoch(),
-        Prepare(channels_last=config.channels_last, compile=config.compile),
+        NetworkPreparation(channels_last=config.channels_last, compile=config.compile),
         Throughput(),
         LearningRateMonitor(logging_interval="epoch"),
     ]
