@@ -100,8 +100,8 @@ def layers_of(
     """
     if config.spec.passes is not None:
         return []
-    if config.spec.looks_at is not None:
-        return config.spec.looks_at(model)
+    if config.spec.fixed_layers is not None:
+        return config.spec.fixed_layers(model)
     if isinstance(config.layers, list):
         return config.layers
     # a list of names, not a submodule or parameter that happens to be called so

@@ -148,16 +148,16 @@ def attribute_at_sizes(
         replace(config, layers=found) if config.spec.takes_layers else config
         for config, found in zip(configs, names, strict=True)
     ]
-    seen_as = 2 if sizes.flip else 1
+    copies = 2 if sizes.flip else 1
     # the mirrored half of a view holds the same images, so it has the same classes
-    view_targets = targets.repeated(seen_as)
+    view_targets = targets.repeated(copies)
     for view in views(images, sizes.sizes(height, width), flip=sizes.flip):
         found_maps = attribute_many(model, view.images, view_targets, fixed, size=(height, width))
         for total, one in zip(totals, found_maps, strict=True):
             for maps in view.undo(one.maps):
                 # summed and divided once: no view's maps are kept
                 total += maps
-    count = len(sizes.scales) * seen_as
+    count = len(sizes.scales) * copies
     return [
         Attribution(total / count, *pairs, tuple(found))
         for total, found in zip(totals, names, strict=True)

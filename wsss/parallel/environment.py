@@ -1,4 +1,4 @@
-"""This process's place among those of torchrun or SLURM: the one place that detects them."""
+"""Detection of torchrun and SLURM, and of this process's place among theirs: the only one."""
 
 import os
 from typing import Literal, NamedTuple

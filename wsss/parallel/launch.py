@@ -28,7 +28,7 @@ class Launch(NamedTuple):
 
 
 def find_launch(accelerator: str, devices: Devices, num_nodes: int | None) -> Launch:
-    """Find the processes of a training: those of torchrun or SLURM, or one a device.
+    """Find the processes of a training: started by torchrun or SLURM, or one a device.
 
     Args:
         accelerator: Lightning's name of it.

@@ -124,14 +124,9 @@ def make_pseudo_masks(
         else:
             source = from_classifier(origin, data, attribution, multiscale, likely, here)
         mask = MaskMaker(data.classes, background, refinement, str(here.device))
+        finish = [*source.normalise, together(mask), each(MaskWriter(files))]
         outcome = stream(
-            records,
-            wanted,
-            ranks,
-            here,
-            read=source.read,
-            explain=source.explain,
-            finish=[*source.normalise, together(mask), each(MaskWriter(files))],
+            records, wanted, ranks, here, read=source.read, explain=source.explain, finish=finish
         )
         if folder is not None:
             facts = _facts(records, wanted, outcome, threshold, refinement)

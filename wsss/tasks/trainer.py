@@ -197,6 +197,40 @@ def build_trainer(
             f"trainer.val_every: expected a divisor of the {epochs} epochs, got {config.val_every}"
         )
     launch = find_launch(config.accelerator, config.devices, config.num_nodes)
+    callbacks = _callbacks(config, output, monitor)
+    watched = sys.stdout.isatty()  # in a file, each step of a bar would be a line
+    if watched:
+        callbacks.append(_Bar(refresh_rate=5))
+    trainer = pl.Trainer(
+        default_root_dir=output,
+        accelerator=config.accelerator,
+        devices=choose_devices(launch, config.devices),
+        num_nodes=launch.nodes,
+        strategy=choose_strategy(launch, config.strategy),
+        plugins=[SynchronisedBatchNorm()] if config.sync_batchnorm else None,
+        # our loaders give each process its part themselves
+        use_distributed_sampler=False,
+        precision=config.precision,
+        gradient_clip_val=config.gradient_clip,
+        max_epochs=epochs,
+        check_val_every_n_epoch=config.val_every,
+        logger=[
+            # no version: a run that goes on adds to the files that it left
+            CSVLogger(output, name="csv", version=""),
+            TensorBoardLogger(output, name="tensorboard", version=""),
+        ],
+        callbacks=callbacks,
+        log_every_n_steps=10,
+        enable_model_summary=False,
+        enable_progress_bar=watched,
+        num_sanity_val_steps=0,
+    )
+    connect(trainer, launch)
+    return trainer
+
+
+def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list[pl.Callback]:
+    """Build the callbacks of a training, but for its progress bar."""
     callbacks: list[pl.Callback] = [_Quiet()]
     if not config.sync_batchnorm:
         callbacks.append(AverageStatistics())
@@ -229,35 +263,7 @@ def build_trainer(
     ]
     if config.threads is not None:
         callbacks.append(_Threads(config.threads))
-    watched = sys.stdout.isatty()  # in a file, each step of a bar would be a line
-    if watched:
-        callbacks.append(_Bar(refresh_rate=5))
-    trainer = pl.Trainer(
-        default_root_dir=output,
-        accelerator=config.accelerator,
-        devices=choose_devices(launch, config.devices),
-        num_nodes=launch.nodes,
-        strategy=choose_strategy(launch, config.strategy),
-        plugins=[SynchronisedBatchNorm()] if config.sync_batchnorm else None,
-        # our loaders give each process its part themselves
-        use_distributed_sampler=False,
-        precision=config.precision,
-        gradient_clip_val=config.gradient_clip,
-        max_epochs=epochs,
-        check_val_every_n_epoch=config.val_every,
-        logger=[
-            # no version: a run that goes on adds to the files that it left
-            CSVLogger(output, name="csv", version=""),
-            TensorBoardLogger(output, name="tensorboard", version=""),
-        ],
-        callbacks=callbacks,
-        log_every_n_steps=10,
-        enable_model_summary=False,
-        enable_progress_bar=watched,
-        num_sanity_val_steps=0,
-    )
-    connect(trainer, launch)
-    return trainer
+    return callbacks
 
 
 def fit(

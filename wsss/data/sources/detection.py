@@ -146,7 +146,7 @@ def _numbered(found: Found, names: Set[str], file: Path) -> dict[str, int]:
 
 
 def _mask_folder(folder: Folder) -> str | None:
-    """Find the folder with PNG files whose names are those of images elsewhere."""
+    """Find the folder of PNG files that share their names with images elsewhere."""
     ids = set(image_names(folder.images).values())
     for place in _MASK_FOLDERS:
         masks = {path.stem for path in (folder.path / place).glob("*.png")}

@@ -1,4 +1,4 @@
-"""Counts of a list shared by all processes; each gets those of the whole list."""
+"""Counts of a list by several processes, of which each gets the counts of the whole list."""
 
 from collections.abc import Sequence
 from pathlib import Path
