@@ -17,7 +17,7 @@ from wsss.attribution.layout import INPUT
 from wsss.attribution.state import smooth_activations
 
 _EPS = 1e-6
-"""Of the authors' code: keeps a constant map from being divided by 0."""
+"""Least divisor, from the authors' code: keeps a constant map from being divided by 0."""
 
 
 def fullgrad_layers(model: nn.Module) -> list[str]:

@@ -34,7 +34,7 @@ VOC_CLASSES: dict[str, int] = {
 
 @dataclass(frozen=True)
 class CSVFormat:
-    """How a CSV file of labels is written.
+    """Format of a CSV file of labels.
 
     Args:
         delimiter: Between columns, one character.

@@ -101,7 +101,7 @@ class _FusedConvolution(nn.Conv2d):
     activation: nn.Module | None
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) to (B, C', H', W')."""
+        """Convolve (B, C, H, W) to (B, C', H', W')."""
         # the operation has no backward pass, and was written for float32 on a CPU
         differentiated = input.requires_grad or (
             torch.is_grad_enabled() and self.weight.requires_grad

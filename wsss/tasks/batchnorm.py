@@ -76,7 +76,7 @@ class _GlobalBatchNorm(_BatchNorm):
     """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(B, C, ...) to the same shape."""
+        """Normalise (B, C, ...) inputs."""
         if not self.training or process_count() == 1:
             return super().forward(inputs)
         outputs, mean, variance, count = _Normalise.apply(inputs, self.weight, self.bias, self.eps)

@@ -24,7 +24,7 @@ from wsss.data.storage import below, to_path
 _YES, _NO = {"1", "1.0", "true"}, {"0", "0.0", "", "false"}
 
 _ROLES = {"split": ("split", "set", "subset"), "mask": ("mask", "mask_path")}
-"""What people call the columns of the split and of the mask."""
+"""Names that people give to the columns of the split and of the mask."""
 _LABEL_COLUMNS = ("labels", "label", "classes", "class", "tags", "categories", "category")
 _SEPARATORS = (";", "|", ",")
 

@@ -11,8 +11,9 @@ from typing import Any
 from numba import njit
 
 os.environ.setdefault("NUMBA_SLP_VECTORIZE", "1")
-"""Off by default in Numba; without it, four channels are four instructions, and the kernels take
-twice as long. Not numba.config: Numba reads that anew whenever such a variable has changed."""
+"""LLVM's SLP vectoriser, off by default in Numba; without it, four channels are four instructions,
+and the kernels take twice as long. Not numba.config: Numba reads that anew whenever such a variable
+has changed."""
 
 BLOCK = 128
 """Pixels that a kernel takes together, so that their values stay in the processor's cache."""
