@@ -39,7 +39,7 @@ for _code, _turns in _TURNS.items():
         _LEAVING[_code, _arriving] = _direction
 
 _REACH = (0.4, 0.4 * 0.618)
-"""Distances in pixels before and behind a corner at which two pixels of the mask only touch, where a
+"""Distances in pixels before and behind a corner at which two pixels only touch, where a
 contour that is moved inwards turns towards it. The longer both are, the less of them rounding can
 spoil, and their golden ratio keeps the corner away from points at equal distances."""
 
