@@ -126,6 +126,7 @@ def test_pictures(finished):
             assert picture.width > 300
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(finished, arguments, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", 4)
     measure = module._measure_image
@@ -165,6 +166,7 @@ def test_a_damaged_part_is_named(finished, arguments, tmp_path):
         benchmark_attribution(**arguments, output=tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_images_without_a_class_are_counted_and_change_nothing_else(
     arguments, tmp_path, shapes, monkeypatch
 ):

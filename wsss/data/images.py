@@ -154,8 +154,17 @@ def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB as PNG, atomically."""
+def write_picture(path: Path | str, picture: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB as PNG, atomically.
+
+    Args:
+        path: The file; a text may be a URL.
+        picture: (H, W, 3) uint8 RGB.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path = to_path(path) if isinstance(path, str) else path
     done, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"cannot encode picture {path}")

@@ -14,7 +14,7 @@ from wsss.metrics import ImageCounts
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.report import report
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]  # it takes seconds to start, and to end
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.images import pixel_digest, read_image
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
-from wsss.models.folding import fold_batchnorm, fuse_activations
+from wsss.models.folding import fold_batchnorm
+from wsss.models.onednn import convolve_by_onednn
 from wsss.normalisation import Normalisation
 from wsss.parallel.cores import available_cores
 from wsss.parallel.devices import keep_memory
@@ -67,7 +68,7 @@ def image_features(
     # a copy: the caller's network stays as it is
     network = fold_batchnorm(body).to(device)
     if device.type == "cpu":
-        fuse_activations(network)
+        convolve_by_onednn(network)
 
     def read(numbered: tuple[int, Record]) -> _Read:
         place, record = numbered

@@ -8,7 +8,8 @@ from torch import nn
 
 from wsss.attribution.engine import layers_of
 from wsss.attribution.methods import AttributionConfig
-from wsss.models.folding import fold_batchnorm, fuse_activations
+from wsss.models.folding import fold_batchnorm
+from wsss.models.onednn import convolve_by_onednn
 
 MEMORY_OF_A_NETWORK = 4 * 2**30
 """Bytes of memory that a copy of the network may take for its activations (ResNet-50, twice the
@@ -25,11 +26,9 @@ def prepared_network(
     """
     method = attribution.spec
     if method.foldable:
-        # layers that are explained keep their own outputs
-        keep = layers_of(model, attribution)
-        model = fold_batchnorm(model, keep=keep)
+        model = fold_batchnorm(model, keep=layers_of(model, attribution))
         if device.type == "cpu":
-            fuse_activations(model, keep=keep)
+            convolve_by_onednn(model)
     model.to(device)
     depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in model.modules())
     if device.type != "cpu" or not depthwise or not method.differentiates:
