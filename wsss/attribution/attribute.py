@@ -1,4 +1,4 @@
-"""One call for every method: images and classes in, one map for each of these classes out."""
+"""Attribution by any method in one call: images and classes in, a map for each class out."""
 
 from collections.abc import Sequence
 

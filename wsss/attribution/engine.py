@@ -1,4 +1,4 @@
-"""Images and labels in, one map for each present class out, by methods that share passes."""
+"""Attribution by several methods that share passes: a map for each present class."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Attribution(NamedTuple):
         maps: (N, H, W), at least 0, on the device of the images. Not yet normalised.
         image_index: (N,) int64, the pair's image in the batch.
         class_index: (N,) int64, the pair's class, 0..K-1.
-        layers: Names of the layers that were looked at; none for a method with passes of its own.
+        layers: Names of the layers that were explained; none for a method with passes of its own.
     """
 
     maps: torch.Tensor
@@ -87,7 +87,7 @@ def attribute_many(
 def layers_of(
     model: nn.Module, config: AttributionConfig, images: torch.Tensor | None = None
 ) -> list[str]:
-    """Names of the layers that a configuration explains.
+    """Name the layers that a configuration explains.
 
     Args:
         model: The network.
@@ -100,8 +100,8 @@ def layers_of(
     """
     if config.spec.passes is not None:
         return []
-    if config.spec.looks_at is not None:
-        return config.spec.looks_at(model)
+    if config.spec.fixed_layers is not None:
+        return config.spec.fixed_layers(model)
     if isinstance(config.layers, list):
         return config.layers
     # a list of names, not a submodule or parameter that happens to be called so
@@ -126,7 +126,7 @@ def explain_round(
     config: AttributionConfig,
     size: tuple[int, int],
 ) -> torch.Tensor:
-    """(B, H, W) maps of one class an image from its activations and gradients.
+    """Compute (B, H, W) maps of one class an image from its activations and gradients.
 
     Args:
         model: The network that was explained.

@@ -17,7 +17,7 @@ from wsss.attribution.layout import INPUT
 from wsss.attribution.state import smooth_activations
 
 _EPS = 1e-6
-"""Of the authors' code: keeps a constant map from being divided by 0."""
+"""Least divisor, from the authors' code: keeps a constant map from being divided by 0."""
 
 
 def fullgrad_layers(model: nn.Module) -> list[str]:
@@ -89,7 +89,7 @@ def fullgrad_terms(
 def fullgrad_maps(
     model: nn.Module, one: LayerRound, layers: Sequence[str], size: tuple[int, int]
 ) -> torch.Tensor:
-    """(B, H, W) FullGrad maps of one class an image.
+    """Compute (B, H, W) FullGrad maps of one class an image.
 
     Args:
         model: The network.

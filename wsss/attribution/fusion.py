@@ -56,7 +56,7 @@ def fuse_layers(
 
 
 def divide_by_max(maps: torch.Tensor) -> torch.Tensor:
-    """(B, H, W) maps, at least 0, each divided by its maximum; a map of zeros stays zero."""
+    """Divide each of (B, H, W) maps, at least 0, by its maximum; a map of zeros stays zero."""
     peak = maps.amax(dim=(1, 2), keepdim=True)
     # the smallest normal number: a map of zeros is divided by it and stays 0, others are unchanged
     return maps / peak.clamp_min(torch.finfo(maps.dtype).tiny)

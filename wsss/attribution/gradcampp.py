@@ -6,7 +6,7 @@ from wsss.attribution.fusion import fuse_neurons
 
 
 def gradcampp_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """relu(sum over k of w_k * A_k) with w_k = sum(alpha_k * relu(G_k)).
+    """Grad-CAM++ map: relu(sum over k of w_k * A_k) with w_k = sum(alpha_k * relu(G_k)).
 
     ``alpha = G^2 / (2 G^2 + sum(A_k) G^3)``, computed as ``1 / (2 + sum(A_k) G)``, which holds for
     every G that is not 0. The paper differentiates exp(logit), which multiplies a whole map by one

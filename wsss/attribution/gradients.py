@@ -40,7 +40,7 @@ class GradientConfig:
 
 
 class LayerRound(NamedTuple):
-    """One class of each image of a batch, seen at every layer.
+    """Activations and gradients of one class of each image of a batch, at every layer.
 
     Args:
         activations: For each layer, (B, C, h, w) feature maps.
@@ -62,7 +62,7 @@ def layer_rounds(
     *,
     protect: bool = False,
 ) -> list[LayerRound]:
-    """One forward pass, then one backward pass for each class, for a whole batch.
+    """Run one forward pass, then one backward pass for each class, for a whole batch.
 
     In eval mode images do not mix, so the gradient of the sum over images of one logit each
     holds every image's own gradient.

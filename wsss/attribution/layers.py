@@ -102,7 +102,7 @@ def usable_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
 def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
     """Find the last layer of each resolution from stride 4 on, shallow to deep.
 
-    A network that has no such stride is looked at in all its resolutions. Of the modules of one
+    A network that has no such stride is taken in all its resolutions. Of the modules of one
     resolution, in the order in which they end, it is the last of those that lie least deep in the
     model, among the second half: the stages of a network rather than the convolutions inside the
     block that follows, or the embedding before a transformer's blocks. Pooling to a fixed size
@@ -110,7 +110,7 @@ def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
 
     Args:
         model: (B, 3, H, W) images to (B, K) logits, convolutional or a transformer.
-        images: Any images that the model takes; one of them is looked at.
+        images: Any images that the model takes; the first of them is used.
 
     Raises:
         ValueError: There is none.

@@ -38,8 +38,8 @@ class Method:
         layer_map: Its map of one layer; the maps of several are fused as TIF's are.
         whole_map: Its map from all of its layers at once.
         passes: It runs the network itself, however often; its options are its own.
-        looks_at: The layers where it says itself where it looks; None takes those that are
-            configured.
+        fixed_layers: Names of the layers that it is defined on, from the network; None takes those
+            that are configured.
         gradient: The kind of gradient that it is defined by; None takes any.
         several_layers: By default it takes all default layers of a network in place of the last,
             and even a single one is normalised before it is fused.
@@ -50,7 +50,7 @@ class Method:
     layer_map: LayerMap | None = None
     whole_map: WholeMap | None = None
     passes: OwnPasses | None = None
-    looks_at: Callable[[nn.Module], list[str]] | None = None
+    fixed_layers: Callable[[nn.Module], list[str]] | None = None
     gradient: GradientKind | None = None
     several_layers: bool = False
     foldable: bool = True
@@ -59,7 +59,7 @@ class Method:
     @property
     def takes_layers(self) -> bool:
         """Whether it explains the layers that are configured."""
-        return self.looks_at is None and self.passes is None
+        return self.fixed_layers is None and self.passes is None
 
 
 def _plain(layer_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> LayerMap:
@@ -71,7 +71,7 @@ def _pixels(
     layer_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], gradient: GradientKind
 ) -> Method:
     """Build a method that explains the input's pixels."""
-    return Method(_plain(layer_map), looks_at=lambda model: [INPUT], gradient=gradient)
+    return Method(_plain(layer_map), fixed_layers=lambda model: [INPUT], gradient=gradient)
 
 
 # Integrated Gradients and SmoothGrad are input x gradient and saliency of an averaged gradient:
@@ -80,7 +80,7 @@ METHODS: dict[str, Method] = {
     "tif": Method(tif_layer, several_layers=True),
     "base": Method(lambda activation, gradient, tif: base_layer(activation, gradient, tif.base)),
     "fullgrad": Method(
-        whole_map=fullgrad_maps, looks_at=fullgrad_layers, gradient="plain", foldable=False
+        whole_map=fullgrad_maps, fixed_layers=fullgrad_layers, gradient="plain", foldable=False
     ),
     "cam": Method(_plain(cam_layer), gradient="plain", differentiates=False),
     "gradcam": Method(_plain(gradcam_layer)),

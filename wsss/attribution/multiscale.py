@@ -49,7 +49,7 @@ class MultiScaleConfig:
         ]
 
     def base_view(self, image: torch.Tensor) -> torch.Tensor:
-        """(3, H, W) image to its (1, 3, h, w) view at scale 1, on which classes are predicted."""
+        """Resize a (3, H, W) image to scale 1, on which classes are predicted: (1, 3, h, w)."""
         base = MultiScaleConfig(scales=(1.0,), long_side=self.long_side, cell=self.cell)
         size = base.sizes(*image.shape[1:])[0]
         return resized(image[None], size)
@@ -148,16 +148,16 @@ def attribute_at_sizes(
         replace(config, layers=found) if config.spec.takes_layers else config
         for config, found in zip(configs, names, strict=True)
     ]
-    seen_as = 2 if sizes.flip else 1
+    copies = 2 if sizes.flip else 1
     # the mirrored half of a view holds the same images, so it has the same classes
-    view_targets = targets.repeated(seen_as)
+    view_targets = targets.repeated(copies)
     for view in views(images, sizes.sizes(height, width), flip=sizes.flip):
         found_maps = attribute_many(model, view.images, view_targets, fixed, size=(height, width))
         for total, one in zip(totals, found_maps, strict=True):
             for maps in view.undo(one.maps):
                 # summed and divided once: no view's maps are kept
                 total += maps
-    count = len(sizes.scales) * seen_as
+    count = len(sizes.scales) * copies
     return [
         Attribution(total / count, *pairs, tuple(found))
         for total, found in zip(totals, names, strict=True)

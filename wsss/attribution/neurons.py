@@ -33,7 +33,7 @@ def neuron_attribution(
 
 
 def base_layer(activation: torch.Tensor, gradient: torch.Tensor, base: Base) -> torch.Tensor:
-    """relu(sum over k of R_k): a base attribution alone, all neurons alike.
+    """Map of a base attribution alone, all neurons alike: relu(sum over k of R_k).
 
     With ``ga`` this is HiResCAM, with ``relu_g_a`` LayerCAM.
 

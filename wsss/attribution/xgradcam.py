@@ -6,7 +6,7 @@ from wsss.attribution.fusion import fuse_neurons
 
 
 def xgradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """relu(sum over k of w_k * A_k) with w_k = sum(G_k * A_k) / sum(A_k).
+    """XGrad-CAM map: relu(sum over k of w_k * A_k) with w_k = sum(G_k * A_k) / sum(A_k).
 
     A channel whose activations add up to 0 gets no weight.
 

@@ -3,7 +3,7 @@
 A pixel ``(row, column)`` is the square from ``(column, row)`` to ``(column + 1, row + 1)``, and an
 contour runs along the sides of such squares. COCO's rasteriser (pycocotools, ``rleFrPoly``) takes
 such corners as they are and gives back the same pixels. `cv2.fillPoly`, which Ultralytics uses,
-cuts coordinates down to the pixel they lie in and fills contour and inside; an contour that is
+cuts coordinates down to the pixel they lie in and fills contour and inside; a contour that is
 moved inwards by a fraction of a pixel (``inset``) lies in the object's own pixels everywhere, so
 that it gives back the same pixels too. There is one weak place: where two pixels touch at a corner
 only, the contour passes from one to the other through that corner, and a point that a reader puts
@@ -39,9 +39,9 @@ for _code, _turns in _TURNS.items():
         _LEAVING[_code, _arriving] = _direction
 
 _REACH = (0.4, 0.4 * 0.618)
-"""Where two pixels touch at a corner only: how far before and behind it, in pixels, an contour that
-is moved inwards turns towards it. The longer the way, the less of it rounding can spoil, and the
-golden ratio of its halves keeps the corner away from points at equal distances."""
+"""Distances in pixels before and behind a corner at which two pixels only touch, where a
+contour that is moved inwards turns towards it. The longer both are, the less of them rounding can
+spoil, and their golden ratio keeps the corner away from points at equal distances."""
 
 Point = tuple[float, float]
 

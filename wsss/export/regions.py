@@ -47,7 +47,7 @@ class Region:
         return int(np.count_nonzero(self.mask))
 
     def whole(self, picture: Picture) -> np.ndarray:
-        """(H, W) uint8 mask of the whole picture, 1 inside."""
+        """Draw the (H, W) uint8 mask of the whole picture, 1 inside."""
         canvas = np.zeros((picture.height, picture.width), dtype=np.uint8)
         height, width = self.mask.shape
         canvas[self.top : self.top + height, self.left : self.left + width] = self.mask

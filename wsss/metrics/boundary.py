@@ -66,7 +66,7 @@ def boundary_counts(
 def trimap_counts(
     prediction: np.ndarray, truth: np.ndarray, num_labels: int, width: int
 ) -> np.ndarray:
-    """(L, L + 1) int64 confusion counts of the pixels within ``width`` of another true label.
+    """Confusion counts of the pixels within ``width`` of another true label, (L, L + 1) int64.
 
     Args:
         prediction: (H, W) uint8 labels, 255 = no label.

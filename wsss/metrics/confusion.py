@@ -106,7 +106,7 @@ def check_labels(num_labels: int, ignore_index: int) -> None:
 
 
 def dense_counts(pairs: PixelPairs, num_labels: int, ignore_index: int) -> np.ndarray:
-    """(L, L + 1) int64 counts of `pixel_pairs`, their labels checked."""
+    """Convert `pixel_pairs` to (L, L + 1) int64 counts, their labels checked."""
     for name, labels in (("prediction", pairs.prediction), ("truth", pairs.truth)):
         outside = ((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)
         if outside.any():

@@ -25,8 +25,8 @@ class ConfidentCounts(NamedTuple):
     """Numbers of labels of each class that confident learning takes for wrong.
 
     Args:
-        wrong: (K,) int64: given, but the image looks as those without the class do.
-        missing: (K,) int64: not given, but the image looks as those with the class do.
+        wrong: (K,) int64: given, but the probability is that of images without the class.
+        missing: (K,) int64: not given, but the probability is that of images with it.
     """
 
     wrong: np.ndarray

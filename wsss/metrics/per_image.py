@@ -88,14 +88,14 @@ class ImageCounts:
         self._counts += other._counts
 
     def pooled(self) -> np.ndarray:
-        """(L, L + 1) int64 counts of all images together."""
+        """Counts of all images together, (L, L + 1) int64."""
         counts = np.zeros(self.num_labels * (self.num_labels + 1), dtype=np.int64)
         for cells, count in zip(self._cells, self._counts, strict=True):
             counts[cells] += count
         return counts.reshape(self.num_labels, -1)
 
     def totals(self) -> Totals:
-        """(N, L) totals of each image."""
+        """Totals of each image, (N, L)."""
         shape = (len(self), self.num_labels)
         totals = Totals(*(np.zeros(shape, dtype=np.int64) for _ in Totals._fields))
         image, true, predicted, count = self._entries()
@@ -109,7 +109,7 @@ class ImageCounts:
         return totals
 
     def miou(self) -> np.ndarray:
-        """(N,) mIoU of each image alone: to sort and compare images, not to report (trap 2)."""
+        """mIoU of each image alone, (N,): to sort and compare images, not to report (trap 2)."""
         return scores_of_totals(self.totals()).miou
 
     def errors(self) -> ErrorShares:

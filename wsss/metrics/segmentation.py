@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 Absent = Literal["exclude", "zero", "occurring"]
-"""Which classes a mean is over. ``exclude``: those with a union, that is, that occur or are
+"""Classes that a mean is over. ``exclude``: those with a union, that is, that occur or are
 predicted. ``zero``: all, a class with an empty union as 0. ``occurring``: those that occur, so that
 a class which is predicted but never there costs nothing itself."""
 

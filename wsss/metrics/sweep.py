@@ -134,7 +134,7 @@ class ThresholdSweep:
         return best, level.astype(np.int32)
 
     def counts(self) -> np.ndarray:
-        """(T, L, L + 1) int64 confusion counts of the T thresholds; see `confusion_counts`."""
+        """Confusion counts of the T thresholds, (T, L, L + 1) int64; see `confusion_counts`."""
         result = np.zeros(
             (len(self.thresholds), self.num_labels, self.num_labels + 1), dtype=np.int64
         )
@@ -145,12 +145,12 @@ class ThresholdSweep:
         return result
 
     def _passing(self) -> np.ndarray:
-        """(L, L, T) pixels by true label and best class whose score is above each threshold."""
+        """Pixels by true label and best class whose score is above each threshold, (L, L, T)."""
         # cumulated from the highest level down; level 0 passes nothing and is left out
         return self.histogram[:, :, ::-1].cumsum(axis=2)[:, :, -2::-1]
 
     def counts_at(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(L, L + 1) counts at a threshold for each class: its (K,) indices into `thresholds`."""
+        """Counts at a threshold for each class, (L, L + 1), by (K,) indices into `thresholds`."""
         cells = np.flatnonzero(self.histogram)
         return self._counted(cells, self.histogram.ravel()[cells], self._class_indices(indices))
 
@@ -176,7 +176,7 @@ class ThresholdSweep:
         return chosen
 
     def _counted(self, cells: np.ndarray, pixels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """(L, L + 1) counts of the pixels in some cells of a histogram."""
+        """Counts of the pixels in some cells of a histogram, (L, L + 1)."""
         true, rest = np.divmod(cells, self.num_labels * self._levels)
         best, level = np.divmod(rest, self._levels)
         # the background needs no threshold
@@ -188,7 +188,7 @@ class ThresholdSweep:
         return counts
 
     def miou(self, absent: Absent = "exclude") -> np.ndarray:
-        """(T,) mIoU at each threshold."""
+        """mIoU at each threshold, (T,)."""
         return segmentation_scores(self.counts(), absent).miou
 
     def best(self, absent: Absent = "exclude") -> int:
@@ -203,7 +203,7 @@ class ThresholdSweep:
         return int(np.nanargmax(curve))
 
     def best_per_class(self, absent: Absent = "exclude") -> np.ndarray:
-        """(K,) indices of thresholds, one a class, from which no single one can be improved.
+        """Find thresholds, one a class, of which no single one can be improved: (K,) indices.
 
         Classes meet only in the background, so each in turn takes its best threshold, from the
         best common one on until none changes: the mIoU never falls.

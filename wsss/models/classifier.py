@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         self.default_layers = [f"backbone.{layer}".removesuffix(".") for layer in layers]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images to (B, K) logits."""
+        """Classify (B, 3, H, W) normalised images: (B, K) logits."""
         features: torch.Tensor = self.backbone(images)
         logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
         return logits

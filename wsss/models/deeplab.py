@@ -65,7 +65,7 @@ class Segmenter(nn.Module):
         self.normalisation = normalisation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images to (B, L, H, W) logits."""
+        """Segment (B, 3, H, W) normalised images: (B, L, H, W) logits."""
         scores = self.head(self.backbone(images))
         return F.interpolate(scores, images.shape[2:], mode="bilinear", align_corners=False)
 
@@ -87,7 +87,7 @@ class ASPPSum(nn.Module):
             nn.init.zeros_(branch.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) features to (B, L, h, w) scores."""
+        """Score (B, C, h, w) features: (B, L, h, w)."""
         return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)
 
 

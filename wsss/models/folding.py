@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolutions before it: the same function in fewer passes."""
+"""Folding of BatchNorm into the convolutions before it: the same function in fewer passes."""
 
 import copy
 from collections.abc import Collection

@@ -18,7 +18,7 @@ class Logistic(NamedTuple):
     bias: torch.Tensor
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, D) float64 features to (N, K) logits."""
+        """Predict the (N, K) logits of (N, D) float64 features."""
         return torch.addmm(self.bias, features, self.weight)
 
 

@@ -17,16 +17,19 @@ def convolve_by_onednn(model: nn.Module) -> None:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for module in model.modules():
+        # the operation takes numbers for its padding, and pads with zeros
         zeros = getattr(module, "padding_mode", "") == "zeros"
         if type(module) is nn.Conv2d and zeros and not isinstance(module.padding, str):
+            # weights, hooks and names stay those of the same object
             module.__class__ = _OneDNNConvolution
 
 
 class _OneDNNConvolution(nn.Conv2d):
-    """A convolution that decides by itself whether oneDNN computes it."""
+    """Convolution that runs by oneDNN where no gradient is asked for, in float32 on a CPU."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) to (B, C', H', W')."""
+        """Convolve (B, C, H, W) to (B, C', H', W')."""
+        # the operation is for inference: what is differentiated goes PyTorch's usual way
         differentiated = input.requires_grad or (
             torch.is_grad_enabled() and self.weight.requires_grad
         )

@@ -41,7 +41,7 @@ class TimmBody(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images to (B, C, h, w) features."""
+        """Compute the (B, C, h, w) features of (B, 3, H, W) normalised images."""
         patch_embed = getattr(self.network, "patch_embed", None)
         patch = getattr(patch_embed, "patch_size", None)
         if isinstance(patch, int):

@@ -25,7 +25,7 @@ class ViTBody(nn.Module):
         self.encoder = network.encoder
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images to (B, C, h, w) features."""
+        """Compute the (B, C, h, w) features of (B, 3, H, W) normalised images."""
         patches = self.conv_proj(whole_patches(images, self.patch_size))
         rows, columns = patches.shape[2:]
         tokens = patches.flatten(2).transpose(1, 2)
@@ -36,7 +36,7 @@ class ViTBody(nn.Module):
         return grid
 
     def _positions(self, rows: int, columns: int) -> torch.Tensor:
-        """(1, 1 + rows * columns, C) position embedding."""
+        """Resize the position embedding to the grid: (1, 1 + rows * columns, C)."""
         embedding: torch.Tensor = self.encoder.pos_embedding
         side = round((embedding.shape[1] - 1) ** 0.5)
         # at its own size nothing is interpolated: the network is bit for bit torchvision's

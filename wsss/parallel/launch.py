@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
 from torch.nn.parallel import DistributedDataParallel
 
-from wsss.parallel.environment import started
+from wsss.parallel.environment import process_place
 
 Devices = int | str | list[int]
 
@@ -28,7 +28,7 @@ class Launch(NamedTuple):
 
 
 def find_launch(accelerator: str, devices: Devices, num_nodes: int | None) -> Launch:
-    """Find the processes of a training: those of torchrun or SLURM, or one a device.
+    """Find the processes of a training: started by torchrun or SLURM, or one a device.
 
     Args:
         accelerator: Lightning's name of it.
@@ -38,7 +38,7 @@ def find_launch(accelerator: str, devices: Devices, num_nodes: int | None) -> La
     Raises:
         ValueError: ``devices`` or ``num_nodes`` is not what torchrun or SLURM has started.
     """
-    place = started()
+    place = process_place()
     if place is None:
         return Launch(None, _count(accelerator, devices), num_nodes or 1)
     if place.size % place.per_node:

@@ -18,7 +18,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from wsss.errors import IncompleteError
-from wsss.parallel.environment import started_together
+from wsss.parallel.environment import place_among_several
 from wsss.parallel.processes import on_first
 
 Item = TypeVar("Item")
@@ -157,7 +157,7 @@ def command_ranks() -> Iterator[Ranks]:
 
     Each process of a machine is given its own GPU, where there are any.
     """
-    place = started_together()
+    place = place_among_several()
     if place is None:
         yield Ranks()
         return

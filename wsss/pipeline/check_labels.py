@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import nn
 from torchmetrics.functional.classification import binary_average_precision
 
 from wsss.attribution.multiscale import MultiScaleConfig
@@ -19,6 +20,7 @@ from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
 from wsss.metrics.label_noise import confident_counts, disagreement
 from wsss.models.backbones import BackboneConfig, build_backbone
+from wsss.normalisation import Normalisation
 from wsss.parallel.devices import Device, resolve_device
 from wsss.pipeline.evaluation.files import csv_text
 from wsss.pipeline.label_check.features import image_features
@@ -79,22 +81,14 @@ def check_labels(
         IncompleteError: Some images could not be read; the others were ranked.
     """
     settings = Settings.of(check_labels, locals())
-    if not 0 <= at_least <= 1:
-        raise ValueError(f"at_least: expected 0 <= x <= 1, got {at_least}")
-    if pictures < 0:
-        raise ValueError(f"pictures: expected at least 0, got {pictures}")
+    _check(at_least, pictures)
     place = resolve_device(device)
     records = load_records(data, split, with_labels=True, limit=limit)
     labels = np.array([record.labels for record in records])
     # before the network runs: a list that cannot be judged is refused at once
     _judged(labels, [r.image_id for r in records], data.class_names, validation.folds, split)
     pl.seed_everything(seed, workers=True, verbose=False)
-    if checkpoint is None:
-        backbone = build_backbone(model)
-        body, normalisation = backbone.body.eval(), backbone.normalisation
-    else:
-        classifier = load_classifier(checkpoint, data)[0]
-        body, normalisation = classifier.backbone, classifier.normalisation
+    body, normalisation = _network(model, checkpoint, data)
     out = OutputFolder(output, settings, free=("device", "pictures"))
     seen = image_features(body, normalisation, records, multiscale, place)
     # without images that could not be read; duplicates are known by content only now
@@ -109,10 +103,7 @@ def check_labels(
     probabilities[:, known] = judged.probabilities
     doubts = ranked(disagreement(labels, probabilities), labels, probabilities, at_least)
     names = data.class_names
-    atomic_write_text(output / PAIRS, csv_text(pair_rows(doubts, records, names)))
-    atomic_write_text(output / IMAGES, csv_text(image_rows(doubts, records, names)))
-    if pictures and doubts:
-        write_picture(output / "labels_to_check.png", _sheet(doubts[:pictures], records, names))
+    _write_lists(output, doubts, records, names, pictures)
     summary = {
         "split": split,
         "images": len(records),
@@ -135,6 +126,39 @@ def check_labels(
     if seen.failed:
         raise IncompleteError.of(seen.failed, len(records) + len(seen.failed))
     return output / PAIRS
+
+
+def _check(at_least: float, pictures: int) -> None:
+    """Refuse numbers out of range."""
+    if not 0 <= at_least <= 1:
+        raise ValueError(f"at_least: expected 0 <= x <= 1, got {at_least}")
+    if pictures < 0:
+        raise ValueError(f"pictures: expected at least 0, got {pictures}")
+
+
+def _network(
+    model: BackboneConfig, checkpoint: Path | None, data: DataConfig
+) -> tuple[nn.Module, Normalisation]:
+    """Load the network whose features are used, in eval mode, with its normalisation."""
+    if checkpoint is None:
+        backbone = build_backbone(model)
+        return backbone.body.eval(), backbone.normalisation
+    classifier = load_classifier(checkpoint, data)[0]
+    return classifier.backbone, classifier.normalisation
+
+
+def _write_lists(
+    output: Path,
+    doubts: Sequence[Doubt],
+    records: Sequence[Record],
+    names: Sequence[str],
+    pictures: int,
+) -> None:
+    """Write the lists of labels and of images, and a sheet of the first photographs."""
+    atomic_write_text(output / PAIRS, csv_text(pair_rows(doubts, records, names)))
+    atomic_write_text(output / IMAGES, csv_text(image_rows(doubts, records, names)))
+    if pictures and doubts:
+        write_picture(output / "labels_to_check.png", _sheet(doubts[:pictures], records, names))
 
 
 def _judged(

@@ -10,7 +10,7 @@ from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.evaluation.counting import BestThreshold
 from wsss.pipeline.evaluation.files import write_evaluation
 from wsss.pipeline.evaluation.inputs import find_files, source_of
-from wsss.pipeline.evaluation.record import Rival, Terms, compared, known, record_of
+from wsss.pipeline.evaluation.record import ReferenceEvaluation, Terms, compared, known, record_of
 from wsss.pipeline.evaluation.sharing import Counted, CountedScores, masks_of_all, scores_of_all
 from wsss.pipeline.evaluation.voc_server import with_ground_truth, write_voc_results
 from wsss.runs.evaluation import Kind
@@ -88,7 +88,7 @@ def eval_miou(
     scored = files.found if voc_results is None else with_ground_truth(files, split)
     wanted = _wanted(threshold, split, per_class, absent, data)
     # read first: a wrong folder would otherwise show only after all images are counted
-    rival = None if against is None else Rival.read(against)
+    reference = None if against is None else ReferenceEvaluation.read(against)
     with command_ranks() as ranks:
         # one process alone, since the server's file is one archive
         if voc_results is not None and ranks.first:
@@ -101,7 +101,7 @@ def eval_miou(
     summary = _summary(counted, absent, files.in_list)
     if not ranks.first:
         return summary  # every process has all counts; one of them writes
-    versus = None if rival is None else compared(rival, counted.images, terms)
+    versus = None if reference is None else compared(reference, counted.images, terms)
     evaluation = record_of(terms, counted, data.class_names, files.in_list, versus)
     out = OutputFolder(output, settings, free=("name", "against", "voc_results", "fail_under"))
     write_evaluation(output, evaluation, counted, versus)

@@ -107,7 +107,7 @@ def predict(
     )
     label_map = LabelMap(list(classes.values()))
     place = resolve_device(device)
-    segmented = _Segmented(model.to(place), place, inference, refinement, label_map)
+    predict_mask = _MaskPredictor(model.to(place), place, inference, refinement, label_map)
     masks = {name: output / "masks" / f"{name}.png" for name in files}
     pictures = {name: output / "overlays" / f"{name}.png" for name in files if overlays}
     there = existing([*masks.values(), *pictures.values()])
@@ -123,7 +123,7 @@ def predict(
             failed[name] = str(error)
             progress.write(f"failed: {error}")
             continue
-        values = segmented(image)
+        values = predict_mask(image)
         if name in pictures:
             pair = [image, overlay_mask(image, values, voc_palette())]
             write_picture(pictures[name], strip(pair, ["image", "prediction"], height=240))
@@ -140,7 +140,7 @@ def predict(
     return output / "masks"
 
 
-class _Segmented(NamedTuple):
+class _MaskPredictor(NamedTuple):
     """Prediction of the mask of a photograph.
 
     Args:

@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
-from wsss.parallel.environment import started_together
+from wsss.parallel.environment import place_among_several
 from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.settings import parse_settings
 from wsss.runs.settings import Settings, plain
@@ -34,7 +34,7 @@ def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
             values, {output} stands for the run's folder.
         output: Folder that receives one folder for each step.
     """
-    if started_together():
+    if place_among_several():
         raise ValueError(
             "run: expected one process; under torchrun or SLURM give the steps' commands one by "
             "one, or set trainer.devices of the trainings"

@@ -99,12 +99,5 @@ def train_seg(
         read=image_reader(trainer, [*train, *val]),
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
-    train_into(
-        output,
-        settings,
-        lightning,
-        task,
-        images,
-        checkpoint_chosen_by="last epoch",
-    )
+    train_into(output, settings, lightning, task, images, checkpoint_chosen_by="last epoch")
     return output / "last.ckpt"

@@ -24,7 +24,7 @@ class _Inference(Protocol):
     """Interface of a backend."""
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """(L, H, W) float32 energies to (L, H, W) float32 marginals, L >= 2."""
+        """Infer (L, H, W) float32 marginals from (L, H, W) float32 energies, L >= 2."""
 
 
 class DenseCRF:
@@ -45,7 +45,7 @@ class DenseCRF:
         self._inference = _inference(image, config)
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """Marginal probabilities after mean-field inference.
+        """Infer the marginal probabilities of one unary by mean-field inference.
 
         Args:
             unary: (L, H, W) float energies: minus the log of each label's probability, up to a
@@ -161,7 +161,7 @@ def _possible(maps: LabelMaps) -> np.ndarray:
 
 
 def _unary(maps: LabelMaps, labels: np.ndarray, config: CRFConfig) -> np.ndarray:
-    """(L, H, W) float32 energies of these labels."""
+    """Compute the (L, H, W) float32 energies of these labels."""
     if not maps.marginals:
         return unary_from_scores(maps.values, config)
     # a network's probability may round to 0, whose energy would be infinite
@@ -209,7 +209,7 @@ def _check_unary(unary: np.ndarray, size: tuple[int, ...]) -> None:
 
 
 def unary_from_scores(scores: np.ndarray, config: CRFConfig) -> np.ndarray:
-    """Energies of the background and class scores.
+    """Compute the energies of the background and class scores.
 
     Args:
         scores: (L, H, W) scores of the labels, background first, in [0, 1].

@@ -1,4 +1,4 @@
-"""What refinement steps hand to each other."""
+"""Maps of labels that refinement steps take and give."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

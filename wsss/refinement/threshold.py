@@ -1,8 +1,8 @@
 """Background thresholds chosen from the score maps alone, without ground truth.
 
-Each rule looks at something that a good threshold would show: two heaps of scores (`otsu`,
-`two_components`), or two heaps of colours (`colour_separation`). Two more rules, agreement with the
-dense CRF and agreement between two sets of maps, compare masks and stand in
+Each rule measures what a good threshold would separate: two modes of the scores (`otsu`,
+`two_components`), or two groups of colours (`colour_separation`). Two more rules, agreement with
+the dense CRF and agreement between two sets of maps, compare masks and stand in
 `wsss.pipeline.choose_threshold`. docs/evaluation.md compares all with the best threshold.
 """
 

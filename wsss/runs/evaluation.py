@@ -25,7 +25,7 @@ VERSION = 1
 """Version of the file's layout. A file that names none has this one too."""
 
 Kind = Literal["masks", "scores"]
-"""What was scored: masks, or score maps at a threshold."""
+"""Kind of what was scored: masks, or score maps at a threshold."""
 
 
 @dataclass(frozen=True)

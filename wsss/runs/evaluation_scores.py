@@ -43,11 +43,11 @@ class Means:
 
     @classmethod
     def read(cls, section: Section) -> "Means":
-        """Read them from the section that holds them."""
+        """Read the means from the section that holds them."""
         return cls(**{mean: section.score(file_key(mean)) for mean in MEANS})
 
     def to_json(self) -> dict[str, Score]:
-        """By their keys in the file."""
+        """Convert to plain values by the keys of the file."""
         return {file_key(mean): getattr(self, mean) for mean in MEANS}
 
 
@@ -67,14 +67,14 @@ class Intervals:
 
     @classmethod
     def read(cls, section: Section) -> "Intervals":
-        """Read them from their section; its resamples and seed are those of the evaluation."""
+        """Read the intervals; their resamples and seed are the evaluation's."""
         # the file holds pairs of ends by score, the record a set of scores for each end
         ends = {mean: section.interval(file_key(mean)) for mean in MEANS}
         low, high = (Means(**{mean: ends[mean][side] for mean in MEANS}) for side in (0, 1))
         return cls(section.number("level"), low, high)
 
     def to_json(self, resamples: int, seed: int) -> dict[str, Any]:
-        """As the file has them."""
+        """Convert to plain values, as the file has them."""
         high = self.high.to_json()
         ends = {key: [value, high[key]] for key, value in self.low.to_json().items()}
         how = {"level": self.level, "resamples": resamples, "seed": seed}
@@ -113,7 +113,7 @@ class ClassScores:
         return cls(**{column: section.score(column) for column in columns})
 
     def to_json(self, columns: Sequence[str]) -> dict[str, Score]:
-        """Some of the fields, by their keys in the file."""
+        """Convert some of the fields to plain values by the keys of the file."""
         return {column: getattr(self, column) for column in columns}
 
 
@@ -137,7 +137,7 @@ class Boundary:
 
     @classmethod
     def read(cls, section: Section) -> "Boundary":
-        """Read them from the section that holds them."""
+        """Read the scores from the section that holds them."""
         trimap = section.section("trimap_miou")
         # keys of JSON are text; anything but digits would only fail later, without a name
         for width in trimap:
@@ -147,7 +147,7 @@ class Boundary:
         return cls(section.score("boundary_miou"), widths)
 
     def to_json(self) -> dict[str, Any]:
-        """By their keys in the file."""
+        """Convert to plain values by the keys of the file."""
         widths = {str(width): value for width, value in self.trimap_miou.items()}
         return {"boundary_miou": self.miou, "trimap_miou": widths}
 
@@ -190,6 +190,6 @@ class Confusion:
         return cls(section.texts("columns"), section.rows("counts"))
 
     def to_json(self) -> dict[str, Any]:
-        """By its keys in the file."""
+        """Convert to plain values by the keys of the file."""
         counts = [list(row) for row in self.counts]
         return {"rows": "true label", "columns": list(self.columns), "counts": counts}

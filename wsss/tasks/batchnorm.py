@@ -29,7 +29,7 @@ class _Normalise(torch.autograd.Function):
         bias: torch.Tensor | None,
         eps: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Args: inputs (B, C, ...), weight and bias (C,) or None. Returns y, m, v, n."""
+        """Normalise inputs (B, C, ...); weight and bias are (C,) or None. Returns y, m, v, n."""
         dims = [d for d in range(inputs.dim()) if d != 1]
         # sums over many pixels in half precision lose most of their digits
         wide = inputs.float() if inputs.dtype in (torch.float16, torch.bfloat16) else inputs
@@ -76,7 +76,7 @@ class _GlobalBatchNorm(_BatchNorm):
     """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(B, C, ...) to the same shape."""
+        """Normalise (B, C, ...) inputs."""
         if not self.training or process_count() == 1:
             return super().forward(inputs)
         outputs, mean, variance, count = _Normalise.apply(inputs, self.weight, self.bias, self.eps)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from wsss.models.logistic import Logistic, fit_logistic
 
 Halves = dict[tuple[int, int], torch.Tensor]
-"""For (f, g): (S, images of g, K) logits of models that were fitted without the parts f and g."""
+"""Logits for (f, g): (S, images of g, K), by models fitted without the parts f and g."""
 
 CONTEXT_STRENGTH = 1e-3
 """L2 penalty of the second regression; 1e-2 ranks as well on voc-animals."""

@@ -9,7 +9,7 @@ import torch
 from wsss.parallel.processes import add_up, process_count
 
 
-class Prepare(pl.Callback):
+class NetworkPreparation(pl.Callback):
     """Callback that sets the weights' memory layout and compiles before anything else uses them.
 
     Args:

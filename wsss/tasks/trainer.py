@@ -31,7 +31,7 @@ from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
 from wsss.tasks.classification import ClassificationData
 from wsss.tasks.loaders import check_parts
 from wsss.tasks.segmentation import SegmentationData
-from wsss.tasks.speed import Prepare, Throughput
+from wsss.tasks.speed import NetworkPreparation, Throughput
 
 
 @dataclass(frozen=True)
@@ -197,38 +197,7 @@ def build_trainer(
             f"trainer.val_every: expected a divisor of the {epochs} epochs, got {config.val_every}"
         )
     launch = find_launch(config.accelerator, config.devices, config.num_nodes)
-    callbacks: list[pl.Callback] = [_Quiet()]
-    if not config.sync_batchnorm:
-        callbacks.append(AverageStatistics())
-    if monitor is not None:
-        callbacks.append(
-            ModelCheckpoint(
-                dirpath=output,
-                filename="best",
-                monitor=monitor,
-                mode="max",
-                save_top_k=1,
-                # overwritten in place of best-v1.ckpt beside it
-                enable_version_counter=False,
-            )
-        )
-    callbacks.append(  # after best: last.ckpt must remember which epoch was the best so far
-        ModelCheckpoint(
-            dirpath=output,
-            filename="last",
-            save_top_k=1,
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        )
-    )
-    callbacks += [
-        _SeedEachEpoch(),
-        Prepare(channels_last=config.channels_last, compile=config.compile),
-        Throughput(),
-        LearningRateMonitor(logging_interval="epoch"),
-    ]
-    if config.threads is not None:
-        callbacks.append(_Threads(config.threads))
+    callbacks = _callbacks(config, output, monitor)
     watched = sys.stdout.isatty()  # in a file, each step of a bar would be a line
     if watched:
         callbacks.append(_Bar(refresh_rate=5))
@@ -258,6 +227,43 @@ def build_trainer(
     )
     connect(trainer, launch)
     return trainer
+
+
+def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list[pl.Callback]:
+    """Build the callbacks of a training, but for its progress bar."""
+    callbacks: list[pl.Callback] = [_Quiet()]
+    if not config.sync_batchnorm:
+        callbacks.append(AverageStatistics())
+    if monitor is not None:
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=output,
+                filename="best",
+                monitor=monitor,
+                mode="max",
+                save_top_k=1,
+                # overwritten in place of best-v1.ckpt beside it
+                enable_version_counter=False,
+            )
+        )
+    callbacks.append(  # after best: last.ckpt must remember which epoch was the best so far
+        ModelCheckpoint(
+            dirpath=output,
+            filename="last",
+            save_top_k=1,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        )
+    )
+    callbacks += [
+        _SeedEachEpoch(),
+        NetworkPreparation(channels_last=config.channels_last, compile=config.compile),
+        Throughput(),
+        LearningRateMonitor(logging_interval="epoch"),
+    ]
+    if config.threads is not None:
+        callbacks.append(_Threads(config.threads))
+    return callbacks
 
 
 def fit(

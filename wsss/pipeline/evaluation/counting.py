@@ -154,7 +154,7 @@ def count_scores(
     return ScoreCounts(images, sweep)
 
 
-def joined(parts: Sequence[Part]) -> Part:
+def merged(parts: Sequence[Part]) -> Part:
     """Merge the counts of several processes, each of its own images.
 
     The first part takes up the others.

@@ -64,7 +64,7 @@ class Terms:
     seed: int
 
 
-class Rival(NamedTuple):
+class ReferenceEvaluation(NamedTuple):
     """Evaluation of the same images that another one is compared with.
 
     Args:
@@ -76,7 +76,7 @@ class Rival(NamedTuple):
     images: ImageCounts
 
     @classmethod
-    def read(cls, folder: Path) -> "Rival":
+    def read(cls, folder: Path) -> "ReferenceEvaluation":
         """Read the counts of a folder."""
         return cls(folder, ImageCounts.read(folder / "images.npz"))
 
@@ -93,13 +93,13 @@ class Compared(NamedTuple):
     comparison: bootstrap.Comparison
 
 
-def compared(rival: Rival, images: ImageCounts, terms: Terms) -> Compared:
+def compared(reference: ReferenceEvaluation, images: ImageCounts, terms: Terms) -> Compared:
     """Compare with another evaluation.
 
     Raises:
         ValueError: It scored other images, or other ground truth.
     """
-    folder, other = rival
+    folder, other = reference
     if other.num_labels != images.num_labels or set(other.image_ids) != set(images.image_ids):
         raise ValueError(
             f"against: {folder} scored {len(other)} images with {other.num_labels} labels; "

@@ -1,4 +1,4 @@
-"""Counts of a list shared by all processes; each gets those of the whole list."""
+"""Counts of a list by several processes, of which each gets the counts of the whole list."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from wsss.pipeline.evaluation.counting import (
     at_best,
     count_masks,
     count_scores,
-    joined,
+    merged,
 )
 from wsss.runs.threshold import ChosenThreshold, threshold_of_masks
 
@@ -70,7 +70,7 @@ def masks_of_all(
     """
     threshold = threshold_of_masks(folder)  # first: a damaged manifest is said before the work
     mine = count_masks(ranks.share(files), label_map, boundary=boundary, quiet=not ranks.first)
-    whole = joined(ranks.gather(mine))
+    whole = merged(ranks.gather(mine))
     # back in the order of the list, which the shares of the processes have mixed
     return CountedMasks(whole.images.select(_ids(files)), threshold, whole.boundary)
 
@@ -97,7 +97,7 @@ def scores_of_all(
     mine = count_scores(
         ranks.share(files), label_map, names, wanted, steps=steps, quiet=not ranks.first
     )
-    whole = joined(ranks.gather(mine))
+    whole = merged(ranks.gather(mine))
     # the best threshold is known once all have counted; the sweep has kept each image for it
     threshold, images = (
         at_best(whole.sweep, names, wanted)

@@ -11,15 +11,16 @@ from typing import Any
 from numba import njit
 
 os.environ.setdefault("NUMBA_SLP_VECTORIZE", "1")
-"""Off by default in Numba; without it, four channels are four instructions, and the kernels take
-twice as long. Not numba.config: Numba reads that anew whenever such a variable has changed."""
+"""LLVM's SLP vectoriser, off by default in Numba; without it, four channels are four instructions,
+and the kernels take twice as long. Not numba.config: Numba reads that anew whenever such a variable
+has changed."""
 
 BLOCK = 128
 """Pixels that a kernel takes together, so that their values stay in the processor's cache."""
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """numba.njit without the GIL and with its result kept on disk.
+    """Compile by numba.njit without the GIL, and keep the result on disk.
 
     Kernels that differ in the numbers of their closure are kept in files of different names. Numba
     reads and writes the list of a function's results without a lock: of two processes that compile

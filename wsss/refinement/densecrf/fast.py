@@ -95,7 +95,7 @@ class FastCRF:
         self.rows += lattice.neighbours.shape[1]
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """(L, H, W) float32 energies to (L, H, W) float32 marginals, L >= 2."""
+        """Infer (L, H, W) float32 marginals from (L, H, W) float32 energies, L >= 2."""
         labels, pixels = len(unary), self.size[0] * self.size[1]
         # The last label's message follows from the others and the surplus, so that it needs no
         # channel. From 3 channels on they are filled up to vectors of four floats.

@@ -13,7 +13,7 @@ _MOST_BITS = 24
 
 
 def bilateral_features(image: np.ndarray, sxy: float, srgb: float) -> np.ndarray:
-    """(5, N) float32 features of position and colour, times the lattice's scale."""
+    """Compute (5, N) float32 features of position and colour, times the lattice's scale."""
     height, width = image.shape[:2]
     scale = lattice_scale(5)
     features = np.empty((5, height, width), dtype=np.float32)
@@ -26,7 +26,7 @@ def bilateral_features(image: np.ndarray, sxy: float, srgb: float) -> np.ndarray
 
 
 def position_features(height: int, width: int, sxy: float) -> np.ndarray:
-    """(2, H, W) float32 columns and rows in units of the kernel's width."""
+    """Compute (2, H, W) float32 columns and rows in units of the kernel's width."""
     features = np.empty((2, height, width), dtype=np.float32)
     features[0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
     features[1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
@@ -34,7 +34,7 @@ def position_features(height: int, width: int, sxy: float) -> np.ndarray:
 
 
 def lattice_scale(dimensions: int) -> np.ndarray:
-    """(d,) float32 factors of the features (Adams et al., p. 5 and 6)."""
+    """Compute the (d,) float32 factors of the features (Adams et al., p. 5 and 6)."""
     # rounded to float32 where the library is, since a last bit moves pixels between simplices
     deviation = float(np.float32(math.sqrt(2 / 3) * (dimensions + 1)))
     return np.array(

@@ -29,7 +29,7 @@ class LibraryCRF:
         self.config = config
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """(L, H, W) float32 energies to (L, H, W) float32 marginals, L >= 2."""
+        """Infer (L, H, W) float32 marginals from (L, H, W) float32 energies, L >= 2."""
         labels, height, width = unary.shape
         config = self.config
         # width before height, as the library has it

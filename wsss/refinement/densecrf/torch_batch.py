@@ -54,7 +54,7 @@ class TorchCRF:
                 self.kernels.append(_Kernel(features, compat, self.device))
 
     def infer(self, unaries: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(L, H, W) float32 energies of each image to its (L, H, W) float32 marginals.
+        """Infer (L, H, W) float32 marginals from the (L, H, W) float32 energies of each image.
 
         Images may have different numbers of labels.
         """
@@ -91,7 +91,7 @@ class OneImage:
         self.batch = TorchCRF([image], config)
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """(L, H, W) float32 energies to (L, H, W) float32 marginals."""
+        """Infer (L, H, W) float32 marginals from (L, H, W) float32 energies."""
         return self.batch.infer([np.array(unary, dtype=np.float32, order="C")])[0]
 
 
@@ -159,7 +159,7 @@ class _Kernel:
 
 
 def _scaled(image: np.ndarray, config: CRFConfig, bilateral: bool) -> np.ndarray:
-    """(d, N) float32 features of an image, times the lattice's scale."""
+    """Compute (d, N) float32 features of an image, times the lattice's scale."""
     if bilateral:
         return bilateral_features(image, config.bilateral_sxy, config.bilateral_srgb)
     height, width = image.shape[:2]
