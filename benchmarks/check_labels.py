@@ -27,11 +27,12 @@ import numpy as np
 import torch
 from jsonargparse import auto_cli
 from ratios import write_ratios
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from wsss.attribution import MultiScaleConfig
 from wsss.data import DataConfig, load_records
 from wsss.data.folds import stratified_folds
-from wsss.metrics.label_noise import area_under_roc, average_precision, disagreement
+from wsss.metrics.label_noise import disagreement
 from wsss.models import BackboneConfig, build_backbone
 from wsss.pipeline.label_check.features import ImageFeatures, image_features
 from wsss.tasks.cross_validation import CrossValidationConfig, out_of_fold
@@ -65,11 +66,12 @@ def measure(scores: np.ndarray, flipped: np.ndarray) -> dict[str, float]:
     values, found = scores.ravel(), flipped.ravel()
     order = np.argsort(-values, kind="stable")
     flips = int(found.sum())
+    ranking = torch.from_numpy(values), torch.from_numpy(found).long()
     return {
         "precision_at_flips": float(found[order[:flips]].mean()),
         "recall_at_twice_flips": float(found[order[: 2 * flips]].sum() / flips),
-        "average_precision": average_precision(found, values),
-        "roc_auc": area_under_roc(found, values),
+        "average_precision": float(binary_average_precision(*ranking)),
+        "roc_auc": float(binary_auroc(*ranking)),
     }
 
 

@@ -90,7 +90,7 @@ class Contest:
         self.tensors = [
             (torch.from_numpy(p).long(), torch.from_numpy(t).long()) for p, t in self.decoded
         ]
-        self.totals = count_masks(self.masks, self.label_map, False, folder).images.totals()
+        self.totals = count_masks(self.masks, self.label_map).images.totals()
 
     def decode(self) -> None:
         for record, path in self.masks:
@@ -98,7 +98,7 @@ class Contest:
             read_mask(path)
 
     def score(self) -> None:
-        counted = count_masks(self.masks, self.label_map, False, self.masks[0][1].parent)
+        counted = count_masks(self.masks, self.label_map)
         segmentation_scores(counted.images.pooled())
 
     def score_maps_once(self) -> None:
@@ -107,17 +107,15 @@ class Contest:
         for record, path in self.scores:
             stored = read_scores(path)
             index = np.array([0, *self.label_map.to_index(stored.classes, path)], dtype=np.uint8)
-            mask = index[make_mask(None, stored.full_size(), background, None)]
+            mask = index[make_mask(None, stored.full_size(), background)]
             truth = self.label_map.to_index(read_mask(record.mask), record.mask)
             counts += confusion_counts(mask, truth, LABELS)
         segmentation_scores(counts)
 
     def sweep(self) -> None:
-        swept = count_scores(self.scores, self.label_map, 100, self.names, self.best)
-        ids = [record.image_id for record, _ in self.scores]
-        counted = at_best(swept, self.names, self.best, ids)
-        assert counted.sweep is not None
-        counted.sweep.miou()
+        sweep = count_scores(self.scores, self.label_map, self.names, self.best).sweep
+        at_best(sweep, self.names, self.best)
+        sweep.miou()
 
     def bootstrap(self) -> None:
         bootstrap_intervals(self.totals)

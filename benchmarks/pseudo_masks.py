@@ -11,7 +11,6 @@ process of its own, whose imports do not count; reading the checkpoint does.
 """
 
 import multiprocessing
-import os
 import resource
 import tempfile
 import time
@@ -33,6 +32,8 @@ from wsss.data.transforms import AugmentConfig, normalise
 from wsss.metrics import confusion_counts, segmentation_scores
 from wsss.metrics.sweep import ThresholdSweep
 from wsss.models import BackboneConfig
+from wsss.normalisation import IMAGENET
+from wsss.parallel.cores import available_cores
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.train_cls import train_cls
 from wsss.refinement import BackgroundConfig, CRFConfig, dense_crf
@@ -62,7 +63,7 @@ def irn_style(checkpoint: Path, images: int, output: Path) -> None:
             for scale in SCALES:
                 size = (round(height * scale), round(width * scale))
                 scaled = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_CUBIC)
-                one = normalise(scaled)
+                one = normalise(scaled, IMAGENET)
                 features = model.backbone(torch.stack([one, one.flip(2)]))
                 cam = F.conv2d(features, model.head.weight[:, :, None, None]).relu()
                 cam = (cam[0] + cam[1].flip(2))[None]
@@ -237,7 +238,7 @@ def main(images: int = 100, checkpoint: Path | None = None, json: Path | None = 
             return read
 
         seconds, busy, memory = runs["ours"]
-        cores = os.cpu_count() or 1
+        cores = available_cores()
         write_ratios(
             {
                 "irn_style_over_ours": irn_seconds / seconds,

@@ -45,9 +45,7 @@ def main(
     records = load_records(data, split, with_labels=False)
     label_map = LabelMap(list(data.classes.values()))
     files = [(record, scores / f"{record.image_id}.npz") for record in records]
-    best_here = BestThreshold(split)
-    sweep = count_scores(files, label_map, 100, data.class_names, best_here).sweep
-    assert sweep is not None
+    sweep = count_scores(files, label_map, data.class_names, BestThreshold(split)).sweep
     best = sweep.best()
     found = {"best (with masks)": np.full(len(data.classes), best)}
     found["best of each class (with masks)"] = sweep.best_per_class()

@@ -39,6 +39,7 @@ from wsss.data.datasets import LabelledImages
 from wsss.data.transforms import AugmentConfig, train_transform
 from wsss.models import BackboneConfig
 from wsss.models.classifier import build_classifier
+from wsss.normalisation import IMAGENET
 from wsss.pipeline.train_cls import train_cls
 from wsss.tasks.loaders import EpochBatches, training_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer
@@ -104,7 +105,9 @@ def run_ours(data: DataConfig, folder: Path) -> list[tuple[float, float]]:
 def run_bare(data: DataConfig, part: Part) -> list[tuple[float, float]]:
     """The loop that one writes by hand; on the first batch again and again for ``compute``."""
     torch.manual_seed(0)
-    images = LabelledImages(load_records(data, "timed", with_labels=True), train_transform(AUGMENT))
+    images = LabelledImages(
+        load_records(data, "timed", with_labels=True), train_transform(AUGMENT, IMAGENET), IMAGENET
+    )
     loader = training_loader(images, BATCH, workers=1)
     batches = loader.batch_sampler
     assert isinstance(batches, EpochBatches)

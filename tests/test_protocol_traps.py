@@ -57,7 +57,7 @@ from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.evaluation.tables import format_table
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.pipeline.mask_making.explaining import to_scores
+from wsss.pipeline.mask_making.scoring import to_scores
 from wsss.pipeline.train_cls import train_cls
 from wsss.pipeline.train_seg import train_seg
 from wsss.refinement import CRFConfig
@@ -128,7 +128,7 @@ def test_trap_7_the_crf_sees_the_photograph(shapes, classifier_checkpoint, tmp_p
         seen.append(image.copy())
         return np.exp(-unary)
 
-    monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", crf_that(spy))
+    monkeypatch.setattr("wsss.refinement.crf.DenseCRF", crf_that(spy))
     make(shapes, tmp_path / "run", classifier_checkpoint, crf=CRFConfig(), limit=2)
     records = load_records(shapes, "train", with_labels=False, limit=2)
     assert len(seen) == 2

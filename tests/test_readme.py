@@ -10,7 +10,7 @@ from tests.conftest import REPOSITORY
 
 
 @pytest.mark.slow
-def test_the_five_lines_explain_a_photograph(tmp_path, monkeypatch):
+def test_the_six_lines_explain_a_photograph(tmp_path, monkeypatch):
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert 'weights="DEFAULT"' in code

@@ -11,17 +11,17 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "wsss"
 STAGES = {"data", "models", "attribution", "refinement", "metrics", "visualisation", "export"}
-GROUND = {"errors", "parallel"}
+GROUND = {"errors", "ignore", "normalisation", "views", "parallel"}
 RUNS = GROUND | STAGES | {"runs"}
 ALLOWED = {
-    "errors": set(),
+    **{part: set() for part in ("errors", "ignore", "normalisation", "views")},
     "parallel": GROUND,
     **{stage: GROUND | {stage} for stage in STAGES},
     "runs": RUNS,
     "tasks": RUNS | {"tasks"},
     "pipeline": RUNS | {"tasks", "pipeline"},
     "cli": {"errors", "parallel", "pipeline"},
-    "__init__": set(),
+    "__init__": RUNS | {"tasks", "pipeline"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""The end of ``make demo``: one table, one contact sheet, and where the report lies."""
+"""The end of ``make demo``: a table, a contact sheet, where the report lies, what to do next."""
 
 import argparse
 import json
@@ -9,10 +9,17 @@ import cv2
 import numpy as np
 
 from wsss.data import read_image, read_mask, voc_palette
+from wsss.data.images import write_picture
 from wsss.data.scores import read_scores
-from wsss.pipeline.mask_making.writing import write_picture
 from wsss.visualisation import contact_sheet, overlay_maps, overlay_mask, strip
 
+NEXT = """
+next, on photographs of your own (the folder my_photographs, with a labels.csv in it):
+  . .venv/bin/activate
+  wsss init my_photographs
+  wsss check_data --data my_photographs/wsss/data.yaml
+  wsss run --config my_photographs/wsss/run.yaml
+"""
 METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "layercam": "LayerCAM", "tif": "TIF"}
 
 
@@ -29,6 +36,7 @@ def main() -> None:
     print(f"pictures   {sheet}")
     print(f"masks      {options.run}/masks/masks")
     print(f"scores     {options.run}/*/eval.csv")
+    print(NEXT, end="")
 
 
 def table(run: Path) -> str:

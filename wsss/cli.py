@@ -2,14 +2,16 @@
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from wsss import __version__
+from wsss.errors import CommandError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``wsss``: the first word chooses the command."""
+    from wsss.pipeline.commands import COMMANDS
+
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--version"]:
         print(f"wsss {__version__}")
@@ -17,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0 if words else 2
-    if words[0] not in _commands():
+    if words[0] not in COMMANDS:
         print(f"wsss: no command {words[0]!r}\n\n{_overview()}", file=sys.stderr)
         return 2
     return command(words[0], words[1:])
@@ -33,52 +35,48 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for talkative in ("pytorch_lightning", "aiobotocore"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    from wsss.errors import IncompleteError
-    from wsss.parallel.ranks import first_of_all
-    from wsss.pipeline.check_data import FaultsError
-    from wsss.pipeline.commands import arguments, command_parser, is_store_error
-    from wsss.pipeline.eval_miou import BelowError
-    from wsss.pipeline.evaluation.tables import format_table
-    from wsss.pipeline.label_check.rows import first_rows
+    from wsss.parallel.environment import first_of_all
+    from wsss.pipeline.commands import COMMANDS
+    from wsss.pipeline.settings import arguments, command_parser, is_store_error
 
-    function = _commands()[name]
-    parser = command_parser(function, prog=f"wsss {name}")
+    entry = COMMANDS[name]
+    parser = command_parser(name, entry, for_shell=True)
     words = sys.argv[1:] if argv is None else list(argv)
     parsed = parser.parse_args([_with_underscores(word) for word in words])
-    below = None
+    result, ended = None, None
     try:
         settings = arguments(parser, parsed)
-        result = function(**settings)
+        result = entry.function(**settings)
     except KeyboardInterrupt:
         print(f"wsss {name}: interrupted; give the command again to go on", file=sys.stderr)
         return 130
-    except BelowError as error:
-        result, below = None, error
-    except FaultsError as error:
-        print(error)
-        return 4
-    except (ValueError, OSError, ImportError, IncompleteError) as error:
-        print(f"wsss {name}: error: {error}", file=sys.stderr)
-        return 1
+    except CommandError as error:
+        ended = error
+        if error.is_result:
+            print(error)
+        if not error.written:
+            return _failed(name, error)
+    except (ValueError, OSError, ImportError) as error:
+        return _failed(name, error)
     except Exception as error:
         if not is_store_error(error):
             raise
         print(f"wsss {name}: error: the object store: {error!r}", file=sys.stderr)
         return 1
-    if not first_of_all():
-        return 0 if below is None else 3
-    if name == "eval_miou":
-        print(format_table(settings["output"] / "eval.json"))
-    if name == "check_labels":
-        print(first_rows(result))
-    if isinstance(result, str):
-        print(result)
-    elif result is not None and not isinstance(result, dict):
-        print(f"wrote {result}")
-    if below is not None:
-        print(f"wsss {name}: {below}", file=sys.stderr)
-        return 3
-    return 0
+    if first_of_all():
+        shown = entry.shown(result, settings)
+        if shown is not None:
+            print(shown)
+        if ended is not None:
+            print(f"wsss {name}: {ended}", file=sys.stderr)
+    return 0 if ended is None else ended.exit_code
+
+
+def _failed(name: str, error: Exception) -> int:
+    """Say what went wrong, unless it has been said; the exit code."""
+    if not isinstance(error, CommandError) or not error.is_result:
+        print(f"wsss {name}: error: {error}", file=sys.stderr)
+    return error.exit_code if isinstance(error, CommandError) else 1
 
 
 def _with_underscores(word: str) -> str:
@@ -95,19 +93,11 @@ def _with_underscores(word: str) -> str:
     return "--" + first.replace("-", "_") + dot + rest + equals + value
 
 
-def _commands() -> dict[str, Callable[..., Any]]:
-    """All commands. Imported late, so that `wsss --version` answers at once."""
-    from wsss.pipeline.commands import COMMANDS
-    from wsss.pipeline.run import run
-
-    return {**COMMANDS, "run": run}
-
-
 def _overview() -> str:
+    from wsss.pipeline.commands import COMMANDS
+
     lines = ["usage: wsss COMMAND [--config FILE.yaml] [--key value ...]", "", "commands:"]
-    for name, function in _commands().items():
-        summary = (function.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:<24}{summary}")
+    lines += [f"  {name:<24}{entry.summary}" for name, entry in COMMANDS.items()]
     lines += ["", "wsss COMMAND --help explains each key."]
     return "\n".join(lines)
 

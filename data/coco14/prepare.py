@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wsss.data.archives import Source, absent, check_counts, count_complete, fetch, format_counts
+from wsss.data.archives import Archive, absent, check_counts, count_complete, fetch, format_counts
 from wsss.data.atomic import atomic_write_text
 from wsss.data.mask_jobs import MaskJob, write_masks
 from wsss.data.rasterise import CocoShape
@@ -83,14 +83,14 @@ def prepare(
         OSError: A download failed, or a file cannot be written.
     """
     if not _is_drawn(root):
-        source = Source(annotations, "--annotations", *ANNOTATIONS, "annotations")
+        source = Archive(annotations, "--annotations", *ANNOTATIONS, "annotations")
         names = [f"instances_{split}2014.json" for split in ("train", "val")]
         fetch(source, root / "annotations", names, download=download)
         _draw(root, workers, expected)
     found = {}
     for split, path, published in (("train", train, TRAIN), ("val", val, VAL)):
         ids = read_list(root / LISTS / f"{split}.txt")
-        source = Source(path, f"--{split}", *published, f"{split}2014")
+        source = Archive(path, f"--{split}", *published, f"{split}2014")
         photographs = [f"{Path(i).name}.jpg" for i in ids]
         fetch(source, root / f"{split}2014", photographs, download=download)
         found[split] = count_complete(root, ids, ("{}.jpg", f"{MASKS}/{{}}.png"))

@@ -19,7 +19,7 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from wsss.data import VOC_CLASSES, write_mask
 from wsss.data.archives import (
-    Source,
+    Archive,
     absent,
     check_counts,
     count_complete,
@@ -80,8 +80,8 @@ def prepare(
         ImportError: SBD's masks are to be read, and scipy is not installed.
         OSError: A download failed, or a file cannot be written.
     """
-    source = Source(voc, "--voc", VOC["url"], VOC["md5"], VOC_PREFIX)
-    source_sbd = Source(sbd, "--sbd", SBDataset.url, SBDataset.md5, SBD_PREFIX)
+    source = Archive(voc, "--voc", VOC["url"], VOC["md5"], VOC_PREFIX)
+    source_sbd = Archive(sbd, "--sbd", SBDataset.url, SBDataset.md5, SBD_PREFIX)
 
     fetch(source, root, [f"{LISTS}/train.txt", f"{LISTS}/val.txt"], download=download)
     train, val = (read_list(root / LISTS / f"{name}.txt") for name in ("train", "val"))
@@ -107,7 +107,7 @@ def prepare(
 
 
 def _train_aug(
-    root: Path, train: list[str], val: list[str], sbd: Source, download: bool
+    root: Path, train: list[str], val: list[str], sbd: Archive, download: bool
 ) -> list[str]:
     """VOC train in its order, then the other ids of SBD train and val but VOC val, sorted.
 
@@ -130,7 +130,7 @@ def _train_aug(
     return ids
 
 
-def _convert_masks(root: Path, ids: Sequence[str], sbd: Source, download: bool) -> None:
+def _convert_masks(root: Path, ids: Sequence[str], sbd: Archive, download: bool) -> None:
     """Write SBD's masks of those ids that have no mask yet."""
     missing = absent(root / MASKS_AUG, [f"{i}.png" for i in ids])
     members = [f"cls/{Path(name).stem}.mat" for name in missing]

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from wsss.attribution.capture import INPUT, capture, prepared
+from wsss.attribution.capture import capture
+from wsss.attribution.layout import INPUT
+from wsss.attribution.state import prepared
 
 IMAGES = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from wsss.attribution import (
-    ALL_METHODS,
+    METHODS,
     AttributionConfig,
     GradientConfig,
     TIFConfig,
@@ -14,10 +14,9 @@ from wsss.attribution import (
     attribute_many,
     usable_layers,
 )
-from wsss.attribution.capture import INPUT
 from wsss.attribution.fullgrad import fullgrad_layers, fullgrad_terms
 from wsss.attribution.gradients import layer_rounds
-from wsss.attribution.layout import grid_reader, token_grid
+from wsss.attribution.layout import INPUT, grid_reader, token_grid
 from wsss.models import BACKBONES, BackboneConfig, build_classifier
 
 LABELS = torch.tensor([[1, 0, 1, 0], [0, 0, 1, 0]])
@@ -56,7 +55,7 @@ def backbone(request):
     return request.param, classifier(request.param)
 
 
-@pytest.mark.parametrize("method", ALL_METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_every_backbone(backbone, method):
     name, model = backbone
     steps = GradientConfig(steps=2)
@@ -297,9 +296,11 @@ class TestAnyModule:
         ):
             attribute(model, images(), LABELS, layers=["deeep"])
 
-    def test_without_default_layers_names_are_asked_for(self, model):
-        with pytest.raises(ValueError, match="Own has no default_layers; name modules"):
-            attribute(model, images(), LABELS)
+    def test_without_default_layers_they_are_found_and_named(self, model):
+        found = attribute(model, images(), LABELS)
+        assert found.layers == ("deep",), "the stem has a stride of 2"
+        by_name = attribute(model, images(), LABELS, layers=["deep"])
+        assert torch.equal(found.maps, by_name.maps)
 
     def test_the_input_is_a_layer(self, model):
         tif = TIFConfig(base="ga", threshold="none", weights="one", normalise="none")
@@ -312,7 +313,9 @@ class TestAnyModule:
 
 class TestLabels:
     def test_class_indices_are_not_taken_for_multi_hot(self):
-        with pytest.raises(ValueError, match="one_hot"):
+        with pytest.raises(
+            ValueError, match="multi-hot values 0 and 1; class indices are given as a list"
+        ):
             attribute(classifier("resnet18"), images(), torch.tensor([[2], [3]]))
 
     @pytest.mark.parametrize("width", [1, 3, 7])
@@ -365,7 +368,10 @@ class TestNumberOfLayers:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "saliency", "layers": ["features"]}, "explains the input and takes none"),
+        (
+            {"method": "saliency", "layers": ["features"]},
+            "says itself where it looks",
+        ),
         ({"method": "smoothgrad", "gradient": GradientConfig("guided")}, "defined by the smooth"),
         ({"method": "cam", "gradient": GradientConfig("smooth")}, "defined by the plain gradient"),
         ({"method": "fullgrad", "layers": 1}, "takes none"),

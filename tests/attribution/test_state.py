@@ -160,5 +160,5 @@ class TestLayers:
             attribute(model, IMAGES, LABELS, layers=["spare"])
 
     def test_a_foreign_model_needs_layer_names(self):
-        with pytest.raises(ValueError, match="has no default_layers"):
+        with pytest.raises(ValueError, match="has no default_layers, and no module was found"):
             attribute(nn.Sequential(nn.Flatten()), IMAGES, LABELS)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.archived import EVIL, pack_tar, pack_zip, state, truncate, unpack
 from wsss.data.archives import (
-    Source,
+    Archive,
     absent,
     check_counts,
     count_complete,
@@ -34,8 +34,8 @@ PACK = {
 }
 
 
-def source(path, **changes) -> Source:
-    return Source(
+def source(path, **changes) -> Archive:
+    return Archive(
         **{"path": path, "option": "--set", "url": URL, "md5": MD5, "prefix": "set/v1"} | changes
     )
 
@@ -46,7 +46,7 @@ def packed(request, tmp_path) -> Path:
     return PACK[request.param](tmp_path / "archives" / request.param, FILES)
 
 
-def error_of(found: Source) -> str | None:
+def error_of(found: Archive) -> str | None:
     """The message of the one error that may come when an archive is read."""
     try:
         dict(read_members(found, WANTED))

@@ -9,7 +9,7 @@ import pytest
 
 from wsss.data import Scores, read_scores, write_scores
 from wsss.data.scores import STRIDE, stored_size
-from wsss.pipeline.mask_making.explaining import to_scores
+from wsss.pipeline.mask_making.scoring import to_scores
 
 
 def smooth_maps(count, height, width, seed=0):

@@ -7,6 +7,7 @@ import torch
 from wsss.data import LabelMap, load_records
 from wsss.data.datasets import LabelledImages, MaskedImages, check_same_size
 from wsss.data.transforms import AugmentConfig, normalise, train_transform, val_transform
+from wsss.normalisation import IMAGENET
 
 PLAIN = {"long_side": None, "flip": 0.0}
 
@@ -20,7 +21,7 @@ def coded(height, width):
 
 def test_normalised_values():
     image = np.array([[[0, 0, 0], [255, 255, 255], [124, 116, 104]]], np.uint8)
-    found = normalise(image)
+    found = normalise(image, IMAGENET)
     assert found.dtype == torch.float32
     assert found.shape == (3, 1, 3)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -31,7 +32,7 @@ def test_normalised_values():
 
 def test_a_small_image_is_padded_with_the_mean_colour_and_its_mask_with_255():
     image, mask = coded(40, 30)
-    transform = train_transform(AugmentConfig(crop=64, **PLAIN))
+    transform = train_transform(AugmentConfig(crop=64, **PLAIN), IMAGENET)
     transform.set_random_seed(0)
     pair = transform(image=image, mask=mask)
     assert pair["image"].shape == (64, 64, 3)
@@ -46,7 +47,7 @@ def test_a_small_image_is_padded_with_the_mean_colour_and_its_mask_with_255():
 
 def test_padding_is_on_any_side():
     image, mask = coded(40, 40)
-    transform = train_transform(AugmentConfig(crop=64, **PLAIN))
+    transform = train_transform(AugmentConfig(crop=64, **PLAIN), IMAGENET)
     corners = set()
     for seed in range(8):
         transform.set_random_seed(seed)
@@ -57,7 +58,7 @@ def test_padding_is_on_any_side():
 
 def test_crop_and_flip_move_image_and_mask_alike():
     image, mask = coded(90, 100)
-    transform = train_transform(AugmentConfig(crop=64, long_side=None, flip=0.5))
+    transform = train_transform(AugmentConfig(crop=64, long_side=None, flip=0.5), IMAGENET)
     directions = set()
     places = set()
     for seed in range(12):
@@ -75,7 +76,7 @@ def test_crop_and_flip_move_image_and_mask_alike():
 @pytest.mark.parametrize(("flip", "step"), [(0.0, 1), (1.0, -1)])
 def test_flip_is_a_probability(flip, step):
     image, _ = coded(64, 64)
-    transform = train_transform(AugmentConfig(crop=64, long_side=None, flip=flip))
+    transform = train_transform(AugmentConfig(crop=64, long_side=None, flip=flip), IMAGENET)
     row = transform(image=image)["image"][0, :, 1].astype(int)
     assert (np.diff(row) == step).all()
 
@@ -83,7 +84,9 @@ def test_flip_is_a_probability(flip, step):
 def test_resizing_keeps_the_values_of_masks():
     image, mask = coded(50, 60)
     mask = np.where(mask > 2, np.uint8(200), np.uint8(0))
-    transform = train_transform(AugmentConfig(crop=96, long_side=(64, 128), scale=(0.5, 1.5)))
+    transform = train_transform(
+        AugmentConfig(crop=96, long_side=(64, 128), scale=(0.5, 1.5)), IMAGENET
+    )
     for seed in range(6):
         transform.set_random_seed(seed)
         found = transform(image=image, mask=mask)["mask"]
@@ -93,7 +96,7 @@ def test_resizing_keeps_the_values_of_masks():
 
 def test_long_side_is_drawn_between_its_limits():
     image, mask = coded(50, 100)
-    transform = train_transform(AugmentConfig(crop=128, long_side=(60, 120), flip=0))
+    transform = train_transform(AugmentConfig(crop=128, long_side=(60, 120), flip=0), IMAGENET)
     widths = set()
     for seed in range(20):
         transform.set_random_seed(seed)
@@ -107,14 +110,14 @@ def test_long_side_is_drawn_between_its_limits():
 def test_scale_is_a_factor():
     """albumentations takes the difference from 1."""
     image, mask = coded(40, 60)
-    transform = train_transform(AugmentConfig(crop=128, scale=(1.5, 1.5 + 1e-9), **PLAIN))
+    transform = train_transform(AugmentConfig(crop=128, scale=(1.5, 1.5 + 1e-9), **PLAIN), IMAGENET)
     inside = transform(image=image, mask=mask)["mask"] != 255
     assert (inside.any(1).sum(), inside.any(0).sum()) == (60, 90)
 
 
 def test_jitter_leaves_the_mask_alone():
     image, mask = coded(64, 64)
-    transform = train_transform(AugmentConfig(crop=64, color_jitter=0.5, **PLAIN))
+    transform = train_transform(AugmentConfig(crop=64, color_jitter=0.5, **PLAIN), IMAGENET)
     transform.set_random_seed(1)
     pair = transform(image=image, mask=mask)
     assert np.array_equal(pair["mask"], mask)
@@ -136,7 +139,7 @@ class TestSeeds:
     def items(self, shapes, seed):
         records = load_records(shapes, "train", with_labels=True)
         config = AugmentConfig(crop=64, long_side=(60, 90), color_jitter=0.3)
-        images = LabelledImages(records, train_transform(config))
+        images = LabelledImages(records, train_transform(config, IMAGENET), IMAGENET)
         torch.manual_seed(seed)
         return [images[i][0] for i in (0, 3, 0)]
 
@@ -156,7 +159,7 @@ class TestSeeds:
 class TestDatasets:
     def test_labelled_images(self, shapes):
         records = load_records(shapes, "train", with_labels=True)
-        images = LabelledImages(records, val_transform(AugmentConfig(val_long_side=None)))
+        images = LabelledImages(records, val_transform(AugmentConfig(val_long_side=None)), IMAGENET)
         assert len(images) == 12
         image, labels = images[3]
         assert image.shape[0] == 3
@@ -164,7 +167,7 @@ class TestDatasets:
 
     def test_an_image_without_labels_is_named(self, shapes):
         records = load_records(shapes, "train", with_labels=False)
-        images = LabelledImages(records, val_transform(AugmentConfig()))
+        images = LabelledImages(records, val_transform(AugmentConfig()), IMAGENET)
         with pytest.raises(ValueError, match="image 'train_0000' has no labels"):
             images[0]
 
@@ -174,7 +177,9 @@ class TestDatasets:
         masks = [r.mask for r in records]
         label_map = LabelMap(list(shapes.classes.values()))
         config = AugmentConfig(val_long_side=48)
-        images = MaskedImages(records, masks, label_map, val_transform(config), keep_mask=keep)
+        images = MaskedImages(
+            records, masks, label_map, val_transform(config), IMAGENET, keep_mask=keep
+        )
         image, mask = images[0]
         assert max(image.shape[1:]) == 48
         assert (tuple(mask.shape) == tuple(image.shape[1:])) is not keep

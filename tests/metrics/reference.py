@@ -196,7 +196,7 @@ def mask_scores(counts, absent="exclude"):
         "miou": chosen(found["iou"]),
         "frequency_weighted_iou": ratio(weighted, total),
         "pixel_accuracy": ratio(sum(counts[c][c] for c in labels), total),
-        "mean_accuracy": mean(found["recall"]),
+        "mean_recall": mean(found["recall"]),
         "mean_precision": mean(found["precision"]),
         "mean_f1": chosen(found["f1"]),
         "coverage": ratio(total - unlabelled, total),

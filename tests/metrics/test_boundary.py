@@ -25,7 +25,7 @@ def shapes(seed, size=(21, 26), unscored=False):
 
 
 def by_definition(prediction, truth, distance):
-    """Of each label: pixels near the outline of both masks, and of either."""
+    """Of each label: pixels near the boundary of both masks, and of either."""
     prediction = np.where(truth == 255, 255, prediction)
     near = [
         [reference.near(labels == c, distance) for labels in (prediction, truth)]
@@ -80,11 +80,11 @@ class TestBoundary:
         truth[0, 0] = 1
         found = boundary_counts(np.full_like(truth, 255), truth, LABELS)
         assert found.intersection.sum() == 0
-        outlines = [reference.near(truth == c, 1).sum() for c in range(LABELS)]
-        assert found.union.tolist() == outlines
+        near = [reference.near(truth == c, 1).sum() for c in range(LABELS)]
+        assert found.union.tolist() == near
 
-    def test_only_the_outline_is_scored(self):
-        """A hole far from the outline costs its own outline; one that fills the mask costs more."""
+    def test_only_the_boundary_is_scored(self):
+        """A hole far from the boundary costs its own alone; one that fills the mask costs more."""
         truth = np.zeros((40, 40), np.uint8)
         truth[5:35, 5:35] = 1
         holed = truth.copy()
@@ -130,7 +130,7 @@ class TestTrimap:
         found = trimap_counts(prediction, truth, LABELS, width=26)
         assert found.tolist() == confusion_counts(prediction, truth, LABELS).tolist()
 
-    def test_without_an_outline_nothing_is_scored(self):
+    def test_without_a_boundary_nothing_is_scored(self):
         truth = np.ones((5, 6), np.uint8)
         assert trimap_counts(truth, truth, LABELS, width=3).sum() == 0
 

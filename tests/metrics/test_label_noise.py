@@ -1,15 +1,9 @@
-"""Disagreement, the confident joint by its definition, and rankings against scikit-learn."""
+"""Disagreement, and the confident joint by its definition."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
 
-from wsss.metrics.label_noise import (
-    area_under_roc,
-    average_precision,
-    confident_counts,
-    disagreement,
-)
+from wsss.metrics.label_noise import confident_counts, disagreement
 
 
 def test_disagreement_by_hand():
@@ -48,24 +42,3 @@ def test_a_class_that_is_not_judged_counts_nothing():
     found = confident_counts(labels, probabilities)
     assert found.wrong.tolist() == [0, 0, 1]
     assert found.missing.tolist() == [0, 0, 1]
-
-
-@pytest.mark.parametrize("digits", [1, 8])  # one digit: many ties
-def test_rankings_are_scikit_learn_s(digits):
-    rng = np.random.default_rng(digits)
-    relevant = rng.random(200) < 0.1
-    scores = (rng.random(200) + 0.3 * relevant).round(digits)
-    assert average_precision(relevant, scores) == pytest.approx(
-        average_precision_score(relevant, scores), abs=1e-12
-    )
-    assert area_under_roc(relevant, scores) == pytest.approx(
-        roc_auc_score(relevant, scores), abs=1e-12
-    )
-
-
-def test_rankings_without_either_kind_are_nan():
-    scores = np.array([0.5, 0.1])
-    assert np.isnan(average_precision(np.zeros(2, bool), scores))
-    assert np.isnan(area_under_roc(np.zeros(2, bool), scores))
-    assert np.isnan(area_under_roc(np.ones(2, bool), scores))
-    assert np.isnan(average_precision(np.zeros(0, bool), scores[:0]))

@@ -45,9 +45,15 @@ def test_protocol_example():
     counts, scores = score([([[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 255, 1]])], 2)
     assert counts[:, :2].tolist() == [[2, 1], [0, 2]]
     assert scores.pixel_accuracy == pytest.approx(4 / 5)
-    assert scores.mean_accuracy == pytest.approx(5 / 6)
+    assert scores.mean_recall == pytest.approx(5 / 6)
     assert scores.miou == pytest.approx(2 / 3)
     assert scores.coverage == 1
+
+
+def test_the_old_name_of_mean_recall_still_answers_and_warns():
+    _, scores = score([([[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 255, 1]])], 2)
+    with pytest.warns(FutureWarning, match="mean_accuracy is now mean_recall"):
+        assert scores.mean_accuracy == scores.mean_recall
 
 
 def test_trap_2_pooled_not_averaged_over_images():
@@ -290,7 +296,7 @@ class TestOtherPackages:
         assert scores.miou == pytest.approx(
             sklearn.metrics.jaccard_score(*given, average="macro"), rel=1e-12
         )
-        assert scores.mean_accuracy == pytest.approx(
+        assert scores.mean_recall == pytest.approx(
             sklearn.metrics.balanced_accuracy_score(*given), rel=1e-12
         )
 

@@ -45,7 +45,7 @@ def swept(images, num_labels, steps):
 
 
 def mask_of(labels, scores, background):
-    mask = make_mask(np.zeros((*scores.shape[1:], 3), np.uint8), scores, background, None)
+    mask = make_mask(np.zeros((*scores.shape[1:], 3), np.uint8), scores, background)
     return np.array([0, *labels])[mask]
 
 
@@ -86,8 +86,8 @@ def test_power_background_is_a_point_of_the_same_curve(gamma):
     scores = scores.astype(np.float32)
     assert np.abs(scores - point).min() > 1e-6, "rounding may decide; the test says nothing"
     image = np.zeros((40, 50, 3), np.uint8)
-    mask = make_mask(image, scores, BackgroundConfig(kind="power", gamma=gamma), None)
-    assert np.array_equal(mask, make_mask(image, scores, BackgroundConfig(threshold=point), None))
+    mask = make_mask(image, scores, BackgroundConfig(kind="power", gamma=gamma))
+    assert np.array_equal(mask, make_mask(image, scores, BackgroundConfig(threshold=point)))
     assert set(np.unique(mask)) == {0, 1, 2, 3}
 
 

@@ -9,11 +9,14 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.models.resnet import BasicBlock
 
 from wsss.models import BackboneConfig, build_backbone, build_classifier
 from wsss.models.backbones import BACKBONES, freeze_up_to
+from wsss.models.narrow_resnet import narrow_resnet10
 
 SMALL = ("resnet18", "mobilenet_v2", "squeezenet1_0", "efficientnet_b0")
+CENTRED = ("resnet18", "narrow_resnet10", "mobilenet_v2", "efficientnet_b0")
 # resnet34 and resnet101 share their code with those that are tried here; vgg16 is slow to build
 STRIDES = [
     ("vgg16", 8, "dilate"),
@@ -21,7 +24,7 @@ STRIDES = [
     ("swin_t", 32, "none"),
     *(
         (name, stride, dilation)
-        for name in ("resnet18", "resnet50", *SMALL[1:], "convnext_tiny")
+        for name in ("resnet18", "resnet50", "narrow_resnet10", *SMALL[1:], "convnext_tiny")
         for stride in BACKBONES[name].strides
         for dilation in ("none", "dilate")
         if dilation == "none" or stride != BACKBONES[name].strides[0]
@@ -52,14 +55,15 @@ def test_output_stride(name, stride, dilation):
     assert torch.isfinite(features).all()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "efficientnet_b0"])
+@pytest.mark.parametrize("name", CENTRED)
 def test_centres_of_cells_stay_where_they_were(name):
-    """Output stride 16 `dilate` computes, at every other cell, what stride 32 does: the same map,
-    denser. Borders differ by what is padded."""
+    """Half the output stride with `dilate` computes, at every other cell, what the network's own
+    stride does: the same map, denser. Borders differ by what is padded."""
     torch.manual_seed(0)
-    coarse = build_backbone(BackboneConfig(name=name, output_stride=32)).body.eval()
+    stride, half = BACKBONES[name].strides[:2]
+    coarse = build_backbone(BackboneConfig(name=name, output_stride=stride)).body.eval()
     fine = build_backbone(
-        BackboneConfig(name=name, output_stride=16, dilation="dilate")
+        BackboneConfig(name=name, output_stride=half, dilation="dilate")
     ).body.eval()
     fine.load_state_dict(coarse.state_dict())
     image = torch.randn(1, 3, 192, 192)
@@ -81,6 +85,7 @@ def test_centres_of_cells_stay_where_they_were(name):
         ("resnet50", 64, "32, 16, 8"),
         ("squeezenet1_0", 8, "16"),
         ("convnext_tiny", 16, "32"),
+        ("narrow_resnet10", 32, "16, 8, 4"),
     ],
 )
 def test_other_strides_are_refused_by_name(name, stride, allowed):
@@ -181,6 +186,14 @@ class TestWeights:
         ):
             build_backbone(BackboneConfig(name="resnet50", weights="IMAGENET1K_V9"))
 
+    def test_a_network_of_ours_has_no_names_of_weights(self):
+        with pytest.raises(
+            FileNotFoundError,
+            match=r"weights: 'DEFAULT' is neither a file nor null; nobody has published weights of "
+            "narrow_resnet10",
+        ):
+            build_backbone(BackboneConfig(name="narrow_resnet10", weights="DEFAULT"))
+
     @pytest.mark.parametrize("content", [b"", b"text, no weights", b"PK\x03\x04 half an archive"])
     def test_a_damaged_file_is_named(self, tmp_path, content):
         (tmp_path / "w.pth").write_bytes(content)
@@ -216,6 +229,40 @@ class TestWeights:
         call, arguments = Evil().__reduce__()
         call(*arguments)
         assert (tmp_path / "ran").exists(), "the call is harmless; the test is empty"
+
+
+class TestNarrowResNet:
+    def test_it_is_a_torchvision_resnet_of_other_widths(self):
+        """Every name, shape and initial spread as in a ResNet of torchvision with these widths."""
+        torch.manual_seed(0)
+        ours = narrow_resnet10()
+        theirs = torchvision.models.ResNet(BasicBlock, [1, 1, 1, 1])
+        shapes = {key: value.shape for key, value in theirs.state_dict().items()}
+        quarter = {
+            key: torch.Size(n if n in (1, 3, 7, 1000) else n // 4 for n in shape)
+            for key, shape in shapes.items()
+        }
+        quarter["conv1.weight"] = torch.Size((16, 3, 3, 3))
+        assert {key: value.shape for key, value in ours.state_dict().items()} == quarter
+        deep, wide = (net.layer4[0].conv2.weight.detach().std() for net in (ours, theirs))
+        assert float(deep / wide) == pytest.approx(2, rel=0.02)
+
+    def test_its_stages_are_two_to_sixteen_pixels_wide(self):
+        body = build_backbone(BackboneConfig(name="narrow_resnet10")).body.eval()
+        image, found = torch.zeros(1, 3, 64, 96), []
+        with torch.no_grad():
+            for name, child in body.named_children():
+                image = child(image)
+                if name.startswith("layer"):
+                    found.append(tuple(image.shape[1:]))
+        assert found == [(16, 32, 48), (32, 16, 24), (64, 8, 12), (128, 4, 6)]
+
+    def test_a_state_dict_with_its_head_is_loaded(self, tmp_path):
+        net = narrow_resnet10()
+        torch.save(net.state_dict(), tmp_path / "w.pth")
+        config = BackboneConfig(name="narrow_resnet10", weights=str(tmp_path / "w.pth"))
+        for key, value in build_backbone(config).body.state_dict().items():
+            assert torch.equal(value, net.state_dict()[key]), key
 
 
 class TestTransformers:

@@ -8,7 +8,7 @@ from wsss.attribution import AttributionConfig, attribute
 from wsss.attribution.gradients import GradientConfig
 from wsss.models import BackboneConfig, build_classifier
 from wsss.models.folding import _FusedConvolution, fold_batchnorm, fuse_activations
-from wsss.pipeline.mask_making.explaining import prepared_network
+from wsss.pipeline.mask_making.network import prepared_network
 
 IMAGES = torch.randn(2, 3, 48, 40, generator=torch.Generator().manual_seed(0)).double()
 LABELS = torch.tensor([[1, 0, 1], [0, 1, 0]])

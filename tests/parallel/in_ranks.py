@@ -18,21 +18,21 @@ import torch
 
 import wsss.pipeline.commands  # noqa: F401  all of them, before the fork
 from wsss.cli import command
-from wsss.pipeline.mask_making import writing as finish
-from wsss.refinement.seeds import make_mask
+from wsss.pipeline.mask_making import scoring
+from wsss.refinement.seeds import make_masks
 
 
 def die_at(count: int) -> None:
     """End this process, as kill -9 does, when its n-th image is finished."""
     seen = []
 
-    def make_or_die(*given):
+    def make_or_die(*given, **more):
         seen.append(given)
         if len(seen) == count:
             os.kill(os.getpid(), signal.SIGKILL)
-        return make_mask(*given)
+        return make_masks(*given, **more)
 
-    finish.make_mask = make_or_die
+    scoring.make_masks = make_or_die
 
 
 def be(rank: int, folder: Path) -> None:

@@ -3,11 +3,11 @@
 import pytest
 from pytorch_lightning.strategies import DDPStrategy
 
+from wsss.parallel.cores import cores_per_process
 from wsss.parallel.launch import (
     Launch,
     choose_devices,
     choose_strategy,
-    cores_per_process,
     find_launch,
 )
 from wsss.tasks.trainer import TrainerConfig

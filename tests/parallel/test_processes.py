@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY, SMALL
 from tests.parallel import in_processes
 from wsss.models import BackboneConfig
 from wsss.pipeline.train_cls import train_cls
-from wsss.runs.folder import plain
+from wsss.runs.settings import plain
 from wsss.tasks.trainer import TrainerConfig
 
 pytestmark = pytest.mark.slow

@@ -21,15 +21,10 @@ from wsss.data import load_records
 from wsss.data.masks import LabelMap
 from wsss.parallel.ranks import Ranks, joined_ranks
 from wsss.pipeline.eval_miou import eval_miou
-from wsss.pipeline.evaluation.counting import (
-    BestThreshold,
-    at_best,
-    count_masks,
-    count_scores,
-    joined,
-)
+from wsss.pipeline.evaluation.counting import BestThreshold, count_masks, count_scores
+from wsss.pipeline.evaluation.sharing import masks_of_all, scores_of_all
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.runs.folder import plain
+from wsss.runs.settings import plain
 from wsss.runs.threshold import given
 
 TABLES = ("eval.csv", "sweep.csv", "images.csv")
@@ -108,6 +103,21 @@ def one(shapes, classifier_checkpoint, tmp_path_factory) -> Path:
     return output
 
 
+class Gathered(Ranks):
+    """The first of several processes, whose counts are these; it has no images of its own."""
+
+    def __init__(self, counts):
+        super().__init__(size=len(counts))
+        self.counts = counts
+
+    def share(self, items):
+        return []
+
+    def gather(self, value):
+        assert not len(value.images)
+        return self.counts
+
+
 @pytest.mark.parametrize("size", [1, 2, 5, 14])
 @pytest.mark.parametrize("threshold", [0.4, "best", "per_class"])
 def test_joined_scores_are_those_of_a_single_pass(shapes, one, size, threshold):
@@ -118,9 +128,10 @@ def test_joined_scores_are_those_of_a_single_pass(shapes, one, size, threshold):
     wanted = given(threshold) if threshold == 0.4 else best
 
     def count(shares):
-        parts = [count_scores(part, label_map, 20, names, wanted, quiet=True) for part in shares]
-        counted = joined(parts, IDS)
-        return at_best(counted, names, best, IDS) if wanted is best else counted
+        parts = [
+            count_scores(part, label_map, names, wanted, steps=20, quiet=True) for part in shares
+        ]
+        return scores_of_all(Gathered(parts), files, label_map, names, wanted, steps=20)
 
     found = count([Ranks(rank, size).share(files) for rank in range(size)])
     whole = count([files])
@@ -138,14 +149,15 @@ def test_joined_masks_are_those_of_a_single_pass(shapes, one, size):
     label_map = LabelMap(list(shapes.classes.values()))
 
     def count(shares):
-        return joined([count_masks(part, label_map, True, one, quiet=True) for part in shares], IDS)
+        parts = [count_masks(part, label_map, boundary=True, quiet=True) for part in shares]
+        return masks_of_all(Gathered(parts), files, label_map, one / "masks", boundary=True)
 
     found, whole = count([Ranks(rank, size).share(files) for rank in range(size)]), count([files])
-    np.testing.assert_array_equal(found.boundaries.intersection, whole.boundaries.intersection)
-    np.testing.assert_array_equal(found.boundaries.union, whole.boundaries.union)
-    assert whole.boundaries.union.any()
-    for width, counts in whole.boundaries.trimaps.items():
-        np.testing.assert_array_equal(found.boundaries.trimaps[width], counts)
+    np.testing.assert_array_equal(found.boundary.intersection, whole.boundary.intersection)
+    np.testing.assert_array_equal(found.boundary.union, whole.boundary.union)
+    assert whole.boundary.union.any()
+    for width, counts in whole.boundary.trimaps.items():
+        np.testing.assert_array_equal(found.boundary.trimaps[width], counts)
     for name, array in found.images.arrays().items():
         np.testing.assert_array_equal(array, whole.images.arrays()[name], err_msg=name)
 

@@ -13,8 +13,8 @@ from PIL import Image
 from wsss.data import DataConfig, Scores, read_mask, write_scores
 from wsss.parallel.stream import Stage, overlap
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.pipeline.mask_making import explaining as mask_stages
-from wsss.refinement.seeds import make_mask
+from wsss.pipeline.mask_making import reading
+from wsss.refinement.seeds import make_masks
 
 PATIENCE = 30
 """Seconds until a test that waits for another thread gives up."""
@@ -287,27 +287,27 @@ class TestMemory:
         lock = threading.Lock()
         live, most, slept = 0, 0, threading.Event()
 
-        class Counting(mask_stages.Loaded):
-            def __init__(self, *arguments):
+        class Counting(reading.Scored):
+            def __new__(cls, *arguments):
                 nonlocal live, most
-                super().__init__(*arguments)
                 with lock:
                     live += 1
                     most = max(most, live)
+                return super().__new__(cls, *arguments)
 
             def __del__(self):
                 nonlocal live
                 with lock:
                     live -= 1
 
-        def slow_at_first(*given):
+        def slow_at_first(*given, **more):
             if not slept.is_set():
                 slept.set()
                 time.sleep(0.5)  # enough to read hundreds of images, were there places for them
-            return make_mask(*given)
+            return make_masks(*given, **more)
 
-        monkeypatch.setattr(mask_stages, "Loaded", Counting)
-        monkeypatch.setattr("wsss.pipeline.mask_making.writing.make_mask", slow_at_first)
+        monkeypatch.setattr(reading, "Scored", Counting)
+        monkeypatch.setattr("wsss.pipeline.mask_making.scoring.make_masks", slow_at_first)
         output = tmp_path / "run"
         make_pseudo_masks(
             many, "all", output, scores_from=many.root / "scores", crf=None, workers=2

@@ -17,6 +17,7 @@ from wsss.data import DataConfig, LabelMap, load_records, read_image, read_mask
 from wsss.data.transforms import normalise
 from wsss.metrics import ThresholdSweep
 from wsss.metrics.attribution import energy_pointing_game, spectrum
+from wsss.normalisation import IMAGENET
 from wsss.pipeline import benchmark_attribution as module
 from wsss.pipeline.benchmark_attribution import FidelityConfig, benchmark_attribution
 from wsss.pipeline.benchmarking.methods import FamilyConfig, expand
@@ -96,7 +97,7 @@ def test_scores_are_those_of_the_methods_themselves(finished, arguments):
     for record in load_records(data, "val", with_labels=True):
         labels = torch.from_numpy(record.labels)
         maps = attribute_multiscale(
-            model, normalise(read_image(record.image)), labels, ONE,
+            model, normalise(read_image(record.image), IMAGENET), labels, ONE,
             AttributionConfig(tif=TIFConfig(alpha=0.3), layers=1),
         )  # fmt: skip
         truth = label_map.to_index(read_mask(record.mask), record.mask)

@@ -13,7 +13,8 @@ from tests.conftest import SHARED
 from wsss.cli import command
 from wsss.data import DataConfig, load_records, read_mask, voc_palette, write_mask
 from wsss.data.checks import SEVERITY
-from wsss.pipeline.check_data import FaultsError, check_data, check_quickly
+from wsss.errors import FaultsError
+from wsss.pipeline.check_data import check_data, check_quickly
 from wsss.pipeline.train_cls import train_cls
 
 

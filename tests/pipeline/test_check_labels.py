@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import average_precision_score
 
 from tests.conftest import SHAPES, SHARED
 from wsss.attribution import MultiScaleConfig
@@ -159,6 +160,18 @@ class TestList:
         manifest = json.loads((tmp_path / "out/manifest.json").read_text())
         assert manifest["command"] == "check_labels"
         assert manifest["complete"]
+
+    def test_average_precision_is_scikit_learn_s(self, coloured, check, tmp_path):
+        for image in ("i00", "i04", "i08", "i01", "i05"):
+            coloured.flip(image, "red")
+        rows = check(at_least=0.0)
+        for name in COLOURS:
+            own = [row for row in rows if row["class"] == name]
+            given = [row["kind"] == "wrong?" for row in own]
+            expected = average_precision_score(given, [float(row["probability"]) for row in own])
+            found = summary_of(tmp_path / "out")["classes"][name]["average_precision"]
+            assert found == pytest.approx(expected, abs=1e-6)
+            assert 0 < found < 1 or name == "green"
 
     def test_duplicates_are_named_and_share_a_fold(self, coloured, check, tmp_path, monkeypatch):
         """The copy is a BMP file, its label another; in another fold it would be believed."""

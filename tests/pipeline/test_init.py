@@ -1,5 +1,6 @@
 """wsss init recognises what people have, and what it writes is what the commands take."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,11 +12,12 @@ from PIL import Image
 
 from tests.conftest import SHARED
 from wsss.cli import command
-from wsss.data import VOC_CLASSES, load_records, write_mask
+from wsss.data import VOC_CLASSES, DataConfig, load_records, write_mask
 from wsss.data.sources import Item
-from wsss.pipeline.commands import command_parser, parse_settings
+from wsss.pipeline import init as module
+from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.init import init, split_images
-from wsss.pipeline.train_cls import train_cls
+from wsss.pipeline.settings import command_parser, parse_settings
 
 
 def draw(root: Path, *names: str) -> None:
@@ -28,7 +30,7 @@ def draw(root: Path, *names: str) -> None:
 
 def data_of(output: Path):
     """The data set that data.yaml describes, as every command reads it."""
-    parser = command_parser(train_cls)
+    parser = command_parser("train_cls", COMMANDS["train_cls"])
     words = [f"--data={output / 'data.yaml'}", "--output=x"]
     return parser.instantiate(parser.parse_args(words)).data
 
@@ -159,6 +161,21 @@ class TestRecognised:
         assert data.classes == {name: i for i, name in enumerate(classes, start=1)}
         assert len(found(tmp_path / "out", "train")) == 124
         assert len(found(tmp_path / "out", "val")) == 76
+
+
+def test_the_machine_is_that_which_the_process_may_use(tmp_path, monkeypatch):
+    """In a container or under taskset, fewer cores than there are."""
+    monkeypatch.setattr(module, "available_cores", lambda: 3)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    draw(tmp_path, "cat/1.jpg", "owl/1.jpg")
+    init(tmp_path)
+    first = (tmp_path / "wsss/run.yaml").read_text().splitlines()[0]
+    assert first.endswith("1 training images and a processor with 3 cores.")
+
+
+def test_whatever_a_source_configures_can_be_written():
+    fields = [field.name for field in dataclasses.fields(DataConfig)]
+    assert sorted(module._COMMENTS) == sorted(fields)
 
 
 class TestRefused:

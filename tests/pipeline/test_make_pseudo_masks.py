@@ -30,9 +30,10 @@ from wsss.data.transforms import normalise
 from wsss.errors import IncompleteError
 from wsss.models import BackboneConfig, build_classifier
 from wsss.models.deeplab import DeepLabConfig
+from wsss.normalisation import IMAGENET
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.pipeline.mask_making.explaining import to_scores
+from wsss.pipeline.mask_making.scoring import to_scores
 from wsss.refinement import BackgroundConfig, CRFConfig
 from wsss.tasks.checkpoint import describe, load_classifier
 
@@ -131,7 +132,7 @@ def test_agrees_with_a_slow_reference(shapes, classifier_checkpoint, made):
     """Area average to stride 4, divide by the maximum, 255 steps, bilinear, best above 0.3."""
     model, _ = load_classifier(classifier_checkpoint)
     for record in load_records(shapes, "train", with_labels=True, limit=4):
-        image = normalise(read_image(record.image))
+        image = normalise(read_image(record.image), IMAGENET)
         maps = attribute(model, image[None], torch.from_numpy(record.labels)[None]).maps
         rows, columns = -(-maps.shape[1] // 4), -(-maps.shape[2] // 4)
         small = F.interpolate(maps[None], (rows, columns), mode="area")[0].double()
@@ -242,7 +243,7 @@ class TestReruns:
             return to_scores(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr("wsss.pipeline.mask_making.writing.to_scores", interrupted)
+            patch.setattr("wsss.pipeline.mask_making.scoring.to_scores", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 make(shapes, output, classifier_checkpoint)
         assert manifest(output)["complete"] is False
@@ -389,7 +390,9 @@ class TestPredictedLabels:
         with torch.no_grad():
             chances = {
                 name: model(
-                    normalise(read_image(own_shapes.root / "JPEGImages" / f"{name}.jpg"))[None]
+                    normalise(read_image(own_shapes.root / "JPEGImages" / f"{name}.jpg"), IMAGENET)[
+                        None
+                    ]
                 )[0].sigmoid()
                 for name in IDS
             }
@@ -522,7 +525,7 @@ class TestCheckpoints:
         """The description says resnet18, the weights are those of squeezenet."""
         model = build_classifier(BackboneConfig(name="squeezenet1_0"), 5)
         state = {f"model.{key}": value for key, value in model.state_dict().items()}
-        description = describe("classifier", BackboneConfig(name="resnet18"), SHAPES)
+        description = describe("classifier", BackboneConfig(name="resnet18"), SHAPES, IMAGENET)
         torch.save({"wsss": description, "state_dict": state}, tmp_path / "odd.ckpt")
         with pytest.raises(
             ValueError, match=r"odd\.ckpt do not fit .*missing \(\d+\): backbone\.conv1\.weight"
@@ -554,7 +557,8 @@ class TestCheckpoints:
     def test_a_segmenter_description_with_classifier_weights_is_a_segmenter(self, shapes, tmp_path):
         config = DeepLabConfig(backbone="resnet18", output_stride=16)
         torch.save(
-            {"wsss": describe("segmenter", config, SHAPES), "state_dict": {}}, tmp_path / "s.ckpt"
+            {"wsss": describe("segmenter", config, SHAPES, IMAGENET), "state_dict": {}},
+            tmp_path / "s.ckpt",
         )
         with pytest.raises(ValueError, match="found segmenter"):
             make(shapes, tmp_path / "run", tmp_path / "s.ckpt")

@@ -15,13 +15,14 @@ from wsss.data.atomic import atomic_write_text
 from wsss.pipeline.benchmark_attribution import benchmark_attribution
 from wsss.pipeline.benchmarking.methods import FamilyConfig
 from wsss.pipeline.choose_threshold import choose_threshold
-from wsss.pipeline.commands import parse_settings
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.explain import explain
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.predict import predict
 from wsss.pipeline.report import report
-from wsss.runs.folder import OutputFolder, plain
+from wsss.pipeline.settings import parse_settings
+from wsss.runs.folder import OutputFolder
+from wsss.runs.settings import Settings, plain
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -194,13 +195,13 @@ class TestSettings:
             with pytest.raises(
                 ValueError, match=f"output: {command} needs a local folder, got mem"
             ):
-                OutputFolder(store, command, {})
+                OutputFolder(store, Settings(command, {}, {}), local=True)
         assert not store.exists()
 
     def test_an_output_that_went_through_pathlib_is_refused(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(ValueError, match=r"output: s3:/b/x was a URL"):
-            OutputFolder(Path("s3://b/x"), "eval_miou", {})
+            OutputFolder(Path("s3://b/x"), Settings("eval_miou", {}, {}))
         assert not list(tmp_path.iterdir())
 
 

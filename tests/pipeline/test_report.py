@@ -13,8 +13,10 @@ from tests.pipeline.reporting.report_run import make_run
 from wsss.cli import main
 from wsss.data import load_records, read_mask, write_mask
 from wsss.pipeline.eval_miou import eval_miou
+from wsss.pipeline.evaluation import titles
 from wsss.pipeline.report import report
 from wsss.pipeline.reporting.gallery import choose_images
+from wsss.runs.evaluation import Evaluation
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,10 @@ def test_the_table_holds_the_numbers_of_the_evaluations(run, page):
         assert row[1:4] == [
             "12 of 12", f"{100 * facts['miou']:.1f}", f"{100 * low:.1f} .. {100 * high:.1f}"
         ]  # fmt: skip
+        means = Evaluation.read(run.folder / name).means
+        shown = dict(zip(next(r for r in rows_of(page) if r[0] == "evaluation"), row, strict=True))
+        for mean in ("pixel_accuracy", "mean_precision", "mean_recall", "coverage"):
+            assert shown[titles.MEANS[mean]] == f"{100 * getattr(means, mean):.1f}"
     text = [row[-2] for row in rows_of(page) if row and row[0] in ("sweep", "score_masks")]
     assert "best mIoU of the sweep on train, with its masks" in text[1]
     assert text[0] == "not known: no manifest beside the masks"
@@ -216,6 +222,15 @@ class TestRefused:
         shutil.copytree(run.folder / "sweep", tmp_path / "old")
         (tmp_path / "old/images.npz").unlink()
         with pytest.raises(ValueError, match=r"Left out: .*old: no counts of images"):
+            report([tmp_path], tmp_path / "r.html")
+
+    def test_a_damaged_evaluation(self, run, tmp_path):
+        shutil.copytree(run.folder / "sweep", tmp_path / "bad")
+        path = tmp_path / "bad/eval.json"
+        values = json.loads(path.read_text())
+        del values["classes"]["star"]["f1"]
+        path.write_text(json.dumps(values))
+        with pytest.raises(ValueError, match=r"bad/eval\.json: classes\.star\.f1: missing; delete"):
             report([tmp_path], tmp_path / "r.html")
 
     def test_a_damaged_manifest(self, run, tmp_path):

@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from wsss import __version__
 from wsss.cli import _with_underscores, command, main
 from wsss.data import read_mask, write_mask
 from wsss.errors import IncompleteError
-from wsss.pipeline.commands import COMMANDS, command_parser, parse_settings
-from wsss.pipeline.run import run
+from wsss.pipeline.commands import COMMANDS
+from wsss.pipeline.run import _clock, run
+from wsss.pipeline.settings import command_parser, parse_settings
 
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
 
@@ -47,18 +49,24 @@ def steps(masks) -> list[dict]:
     ]
 
 
+def replace_command(monkeypatch, name, function) -> None:
+    """Put another function behind a command."""
+    monkeypatch.setitem(COMMANDS, name, dataclasses.replace(COMMANDS[name], source=function))
+
+
 @pytest.fixture
 def ran(monkeypatch) -> list[str]:
     """Names of the folders whose commands have run."""
     found = []
-    real = COMMANDS["eval_miou"]
+    entry = COMMANDS["eval_miou"]
+    real = entry.function
 
     @functools.wraps(real)
     def noted(**settings):
         found.append(settings["output"].name)
         return real(**settings)
 
-    monkeypatch.setitem(COMMANDS, "eval_miou", noted)
+    monkeypatch.setitem(COMMANDS, "eval_miou", dataclasses.replace(entry, source=noted))
     return found
 
 
@@ -71,6 +79,26 @@ class TestRun:
             run(steps=steps, output=tmp_path / "run", data=shapes)
         assert ran == ["one", "two"]
         assert "step 2 of 2, two: eval_miou is done" in caplog.text
+
+    def test_each_step_says_how_long_it_took(self, steps, shapes, tmp_path, caplog):
+        with caplog.at_level(logging.INFO):
+            run(steps=steps, output=tmp_path / "run", data=shapes)
+        assert re.search(r"step 1 of 2, one: eval_miou \.\.\. \d+\.\d s\n", caplog.text)
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [
+            (0.04, "0.0 s"),
+            (9.94, "9.9 s"),
+            (9.96, "10 s"),
+            (59.6, "1 min 00 s"),
+            (185.2, "3 min 05 s"),
+            (3599.8, "1 h 00 min"),
+            (7620, "2 h 07 min"),
+        ],
+    )
+    def test_times_are_said_as_a_person_says_them(self, seconds, text):
+        assert _clock(seconds) == text
 
     def test_steps_after_one_that_ran_again_run_again(self, steps, shapes, tmp_path, ran):
         run(steps=steps, output=tmp_path / "run", data=shapes)
@@ -226,7 +254,7 @@ class TestCommandLine:
 
     def test_values_keep_their_dashes(self, data, masks, tmp_path, monkeypatch):
         given = {}
-        monkeypatch.setitem(COMMANDS, "eval_miou", recorded(COMMANDS["eval_miou"], given))
+        replace_command(monkeypatch, "eval_miou", recorded(COMMANDS["eval_miou"].function, given))
         monkeypatch.setattr("wsss.pipeline.evaluation.tables.format_table", lambda path: "")
         (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
         words = ["--data", str(tmp_path / "data.yaml"), "--output", str(tmp_path / "a-b"),
@@ -244,7 +272,7 @@ class TestCommandLine:
     )
     def test_a_threshold_is_a_number_or_a_path(self, data, tmp_path, monkeypatch, text, value):
         given = {}
-        monkeypatch.setitem(COMMANDS, "eval_miou", recorded(COMMANDS["eval_miou"], given))
+        replace_command(monkeypatch, "eval_miou", recorded(COMMANDS["eval_miou"].function, given))
         monkeypatch.setattr("wsss.pipeline.evaluation.tables.format_table", lambda path: "")
         (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
         words = ["--data", str(tmp_path / "data.yaml"), "--output", "o", "--split", "val"]
@@ -254,7 +282,7 @@ class TestCommandLine:
 
     def test_an_optional_data_set_is_read_from_its_file_too(self, data, tmp_path, monkeypatch):
         given = {}
-        monkeypatch.setitem(COMMANDS, "predict", recorded(COMMANDS["predict"], given))
+        replace_command(monkeypatch, "predict", recorded(COMMANDS["predict"].function, given))
         (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
         (tmp_path / "predict.yaml").write_text("data: data.yaml\nsplit: train\n")
         words = ["--checkpoint", "a.ckpt", "--output", str(tmp_path / "o")]
@@ -278,7 +306,7 @@ class TestCommandLine:
         assert main(["train"]) == 2
         error = capsys.readouterr().err
         assert "no command 'train'" in error
-        assert all(f"\n  {name} " in error for name in (*COMMANDS, "run"))
+        assert all(f"\n  {name} " in error for name in COMMANDS)
 
     @pytest.mark.parametrize(
         ("words", "message"),
@@ -308,7 +336,7 @@ class TestCommandLine:
         def fails(output: Path = Path("o")) -> None:
             raise error("the reason")
 
-        monkeypatch.setitem(COMMANDS, "predict", fails)
+        replace_command(monkeypatch, "predict", fails)
         assert command("predict", []) == 1
         assert capsys.readouterr().err == "wsss predict: error: the reason\n"
 
@@ -316,7 +344,7 @@ class TestCommandLine:
         def fails() -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setitem(COMMANDS, "predict", fails)
+        replace_command(monkeypatch, "predict", fails)
         with pytest.raises(ZeroDivisionError):
             command("predict", [])
 
@@ -324,7 +352,7 @@ class TestCommandLine:
         def interrupted() -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setitem(COMMANDS, "predict", interrupted)
+        replace_command(monkeypatch, "predict", interrupted)
         assert command("predict", []) == 130
         assert "give the command again to go on" in capsys.readouterr().err
 
@@ -335,7 +363,7 @@ class TestCommandLine:
         assert "eval_miou" in capsys.readouterr().out
         assert main([]) == 2
 
-    @pytest.mark.parametrize("name", [*COMMANDS, "run"])
+    @pytest.mark.parametrize("name", COMMANDS)
     def test_the_scripts_under_tools_are_the_commands(self, name):
         text = (REPOSITORY / "tools" / f"{name}.py").read_text()
         assert f'command("{name}")' in text
@@ -354,26 +382,31 @@ class TestCommandLine:
         assert done.stdout == ""
 
 
-def documented(function) -> dict[str, str]:
+def documented(name: str) -> dict[str, str]:
     """Help of each key of a command, nested ones included."""
-    parser = command_parser(function)
+    parser = command_parser(name, COMMANDS[name])
     return {action.dest: action.help for action in parser._actions}
 
 
 class TestHelp:
-    @pytest.mark.parametrize("name", [*COMMANDS, "run"])
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_the_overview_says_what_the_function_says(self, name):
+        function = COMMANDS[name].function
+        assert inspect.getdoc(function).splitlines()[0] == COMMANDS[name].summary
+
+    @pytest.mark.parametrize("name", COMMANDS)
     def test_every_parameter_is_explained(self, name):
-        function = {**COMMANDS, "run": run}[name]
-        found = documented(function)
+        function = COMMANDS[name].function
+        found = documented(name)
         for parameter in inspect.signature(function).parameters:
             keys = [k for k in found if k == parameter or k.startswith(f"{parameter}.")]
             assert keys, parameter
         empty = [key for key, text in found.items() if not (text or "").strip()]
         assert empty == []
 
-    @pytest.mark.parametrize("name", [*COMMANDS, "run"])
+    @pytest.mark.parametrize("name", COMMANDS)
     def test_every_field_of_a_nested_configuration_is_explained(self, name):
-        function = {**COMMANDS, "run": run}[name]
+        function = COMMANDS[name].function
         for parameter in inspect.signature(function).parameters.values():
             kinds = getattr(parameter.annotation, "__args__", (parameter.annotation,))
             for kind in kinds:
@@ -383,7 +416,7 @@ class TestHelp:
                             "\n    ", "\n        "
                         ), (kind, field.name)
 
-    @pytest.mark.parametrize("name", [*COMMANDS, "run"])
+    @pytest.mark.parametrize("name", COMMANDS)
     def test_help_prints_and_exits_with_0(self, name):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as stopped:
@@ -392,7 +425,8 @@ class TestHelp:
         text = printed.getvalue()
         assert text.startswith(f"usage: wsss {name}")
         positional = {"explain": "image", "init": "folder", "report": "runs"}.get(name)
-        for parameter in inspect.signature({**COMMANDS, "run": run}[name]).parameters:
+        assert all(word in text for word in COMMANDS[name].summary.split())
+        for parameter in inspect.signature(COMMANDS[name].function).parameters:
             word = f"\n  {parameter} " if parameter == positional else f"--{parameter}"
             assert word in text, word
 
@@ -411,7 +445,7 @@ class TestShippedConfigurations:
                 {"data": yaml.safe_load(path.read_text()), "split": "val", "output": "o"},
             )
         elif name == "run":
-            parser = command_parser(run)
+            parser = command_parser("run", COMMANDS["run"])
             parsed = parser.parse_args(["--config", str(path)])
             settings = parser.instantiate(parsed)
             from wsss.pipeline.run import _parse
@@ -420,7 +454,7 @@ class TestShippedConfigurations:
                 _parse(number, step, Path(settings["output"]), settings["data"])
         else:
             assert name in COMMANDS, f"{path}: the file's stem is no command"
-            command_parser(COMMANDS[name]).parse_args(["--config", str(path)])
+            command_parser(name, COMMANDS[name]).parse_args(["--config", str(path)])
 
     @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
     def test_each_begins_with_a_comment_that_says_what_it_is(self, path):
@@ -429,7 +463,7 @@ class TestShippedConfigurations:
     def test_an_unknown_key_in_a_file_is_refused(self, tmp_path):
         (tmp_path / "eval_miou.yaml").write_text("split: val\nspilt: val\n")
         with pytest.raises(Exception, match="spilt"):
-            command_parser(COMMANDS["eval_miou"]).parse_args(
+            command_parser("eval_miou", COMMANDS["eval_miou"]).parse_args(
                 ["--config", str(tmp_path / "eval_miou.yaml")]
             )
 

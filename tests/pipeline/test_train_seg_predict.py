@@ -19,6 +19,7 @@ from wsss.data import load_records, read_image, read_mask, voc_palette, write_ma
 from wsss.data.transforms import normalise
 from wsss.errors import IncompleteError
 from wsss.metrics import confusion_counts, segmentation_scores
+from wsss.normalisation import IMAGENET
 from wsss.pipeline.predict import InferenceConfig, predict, segment
 from wsss.pipeline.train_seg import train_seg
 from wsss.refinement import CRFConfig
@@ -54,7 +55,7 @@ class TestTraining:
         counts = 0
         for record in load_records(shapes, "val", with_labels=False):
             with torch.no_grad():
-                logits = model(normalise(read_image(record.image))[None])
+                logits = model(normalise(read_image(record.image), IMAGENET)[None])
             counts += confusion_counts(logits[0].argmax(0), read_mask(record.mask), 6)
         scores = segmentation_scores(counts)
         logged = manifest(segmenter_checkpoint.parent)["last_epoch"]
@@ -147,7 +148,7 @@ class TestFolderOfImages:
         model, _ = load_segmenter(segmenter_checkpoint)
         for name in ("plain", "twin.png", "été на море 1.5"):
             with torch.no_grad():
-                image = normalise(read_image(folder / NAMES[name]))
+                image = normalise(read_image(folder / NAMES[name]), IMAGENET)
                 expected = model(image[None])[0].argmax(dim=0).numpy()
             assert (read_mask(predicted / "masks" / f"{name}.png") == expected).mean() > 0.999
 

@@ -3,9 +3,17 @@
 import numpy as np
 import pytest
 
-from wsss.refinement import BackgroundConfig, CRFConfig, background_score, make_mask, normalise_maps
+from wsss.refinement import (
+    BackgroundConfig,
+    CRFConfig,
+    RefinementChain,
+    background_score,
+    make_mask,
+    normalise_maps,
+)
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
+CRF = RefinementChain((CRFConfig(),))
 
 
 class StandIn:
@@ -52,11 +60,11 @@ class TestThresholdsByName:
         background = background_score(self.SCORES, BY_NAME, ["cat", "dog"])
         np.testing.assert_allclose(background, [[0.3, 0.7, 0.7], [0.7, 0.7, 0.3]], rtol=1e-7)
         assert background.dtype == np.float32
-        mask = make_mask(IMAGE, self.SCORES, BY_NAME, None, ["cat", "dog"])
+        mask = make_mask(IMAGE, self.SCORES, BY_NAME, names=["cat", "dog"])
         assert mask.tolist() == [[1, 0, 2], [0, 2, 0]]
 
     def test_names_go_with_the_maps_not_with_the_thresholds(self):
-        mask = make_mask(IMAGE, self.SCORES, BY_NAME, None, ["dog", "cow"])
+        mask = make_mask(IMAGE, self.SCORES, BY_NAME, names=["dog", "cow"])
         assert mask.tolist() == [[0, 2, 2], [2, 2, 0]]
 
     def test_equal_ones_are_a_common_one(self):
@@ -64,30 +72,30 @@ class TestThresholdsByName:
         image = np.zeros((20, 20, 3), np.uint8)
         names = ["a", "b", "c"]
         same = BackgroundConfig(threshold=dict.fromkeys(names, 0.6))
-        common = make_mask(image, scores, BackgroundConfig(threshold=0.6), None)
-        assert np.array_equal(make_mask(image, scores, same, None, names), common)
+        common = make_mask(image, scores, BackgroundConfig(threshold=0.6))
+        assert np.array_equal(make_mask(image, scores, same, names=names), common)
         assert set(np.unique(common)) == {0, 1, 2, 3}
 
     def test_the_crf_starts_from_them(self, monkeypatch):
         seen = []
-        monkeypatch.setattr("wsss.refinement.seeds.unary_from_scores", lambda s, _: seen.append(s))
-        monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", lambda *_: StandIn())
-        make_mask(IMAGE, self.SCORES, BY_NAME, CRFConfig(), ["cat", "dog"])
+        monkeypatch.setattr("wsss.refinement.crf.unary_from_scores", lambda s, _: seen.append(s))
+        monkeypatch.setattr("wsss.refinement.crf.DenseCRF", lambda *_: StandIn())
+        make_mask(IMAGE, self.SCORES, BY_NAME, CRF, ["cat", "dog"])
         np.testing.assert_allclose(seen[0][0], [[0.3, 0.7, 0.7], [0.7, 0.7, 0.3]], rtol=1e-7)
         assert np.array_equal(seen[0][1:], self.SCORES)
 
     @pytest.mark.parametrize("names", [None, ["cat"], ["cat", "dog", "cow"]])
     def test_every_map_needs_a_name(self, names):
         with pytest.raises(ValueError, match="names: expected those of the 2 classes, got"):
-            make_mask(IMAGE, self.SCORES, BY_NAME, None, names)
+            make_mask(IMAGE, self.SCORES, BY_NAME, names=names)
 
     def test_a_class_without_one_is_named(self):
         message = r"background\.threshold: none for the class 'hen'"
         with pytest.raises(ValueError, match=message):
-            make_mask(IMAGE, self.SCORES, BY_NAME, None, ["cat", "hen"])
+            make_mask(IMAGE, self.SCORES, BY_NAME, names=["cat", "hen"])
 
     def test_no_class_is_all_background(self):
-        mask = make_mask(IMAGE, np.zeros((0, 2, 3), np.float32), BY_NAME, None, [])
+        mask = make_mask(IMAGE, np.zeros((0, 2, 3), np.float32), BY_NAME, names=[])
         assert not mask.any()
 
     @pytest.mark.parametrize(
@@ -105,29 +113,33 @@ class TestThresholdsByName:
 
 def test_best_score_wins_and_a_tie_is_background():
     scores = np.array([[[0.9, 0.3, 0.5], [0, 0, 0]], [[0.1, 0.6, 0.5], [0.5, 0.51, 0]]], np.float32)
-    mask = make_mask(IMAGE, scores, BackgroundConfig(threshold=0.5), None)
+    mask = make_mask(IMAGE, scores, BackgroundConfig(threshold=0.5))
     assert mask.tolist() == [[1, 2, 0], [0, 2, 0]]
 
 
 def test_no_class_is_all_background_without_a_crf(monkeypatch):
-    monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", lambda *_: pytest.fail("CRF was run"))
-    mask = make_mask(IMAGE, np.zeros((0, 2, 3), np.float32), BackgroundConfig(), CRFConfig())
+    monkeypatch.setattr("wsss.refinement.crf.DenseCRF", lambda *_: pytest.fail("CRF was run"))
+    mask = make_mask(
+        IMAGE, np.zeros((0, 2, 3), np.float32), BackgroundConfig(), RefinementChain((CRFConfig(),))
+    )
     assert mask.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_between_two_thresholds_pixels_are_ignored():
     scores = np.array([[[0.01, 0.2, 0.9], [0.05, 0.31, 0.3]]], np.float32)
     background = BackgroundConfig(ignore_below=0.05, ignore_above=0.3)
-    assert make_mask(IMAGE, scores, background, None).tolist() == [[0, 255, 1], [0, 1, 255]]
+    assert make_mask(IMAGE, scores, background).tolist() == [[0, 255, 1], [0, 1, 255]]
 
 
 def test_two_thresholds_share_one_lattice(monkeypatch):
     built = []
     monkeypatch.setattr(
-        "wsss.refinement.seeds.DenseCRF", lambda *_: built.append(StandIn()) or built[-1]
+        "wsss.refinement.crf.DenseCRF", lambda *_: built.append(StandIn()) or built[-1]
     )
     background = BackgroundConfig(ignore_below=0.05, ignore_above=0.3)
-    make_mask(IMAGE, np.full((2, 2, 3), 0.2, np.float32), background, CRFConfig())
+    make_mask(
+        IMAGE, np.full((2, 2, 3), 0.2, np.float32), background, RefinementChain((CRFConfig(),))
+    )
     assert len(built) == 1
     low, high = (np.exp(-unary) for unary in built[0].unaries)
     assert (low[0] < low[1]).all(), "the background is behind at .05"
@@ -158,7 +170,7 @@ def test_labels_follow_colours_after_the_crf():
     background = BackgroundConfig(threshold=0.5)
     truth = np.zeros((40, 60), np.uint8)
     truth[:, 30:] = 1
-    before = make_mask(image, scores, background, None)
-    after = make_mask(image, scores, background, CRFConfig(bilateral_sxy=20))
+    before = make_mask(image, scores, background)
+    after = make_mask(image, scores, background, RefinementChain((CRFConfig(bilateral_sxy=20),)))
     assert (before == truth).mean() < 0.92
     assert (after == truth).mean() > 0.99

@@ -11,10 +11,11 @@ from wsss.attribution import MultiScaleConfig, TIFConfig
 from wsss.data import DataConfig
 from wsss.models import BackboneConfig
 from wsss.models.deeplab import DeepLabConfig
-from wsss.pipeline.commands import parse_settings
 from wsss.pipeline.predict import InferenceConfig
-from wsss.refinement import BackgroundConfig, CRFConfig
-from wsss.runs.folder import OutputFolder, differences, plain
+from wsss.pipeline.settings import parse_settings
+from wsss.refinement import BackgroundConfig, CRFConfig, RefinementChain
+from wsss.runs.folder import OutputFolder
+from wsss.runs.settings import Settings, differences, plain
 from wsss.tasks.optim import OptimConfig
 
 
@@ -116,6 +117,7 @@ COMPLETE = {
         "images": Path("photographs of 2007"),
         "inference": InferenceConfig(scales=(0.5, 1.0), flip=True),
         "crf": None,
+        "refine": RefinementChain((CRFConfig(iterations=3), CRFConfig(unary="labels"))),
     },
 }
 
@@ -123,7 +125,7 @@ COMPLETE = {
 @pytest.mark.parametrize("command", COMPLETE)
 def test_config_yaml_gives_the_same_settings_back(command, tmp_path):
     settings = COMPLETE[command]
-    OutputFolder(tmp_path / "o", command, settings)
+    OutputFolder(tmp_path / "o", Settings(command, settings, {}))
     text = (tmp_path / "o" / "config.yaml").read_text(encoding="utf-8")
     again = parse_settings(command, yaml.safe_load(text))
     for key, value in settings.items():
@@ -139,7 +141,7 @@ def parse_back(command, settings):
 
 class TestFolder:
     def make(self, path, command="predict", identity=None, free=(), **settings):
-        return OutputFolder(path, command, settings, identity=identity, free=free)
+        return OutputFolder(path, Settings(command, settings, {}), identity=identity, free=free)
 
     def facts(self, path):
         return json.loads((path / "manifest.json").read_text())

@@ -13,13 +13,8 @@ from wsss.errors import IncompleteError
 from wsss.metrics import power_threshold
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.refinement import BackgroundConfig
-from wsss.runs.threshold import (
-    ChosenThreshold,
-    given,
-    manifest_of,
-    read_threshold,
-    threshold_of_masks,
-)
+from wsss.runs.folder import manifest_of
+from wsss.runs.threshold import ChosenThreshold, given, read_threshold, threshold_of_masks
 
 OF_TRAIN = ChosenThreshold(0.6, "Otsu's threshold of the scores", "train", False, 12)
 BY_CLASS = {"ring": 0.2, "star": 0.35, "cross": 0.5, "bar": 0.65, "blob": 0.8}
@@ -116,7 +111,9 @@ class TestManifest:
     def test_stands_in_the_folder_or_above_it(self, tmp_path):
         (tmp_path / "run/masks").mkdir(parents=True)
         assert manifest_of(tmp_path / "run/masks") is None
-        above, nearer = {"command": "make_pseudo_masks"}, {"command": "predict"}
+        ours = {"complete": True, "identity": {}}
+        above = {"command": "make_pseudo_masks", **ours}
+        nearer = {"command": "predict", **ours}
         (tmp_path / "run/manifest.json").write_text(json.dumps(above))
         assert manifest_of(tmp_path / "run/masks") == above
         assert manifest_of(tmp_path / "run") == above

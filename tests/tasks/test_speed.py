@@ -14,6 +14,7 @@ from wsss.data.images import read_image
 from wsss.models import BackboneConfig
 from wsss.pipeline.train_cls import train_cls
 from wsss.tasks.checkpoint import load_classifier
+from wsss.tasks.classification import ClassificationTask
 from wsss.tasks.optim import OptimConfig, build_optimizer, may_fuse
 from wsss.tasks.speed import Throughput
 from wsss.tasks.trainer import TrainerConfig, decoding_workers
@@ -136,6 +137,41 @@ def test_the_cache_changes_no_result_and_is_used(shapes, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+class TestThreads:
+    @pytest.fixture
+    def seen(self, monkeypatch) -> list[int]:
+        """How many threads each training step has."""
+        found = []
+        real = ClassificationTask.training_step
+
+        def noted(self, *arguments):
+            found.append(torch.get_num_threads())
+            return real(self, *arguments)
+
+        monkeypatch.setattr(ClassificationTask, "training_step", noted)
+        return found
+
+    def test_the_training_has_them_and_what_comes_after_does_not(self, shapes, tmp_path, seen):
+        before = torch.get_num_threads()
+        train(shapes, tmp_path, dataclasses.replace(CPU, threads=before + 1))
+        assert seen == [before + 1] * 2
+        assert torch.get_num_threads() == before
+
+    def test_a_training_that_fails_gives_them_back(self, shapes, tmp_path, monkeypatch):
+        def explode(self, *arguments):
+            raise RuntimeError("in the middle")
+
+        monkeypatch.setattr(ClassificationTask, "training_step", explode)
+        before = torch.get_num_threads()
+        with pytest.raises(RuntimeError, match="in the middle"):
+            train(shapes, tmp_path, dataclasses.replace(CPU, threads=before + 1))
+        assert torch.get_num_threads() == before
+
+    def test_none_is_refused(self):
+        with pytest.raises(ValueError, match=r"trainer\.threads: expected at least 1, got 0"):
+            TrainerConfig(threads=0)
+
+
 def test_bfloat16_does_not_lower_the_average_precision(shapes, tmp_path):
     """An overfitted training list of 12 images, on which two images in another order cost 0.05.
 

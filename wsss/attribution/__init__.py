@@ -1,9 +1,11 @@
 """Attribution: which pixels speak for a class. TIF, and the methods it is compared with."""
 
-from wsss.attribution.capture import INPUT, usable_layers
-from wsss.attribution.engine import Attribution, attribute, attribute_many
+from wsss.attribution.attribute import attribute
+from wsss.attribution.engine import Attribution, attribute_many
 from wsss.attribution.gradients import GradientConfig
-from wsss.attribution.methods import ALL_METHODS, METHODS, AttributionConfig, MethodName
+from wsss.attribution.layers import find_layers, usable_layers
+from wsss.attribution.layout import INPUT
+from wsss.attribution.methods import DEFAULT_METHOD, METHODS, AttributionConfig, Method
 from wsss.attribution.multiscale import (
     MultiScaleConfig,
     attribute_multiscale,
@@ -12,18 +14,19 @@ from wsss.attribution.multiscale import (
 from wsss.attribution.tif import TIFConfig
 
 __all__ = [
-    "ALL_METHODS",
+    "DEFAULT_METHOD",
     "INPUT",
     "METHODS",
     "Attribution",
     "AttributionConfig",
     "GradientConfig",
-    "MethodName",
+    "Method",
     "MultiScaleConfig",
     "TIFConfig",
     "attribute",
     "attribute_many",
     "attribute_multiscale",
     "attribute_multiscale_many",
+    "find_layers",
     "usable_layers",
 ]

@@ -6,10 +6,15 @@ convolution and BatchNorm with a bias, the map of ``b_k * G_k`` of every channel
 no map. A ReLU6 at its ceiling adds 6 whatever comes in, so it counts as a layer with that bias.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from wsss.attribution.capture import INPUT, smooth_activations
+from wsss.attribution.fusion import fuse_layers
+from wsss.attribution.gradients import LayerRound
+from wsss.attribution.layout import INPUT
+from wsss.attribution.state import smooth_activations
 
 _EPS = 1e-6
 """Of the authors' code: keeps a constant map from being divided by 0."""
@@ -76,6 +81,24 @@ def fullgrad_terms(
         assert module.bias is not None
         bias = module.bias
     return bias.detach()[:, None, None] * gradient
+
+
+def fullgrad_maps(
+    model: nn.Module, one: LayerRound, layers: Sequence[str], size: tuple[int, int]
+) -> torch.Tensor:
+    """(B, H, W) FullGrad maps of one class an image.
+
+    Args:
+        model: The network.
+        one: Activations and gradients of its layers.
+        layers: As `fullgrad_layers` gives them.
+        size: Height and width of the maps.
+    """
+    layer_maps = [
+        fullgrad_layer(fullgrad_terms(model, name, one.activations[name], one.gradients[name]))
+        for name in layers
+    ]
+    return fuse_layers(layer_maps, size, normalise="none", fusion="sum")
 
 
 def fullgrad_layer(terms: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from wsss.attribution.capture import Captured, capture, prepared
+from wsss.attribution.capture import Captured, capture
+from wsss.attribution.state import prepared
 
 GradientKind = Literal["plain", "integrated", "smooth", "guided"]
 

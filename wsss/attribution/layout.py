@@ -7,6 +7,9 @@ from torch import nn
 
 Reader = Callable[[torch.Tensor], torch.Tensor]
 
+INPUT = "input"
+"""Name under which the images themselves count as a layer."""
+
 MAX_PREFIX_TOKENS = 8
 """Most tokens before the grid's (class, distillation and register tokens)."""
 

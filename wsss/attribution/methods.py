@@ -1,83 +1,113 @@
-"""All methods by name, and which of their options make sense together."""
+"""All methods: a line each in one table, and the options that are common to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
 import torch
+from torch import nn
 
 from wsss.attribution.cam import cam_layer
+from wsss.attribution.fullgrad import fullgrad_layers, fullgrad_maps
 from wsss.attribution.gradcam import gradcam_layer
 from wsss.attribution.gradcampp import gradcampp_layer
-from wsss.attribution.gradients import GradientConfig, GradientKind
+from wsss.attribution.gradients import GradientConfig, GradientKind, LayerRound
 from wsss.attribution.hirescam import hirescam_layer
 from wsss.attribution.layercam import layercam_layer
+from wsss.attribution.layout import INPUT
+from wsss.attribution.neurons import base_layer
 from wsss.attribution.pixels import gradient_pixels, product_pixels
-from wsss.attribution.tif import TIFConfig
+from wsss.attribution.targets import Targets
+from wsss.attribution.tif import TIFConfig, tif_layer
 from wsss.attribution.xgradcam import xgradcam_layer
 
-MethodName = Literal[
-    "tif",
-    "base",
-    "cam",
-    "gradcam",
-    "gradcampp",
-    "xgradcam",
-    "layercam",
-    "hirescam",
-    "fullgrad",
-    "saliency",
-    "input_x_gradient",
-    "integrated_gradients",
-    "smoothgrad",
-    "guided_backprop",
-]
+LayerMap = Callable[[torch.Tensor, torch.Tensor, TIFConfig], torch.Tensor]
+"""(B, C, h, w) activation and gradient of a layer, and TIF's options, to the (B, h, w) map."""
 
-LayerMap = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+WholeMap = Callable[[nn.Module, LayerRound, Sequence[str], tuple[int, int]], torch.Tensor]
+"""Network, what one pass left at its layers, their names, and a size to (B, H, W) maps."""
+
+OwnPasses = Callable[[nn.Module, torch.Tensor, Targets, tuple[int, int]], torch.Tensor]
+"""Network in eval mode, (B, 3, H, W) images, N pairs and a size to (N, H, W) maps."""
 
 
-class Baseline(NamedTuple):
-    """A method without options of its own.
+@dataclass(frozen=True)
+class Method:
+    """How one method explains. It has one of ``layer_map``, ``whole_map`` and ``passes``.
 
     Args:
-        layer_map: (B, C, h, w) activation and gradient of a layer to its (B, h, w) map.
-        at_input: Explains the input's pixels and takes no layers.
-        gradient: The kind of gradient that defines the method; None takes any.
+        layer_map: Its map of one layer; the maps of several are fused as TIF's are.
+        whole_map: Its map from all of its layers at once.
+        passes: It runs the network itself, however often; its options are its own.
+        looks_at: The layers where it says itself where it looks; None takes those that are
+            configured.
+        gradient: The kind of gradient that it is defined by; None takes any.
+        several_layers: By default it takes all default layers of a network in place of the last,
+            and even a single one is normalised before it is fused.
+        foldable: BatchNorm may be folded into the convolutions before it.
+        differentiates: The gradient flows through convolutions, not only through the head.
     """
 
-    layer_map: LayerMap
-    at_input: bool = False
+    layer_map: LayerMap | None = None
+    whole_map: WholeMap | None = None
+    passes: OwnPasses | None = None
+    looks_at: Callable[[nn.Module], list[str]] | None = None
     gradient: GradientKind | None = None
+    several_layers: bool = False
+    foldable: bool = True
+    differentiates: bool = True
+
+    @property
+    def takes_layers(self) -> bool:
+        """Whether it looks at the layers that are configured."""
+        return self.looks_at is None and self.passes is None
 
 
-METHODS: dict[str, Baseline] = {
-    "cam": Baseline(cam_layer, gradient="plain"),
-    "gradcam": Baseline(gradcam_layer),
-    "gradcampp": Baseline(gradcampp_layer),
-    "xgradcam": Baseline(xgradcam_layer),
-    "layercam": Baseline(layercam_layer),
-    "hirescam": Baseline(hirescam_layer),
-    "saliency": Baseline(gradient_pixels, at_input=True, gradient="plain"),
-    "input_x_gradient": Baseline(product_pixels, at_input=True, gradient="plain"),
-    "integrated_gradients": Baseline(product_pixels, at_input=True, gradient="integrated"),
-    "smoothgrad": Baseline(gradient_pixels, at_input=True, gradient="smooth"),
-    "guided_backprop": Baseline(gradient_pixels, at_input=True, gradient="guided"),
+def _plain(layer_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> LayerMap:
+    """A map of a layer that has no options."""
+    return lambda activation, gradient, _: layer_map(activation, gradient)
+
+
+def _pixels(
+    layer_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], gradient: GradientKind
+) -> Method:
+    """A method that explains the input's pixels."""
+    return Method(_plain(layer_map), looks_at=lambda model: [INPUT], gradient=gradient)
+
+
+METHODS: dict[str, Method] = {
+    "tif": Method(tif_layer, several_layers=True),
+    "base": Method(lambda activation, gradient, tif: base_layer(activation, gradient, tif.base)),
+    "fullgrad": Method(
+        whole_map=fullgrad_maps, looks_at=fullgrad_layers, gradient="plain", foldable=False
+    ),
+    "cam": Method(_plain(cam_layer), gradient="plain", differentiates=False),
+    "gradcam": Method(_plain(gradcam_layer)),
+    "gradcampp": Method(_plain(gradcampp_layer)),
+    "xgradcam": Method(_plain(xgradcam_layer)),
+    "layercam": Method(_plain(layercam_layer)),
+    "hirescam": Method(_plain(hirescam_layer)),
+    "saliency": _pixels(gradient_pixels, "plain"),
+    "input_x_gradient": _pixels(product_pixels, "plain"),
+    "integrated_gradients": _pixels(product_pixels, "integrated"),
+    "smoothgrad": _pixels(gradient_pixels, "smooth"),
+    "guided_backprop": _pixels(gradient_pixels, "guided"),
 }
-"""The baselines that are one formula over a layer. ``tif``, ``base`` and ``fullgrad`` are more."""
+"""All methods by name; the first is the default."""
 
-ALL_METHODS = ("tif", "base", "fullgrad", *METHODS)
+DEFAULT_METHOD = next(iter(METHODS))
 
 
 @dataclass(frozen=True)
 class AttributionConfig:
-    """One way to explain a classifier.
+    """One method with its options.
 
     Args:
-        method: ``tif``; ``base``: TIF's neuron attribution (``tif.base``) alone, all neurons
-            alike; ``fullgrad``; or a baseline of `METHODS`.
-        layers: Names of modules, or a number n: the last n of ``model.default_layers``. None
-            takes all of these for TIF and the last one for the others. A baseline given several
-            layers is fused as TIF is.
+        method: tif; base: TIF's neuron attribution (``tif.base``) alone, all neurons alike; cam,
+            gradcam, gradcampp, xgradcam, layercam, hirescam, fullgrad; or, of the input's pixels,
+            saliency, input_x_gradient, integrated_gradients, smoothgrad, guided_backprop.
+        layers: Names of modules, or a number n: the last n default layers. None takes all of these
+            for TIF and the last one for the others. A baseline given several layers is fused as
+            TIF is.
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
 
@@ -85,17 +115,15 @@ class AttributionConfig:
         ValueError: An unknown method, or options that contradict it.
     """
 
-    method: MethodName = "tif"
+    method: str = DEFAULT_METHOD
     layers: list[str] | int | None = None
     tif: TIFConfig = field(default_factory=TIFConfig)
     gradient: GradientConfig = field(default_factory=GradientConfig)
 
     def __post_init__(self) -> None:
-        if self.method not in ALL_METHODS:
-            raise ValueError(
-                f"method: expected one of {', '.join(ALL_METHODS)}; got {self.method!r}"
-            )
-        kind, fixed = self.gradient.kind, self.fixed_gradient
+        if self.method not in METHODS:
+            raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {self.method!r}")
+        kind, fixed = self.gradient.kind, self.spec.gradient
         if fixed is not None and kind not in ("plain", fixed):
             raise ValueError(
                 f"gradient.kind: method {self.method} is defined by the {fixed} gradient, got "
@@ -103,29 +131,20 @@ class AttributionConfig:
             )
         if isinstance(self.layers, int) and self.layers < 1:
             raise ValueError(f"layers: expected at least 1, got {self.layers}")
-        if self.layers is not None and self.takes_no_layers:
+        if self.layers is not None and not self.spec.takes_layers:
             raise ValueError(
-                f"layers: method {self.method} explains the input and takes none; its map of "
-                "layers would be another method"
+                f"layers: method {self.method} says itself where it looks and takes none; its map "
+                "of other layers would be another method"
             )
 
     @property
-    def fixed_gradient(self) -> GradientKind | None:
-        """The kind of gradient that the method is defined by, or None."""
-        if self.method == "fullgrad":
-            return "plain"
-        return METHODS[self.method].gradient if self.method in METHODS else None
-
-    @property
-    def takes_no_layers(self) -> bool:
-        """Whether the method says itself where it looks."""
-        return self.method == "fullgrad" or (
-            self.method in METHODS and METHODS[self.method].at_input
-        )
+    def spec(self) -> Method:
+        """The method's line in the table."""
+        return METHODS[self.method]
 
     def resolved_gradient(self) -> GradientConfig:
         """The gradient to compute; equal for all methods that can share it."""
-        kind = self.fixed_gradient or self.gradient.kind
+        kind = self.spec.gradient or self.gradient.kind
         if kind in ("plain", "guided"):
             return GradientConfig(kind=kind)
         given = self.gradient

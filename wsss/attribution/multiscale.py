@@ -1,14 +1,15 @@
 """Attribution of one image at several sizes and mirrored, averaged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from wsss.attribution.engine import attribute_many
+from wsss.attribution.engine import Attribution, attribute_many, layers_of
 from wsss.attribution.methods import AttributionConfig
+from wsss.attribution.targets import Labels, targets_of
+from wsss.views import resized, views
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,7 @@ class MultiScaleConfig:
         """(3, H, W) image to its (1, 3, h, w) view at scale 1, on which classes are predicted."""
         base = MultiScaleConfig(scales=(1.0,), long_side=self.long_side, cell=self.cell)
         size = base.sizes(*image.shape[1:])[0]
-        return F.interpolate(
-            image[None], size, mode="bilinear", align_corners=False, antialias=True
-        )
+        return resized(image[None], size)
 
     def _side(self, length: float) -> int:
         if self.cell is None:
@@ -106,39 +105,55 @@ def attribute_multiscale_batch(
     sizes: MultiScaleConfig,
     configs: Sequence[AttributionConfig],
 ) -> list[torch.Tensor]:
+    """The (N, H, W) maps alone of `attribute_at_sizes`, for each configuration."""
+    return [one.maps for one in attribute_at_sizes(model, images, labels, sizes, configs)]
+
+
+def attribute_at_sizes(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: Labels,
+    sizes: MultiScaleConfig,
+    configs: Sequence[AttributionConfig],
+) -> list[Attribution]:
     """Maps of a batch of images of one size, averaged over sizes and flips.
 
     Args:
         model: (B, 3, H, W) images to (B, K) logits.
         images: (B, 3, H, W), normalised as the model expects.
-        labels: (B, K) multi-hot.
+        labels: Which classes; see `attribute`.
         sizes: Sizes and flip.
         configs: Methods and options, which share passes.
 
     Returns:
-        For each configuration the (N, H, W) maps of the N present (image, class) pairs, ordered by
-        image, then by class.
+        For each configuration the maps of the present (image, class) pairs, ordered by image, then
+        by class.
 
     Raises:
         ValueError: See `attribute`.
     """
+    targets = targets_of(labels, images)
     height, width = images.shape[2:]
-    present = int((labels > 0).sum())
+    present = len(targets.image_index)
     totals = [images.new_zeros((present, height, width)) for _ in configs]
+    pairs = (targets.image_index, targets.class_index)
     if not present:
-        return totals
-    for size in sizes.sizes(height, width):
-        scaled = images
-        if size != (height, width):
-            scaled = F.interpolate(
-                scaled, size, mode="bilinear", align_corners=False, antialias=True
-            )
-        views = torch.cat([scaled, scaled.flip(3)]) if sizes.flip else scaled
-        view_labels = torch.cat([labels, labels]) if sizes.flip else labels
-        found = attribute_many(model, views, view_labels, configs, size=(height, width))
-        for total, one in zip(totals, found, strict=True):
-            total += one.maps[:present]
-            if sizes.flip:
-                total += one.maps[present:].flip(2)
-    views_seen = len(sizes.scales) * (2 if sizes.flip else 1)
-    return [total / views_seen for total in totals]
+        return [Attribution(total, *pairs) for total in totals]
+    # found once, at the images' own size: all views look at the same layers
+    names = [layers_of(model, config, images) for config in configs]
+    fixed = [
+        replace(config, layers=found) if config.spec.takes_layers else config
+        for config, found in zip(configs, names, strict=True)
+    ]
+    seen_as = 2 if sizes.flip else 1
+    view_targets = targets.repeated(seen_as)
+    for view in views(images, sizes.sizes(height, width), flip=sizes.flip):
+        found_maps = attribute_many(model, view.images, view_targets, fixed, size=(height, width))
+        for total, one in zip(totals, found_maps, strict=True):
+            for maps in view.undo(one.maps):
+                total += maps
+    count = len(sizes.scales) * seen_as
+    return [
+        Attribution(total / count, *pairs, tuple(found))
+        for total, found in zip(totals, names, strict=True)
+    ]

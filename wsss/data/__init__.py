@@ -2,10 +2,11 @@
 
 from wsss.data.config import VOC_CLASSES, DataConfig
 from wsss.data.images import ImageReadError, read_image
-from wsss.data.masks import IGNORE, LabelMap, read_mask, voc_palette, write_mask
+from wsss.data.masks import LabelMap, read_mask, voc_palette, write_mask
 from wsss.data.records import Record, load_records
 from wsss.data.scores import Scores, read_scores, write_scores
 from wsss.data.storage import to_path
+from wsss.ignore import IGNORE
 
 __all__ = [
     "IGNORE",

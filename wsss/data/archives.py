@@ -19,7 +19,7 @@ from wsss.data.storage import existing
 
 
 @dataclass(frozen=True)
-class Source:
+class Archive:
     """One published archive.
 
     Args:
@@ -38,42 +38,42 @@ class Source:
     prefix: str = ""
 
 
-def fetch(source: Source, root: Path, names: Iterable[str], *, download: bool = False) -> None:
+def fetch(archive: Archive, root: Path, names: Iterable[str], *, download: bool = False) -> None:
     """Bring those files below ``root`` that are not there yet, each whole or not at all.
 
     If none is missing, the archive is not even looked for.
 
     Args:
-        source: The archive.
+        archive: The archive.
         root: Folder to write to.
-        names: Paths of the files, relative to the source's prefix and to ``root``.
+        names: Paths of the files, relative to the archive's prefix and to ``root``.
         download: See `read_members`.
 
     Raises:
         FileNotFoundError, ValueError, OSError: See `read_members`.
     """
     missing = absent(root, names)
-    for name, content in read_members(source, missing, download=download):
+    for name, content in read_members(archive, missing, download=download):
         with atomic_write(root / name) as file:
             file.write(content)
 
 
 def absent(root: Path, names: Iterable[str]) -> list[str]:
-    """Those of the names below ``root`` that are no files, in their order."""
+    """Names of the files that are missing below ``root``, in their order."""
     paths = {name: root / name for name in names}
     there = existing(paths.values())
     return [name for name, path in paths.items() if path not in there]
 
 
 def read_members(
-    source: Source, names: Collection[str], *, download: bool = False
+    archive: Archive, names: Collection[str], *, download: bool = False
 ) -> Iterator[tuple[str, bytes]]:
     """Read files of an archive, in the order in which they lie there.
 
     Args:
-        source: The archive.
-        names: Which files, relative to the source's prefix; for none, nothing is opened.
-        download: If the archive does not exist, download it to ``source.path`` with torchvision.
+        archive: The archive.
+        names: Which files, relative to the archive's prefix; for none, nothing is opened.
+        download: If the archive does not exist, download it to ``archive.path`` with torchvision.
 
     Yields:
         Name, as asked for, and content.
@@ -86,30 +86,30 @@ def read_members(
     """
     if not names:
         return
-    if not source.path.exists():
-        _obtain(source, download)
-    left = {f"{source.prefix}/{name}" if source.prefix else name: name for name in names}
-    if source.path.is_dir():
-        found = _from_folder(source, left)
-    elif source.path.suffix.lower() == ".zip":
-        found = _from_zip(source.path, left)
+    if not archive.path.exists():
+        _obtain(archive, download)
+    left = {f"{archive.prefix}/{name}" if archive.prefix else name: name for name in names}
+    if archive.path.is_dir():
+        found = _from_folder(archive, left)
+    elif archive.path.suffix.lower() == ".zip":
+        found = _from_zip(archive.path, left)
     else:
-        found = _from_tar(source.path, left)
+        found = _from_tar(archive.path, left)
     try:
         for member, content in tqdm(
-            found, total=len(left), desc=source.path.name, unit="file", disable=None
+            found, total=len(left), desc=archive.path.name, unit="file", disable=None
         ):
             yield left.pop(member), content
     except _DAMAGE as error:
         reason = str(error).split("\n")[0]  # tarfile lists every compression that it tried
         raise ValueError(
-            f"{source.path}: cannot be read ({reason}); if it is damaged, download it again: "
-            f"{source.url}, md5 {source.md5}"
+            f"{archive.path}: cannot be read ({reason}); if it is damaged, download it again: "
+            f"{archive.url}, md5 {archive.md5}"
         ) from error
     if left:
         raise ValueError(
-            f"{source.path}: {len(left)} of {len(names)} files are not in it, for example "
-            f"{next(iter(left))}; expected what {source.url} holds (md5 {source.md5})"
+            f"{archive.path}: {len(left)} of {len(names)} files are not in it, for example "
+            f"{next(iter(left))}; expected what {archive.url} holds (md5 {archive.md5})"
         )
 
 
@@ -124,56 +124,59 @@ _DAMAGE = (
 )
 
 
-def _obtain(source: Source, download: bool) -> None:
+def _obtain(archive: Archive, download: bool) -> None:
     """Download an archive, under another name until it is whole."""
     if not download:
         raise FileNotFoundError(
-            f"{source.path} not found: download {source.url} (md5 {source.md5}) to there, name "
-            f"the archive or the folder it was unpacked to by {source.option}, or give --download"
+            f"{archive.path} not found: download {archive.url} (md5 {archive.md5}) to there, name "
+            f"the archive or the folder it was unpacked to by {archive.option}, or give --download"
         )
+    # imported here: only a download needs torchvision
     from torchvision.datasets.utils import download_url
 
-    partial = source.path.with_name(f"{source.path.name}.part")
+    partial = archive.path.with_name(f"{archive.path.name}.part")
     try:
-        download_url(source.url, partial.parent, partial.name, source.md5)
+        download_url(archive.url, partial.parent, partial.name, archive.md5)
     except OSError as error:
         raise OSError(
-            f"cannot download {source.url}: {error}; download it by other means to {source.path}"
+            f"cannot download {archive.url}: {error}; download it by other means to {archive.path}"
         ) from error
     except RuntimeError as error:
         raise ValueError(
-            f"{partial}: not the file with md5 {source.md5} that {source.url} held: {error}"
+            f"{partial}: not the file with md5 {archive.md5} that {archive.url} held: {error}"
         ) from error
-    partial.replace(source.path)
+    partial.replace(archive.path)
 
 
 def _from_tar(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Members of those names; the caller takes each away from ``names`` when it has come."""
+    """Members of those names. The caller removes a name from ``names`` when its member has come."""
     with tarfile.open(path) as archive:
         for member in archive:
-            name = member.name.removeprefix("./")
+            name = member.name.removeprefix("./")  # which tar writes if it was given a dot
             if name not in names:
                 continue
             content = archive.extractfile(member) if member.isfile() else None
             if content is None:
                 raise ValueError(f"{path}: {member.name} is no file but a link, folder or device")
             yield name, content.read()
+            # a tar has no table of contents: without this, it would be read to its end
             if not names:
                 return
 
 
 def _from_zip(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """As `_from_tar`."""
+    """Members of those names; see `_from_tar`."""
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if member.filename in names:
                 yield member.filename, archive.read(member)
 
 
-def _from_folder(source: Source, names: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """The folder may be the one that holds the archive's, or any on the way down the prefix."""
-    parts = Path(source.prefix).parts
-    bases = [source.path.joinpath(*parts[depth:]) for depth in range(len(parts) + 1)]
+def _from_folder(archive: Archive, names: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Files of those names in the folder that an archive was unpacked to."""
+    # people name the folder that holds the archive's own, or any on the path down the prefix
+    parts = Path(archive.prefix).parts
+    bases = [archive.path.joinpath(*parts[depth:]) for depth in range(len(parts) + 1)]
     for member, name in list(names.items()):
         path = next((base / name for base in bases if (base / name).is_file()), None)
         if path is not None:
@@ -181,13 +184,14 @@ def _from_folder(source: Source, names: Mapping[str, str]) -> Iterator[tuple[str
 
 
 def count_complete(root: Path, ids: Sequence[str], patterns: Iterable[str]) -> int:
-    """How many ids have all their files.
+    """Number of ids that have all their files.
 
     Args:
         root: Folder of the data set.
         ids: Image ids.
         patterns: Paths below ``root`` with ``{}`` for the id, such as ``JPEGImages/{}.jpg``.
     """
+    # pattern by pattern, so that each folder is listed once
     incomplete = set()
     for pattern in patterns:
         names = {pattern.format(image_id): image_id for image_id in ids}
@@ -212,7 +216,7 @@ def check_counts(found: Mapping[str, int], expected: Mapping[str, int], root: Pa
 
 
 def format_counts(found: Mapping[str, int], expected: Mapping[str, int]) -> str:
-    """What there is beside what is expected, as a table for a terminal."""
+    """Table of the numbers of images found and expected, for a terminal."""
     width = max(map(len, expected))
     rows = [f"{'':{width}}  {'found':>8}  {'expected':>8}"]
     rows += [f"{name:{width}}  {found[name]:8,}  {count:8,}" for name, count in expected.items()]

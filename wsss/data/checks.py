@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, image by image and as a whole."""
+"""Faults of a data set: of an image and its mask alone, and of the images of a split together."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 
 from wsss.data.colours import read_colours
-from wsss.data.config import IGNORE, DataConfig
+from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import ImageReadError, image_size, pixel_digest, read_image
 from wsss.data.masks import read_mask
 from wsss.data.sources import Item
+from wsss.ignore import IGNORE
 
 Severity = Literal["error", "warning", "note"]
 
@@ -44,14 +45,14 @@ SEVERITY: Mapping[str, Severity] = {
     "no masks": "note",
     "file in no split": "note",
 }
-"""Every kind of finding: an error spoils a training or a score, a warning wants to be looked at."""
+"""Each kind of finding. An error spoils a training or a score, a warning is to be looked at."""
 
 SMALL = 32
 """Pixels of the shorter side below which an image is small: the stride of most networks."""
 
 
 class Finding(NamedTuple):
-    """Something that is wrong, or worth knowing.
+    """A fault of the data set, or a fact to know before training on it.
 
     Args:
         kind: A key of `SEVERITY`.
@@ -74,8 +75,8 @@ class Finding(NamedTuple):
 
 
 @dataclass
-class Seen:
-    """What was seen of one image.
+class CheckedImage:
+    """An image with its findings, and the facts that the checks of a whole split compare.
 
     Args:
         split: Its split.
@@ -98,8 +99,8 @@ class Seen:
         self.findings.append(Finding(kind, self.split, self.item.image_id, str(file), message))
 
 
-def look_at(item: Item, split: str, config: DataConfig, has_mask: bool) -> Seen:
-    """Decode an image and its mask, and compare what they show with what is said of them.
+def check_image(item: Item, split: str, config: DataConfig, has_mask: bool) -> CheckedImage:
+    """Decode an image and its mask, and compare them with each other and with the labels.
 
     Args:
         item: The image.
@@ -107,67 +108,78 @@ def look_at(item: Item, split: str, config: DataConfig, has_mask: bool) -> Seen:
         config: The data set.
         has_mask: Whether its mask is there.
     """
-    seen = Seen(split, item)
+    checked = CheckedImage(split, item)
     try:
         image = read_image(item.image)
     except FileNotFoundError:
-        seen.add("missing image", item.image, f"named in {item.where}")
+        checked.add("missing image", item.image, f"named in {item.origin}")
     except (ImageReadError, OSError) as error:
-        seen.add("unreadable image", item.image, str(error))
+        checked.add("unreadable image", item.image, str(error))
     else:
-        _look_at_image(seen, image)
+        _check_pixels(checked, image)
     if has_mask:
-        _look_at_mask(seen, config)
-    return seen
+        _check_mask(checked, config)
+    return checked
 
 
-def _look_at_image(seen: Seen, image: np.ndarray) -> None:
+def _check_pixels(checked: CheckedImage, image: np.ndarray) -> None:
+    """Note size and digest of an image, (H, W, 3) uint8, and what is odd about them."""
     height, width = image.shape[:2]
-    seen.size = (height, width)
-    seen.content = pixel_digest(image, rows=8)
+    checked.size = (height, width)
+    checked.content = pixel_digest(image, rows=8)
     if min(height, width) < SMALL:
-        seen.add("small image", seen.item.image, f"{width} x {height} pixels")
+        checked.add("small image", checked.item.image, f"{width} x {height} pixels")
+    # two corners rule out nearly all photographs before every pixel is compared
     if (image[0, 0] == image[-1, -1]).all() and (image == image[0, 0]).all():
-        seen.add("image of one colour", seen.item.image, f"all pixels are {image[0, 0].tolist()}")
+        checked.add(
+            "image of one colour", checked.item.image, f"all pixels are {image[0, 0].tolist()}"
+        )
 
 
-def _look_at_mask(seen: Seen, config: DataConfig) -> None:
-    mask = seen.item.mask
+def _check_mask(checked: CheckedImage, config: DataConfig) -> None:
+    """Decode the mask, and compare it with the photograph, the classes and the labels."""
+    mask = checked.item.mask
     try:
         values = read_mask(mask)
     except (OSError, ValueError) as error:
         coloured = not isinstance(mask, DrawnMask) and read_colours(mask) is not None
-        seen.add("colour-encoded mask" if coloured else "unreadable mask", mask, str(error))
+        checked.add("colour-encoded mask" if coloured else "unreadable mask", mask, str(error))
         return
-    if seen.size is not None and values.shape != seen.size:
-        seen.add("mask of another size", mask, _sizes(seen.item.image, values.shape, seen.size))
-    blocks = np.array_split(values, 1 + values.size // 2**24)  # OpenCV counts in float32
+    if checked.size is not None and values.shape != checked.size:
+        checked.add(
+            "mask of another size", mask, _sizes(checked.item.image, values.shape, checked.size)
+        )
+    # in blocks, since OpenCV counts in float32, which is exact up to 2**24
+    blocks = np.array_split(values, 1 + values.size // 2**24)
     parts = [cv2.calcHist([block], [0], None, [256], [0, 256]).ravel() for block in blocks]
     counts = np.stack(parts).sum(axis=0, dtype=np.int64)
-    seen.pixels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    checked.pixels = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
     known = {0, IGNORE, *config.classes.values()}
-    unknown = [value for value in seen.pixels if value not in known]
+    unknown = [value for value in checked.pixels if value not in known]
     if unknown:
-        seen.add(
+        checked.add(
             "mask value out of range",
             mask,
             f"value {', '.join(map(str, unknown))}; expected 0 (background), "
             f"{', '.join(map(str, config.classes.values()))} or {IGNORE} (ignore)",
         )
-    if set(seen.pixels) == {IGNORE}:
-        seen.add("mask without a scored pixel", mask, f"all pixels are {IGNORE}")
-    if seen.item.labels is None:
+    # such a mask adds nothing to any score
+    if set(checked.pixels) == {IGNORE}:
+        checked.add("mask without a scored pixel", mask, f"all pixels are {IGNORE}")
+    if checked.item.labels is None:
         return
-    given = set(seen.item.labels)
-    shown = {name for name, value in config.classes.items() if value in seen.pixels}
+    # a wrong label costs more than a wrong mask: the classifier is trained on nothing else
+    given = set(checked.item.labels)
+    shown = {name for name, value in config.classes.items() if value in checked.pixels}
     for name in sorted(given & set(config.classes) - shown):
-        seen.add("label without pixels", mask, f"{name!r} is a label, but no pixel has it")
+        checked.add("label without pixels", mask, f"{name!r} is a label, but no pixel has it")
     for name in sorted(shown - given):
-        area = seen.pixels[config.classes[name]]
-        seen.add("pixels without label", mask, f"{area} pixels of {name!r}, which is no label")
+        area = checked.pixels[config.classes[name]]
+        checked.add("pixels without label", mask, f"{area} pixels of {name!r}, which is no label")
 
 
 def _sizes(image: Path, mask: tuple[int, ...], size: tuple[int, int]) -> str:
+    # a common reason: annotation tools ignore the camera's orientation, `read_image` does not
     text = f"{mask[1]} x {mask[0]} pixels, but {image} is {size[1]} x {size[0]}"
     if mask == size[::-1] and _is_turned(image):
         text += "; the photograph is turned by its EXIF orientation, the mask is not"
@@ -182,41 +194,44 @@ def _is_turned(path: Path) -> bool:
         return False
 
 
-def look_at_all(
-    seen: Sequence[Seen], config: DataConfig, *, train: str | None, few: int
+def check_together(
+    checked: Sequence[CheckedImage], config: DataConfig, *, train: str | None, few: int
 ) -> list[Finding]:
-    """What shows only in many images together.
+    """Find the faults that no image has alone: duplicates, and labels that are short of images.
 
     Args:
-        seen: All images of all splits.
+        checked: All images of all splits.
         config: The data set.
         train: The split that trains; its classes must have images.
         few: Number of images below which a class has few.
     """
-    findings = _duplicates(seen)
-    by_split: dict[str, list[Seen]] = defaultdict(list)
-    for one in seen:
+    findings = _duplicates(checked)
+    by_split: dict[str, list[CheckedImage]] = defaultdict(list)
+    for one in checked:
         by_split[one.split].append(one)
     for split, part in by_split.items():
         findings += _labels(split, part, config, few if split == train else None)
     return findings
 
 
-def _duplicates(seen: Iterable[Seen]) -> list[Finding]:
+def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:
     """Images whose pixels, or ids, are those of another."""
-    alike: dict[object, list[Seen]] = defaultdict(list)
-    for one in seen:
+    # the digest of every eighth row sorts out nearly all; only those that share it are read again
+    alike: dict[object, list[CheckedImage]] = defaultdict(list)
+    for one in checked:
         if one.content is not None:
             alike[one.content].append(one)
-    groups: dict[object, list[Seen]] = defaultdict(list)
+    groups: dict[object, list[CheckedImage]] = defaultdict(list)
     for one in itertools.chain(*(part for part in alike.values() if len(part) > 1)):
         groups[pixel_digest(read_image(one.item.image), rows=1)].append(one)
-    by_id: dict[object, list[Seen]] = defaultdict(list)
-    for one in seen:
+    # an id in two splits is the same picture even where it cannot be read
+    by_id: dict[object, list[CheckedImage]] = defaultdict(list)
+    for one in checked:
         by_id[one.item.image_id].append(one)
     findings = []
     told = set()
     for group in itertools.chain(groups.values(), by_id.values()):
+        # one finding for copies that are found both by their pixels and by their id
         places = tuple(dict.fromkeys((one.split, one.item.image_id) for one in group))
         if len(places) < 2 or places in told:
             continue
@@ -235,17 +250,23 @@ def _duplicates(seen: Iterable[Seen]) -> list[Finding]:
     return findings
 
 
-def _labels(split: str, seen: Sequence[Seen], config: DataConfig, few: int | None) -> list[Finding]:
+def _labels(
+    split: str, checked: Sequence[CheckedImage], config: DataConfig, few: int | None
+) -> list[Finding]:
     """Classes with too few images, or that cannot be told apart; images without a label."""
-    if any(one.item.labels is None for one in seen):
+    if any(one.item.labels is None for one in checked):
         return []
-    counts = label_counts(seen, config)
-    together = Counter(frozenset(set(one.item.labels or ()) & set(config.classes)) for one in seen)
+    counts = label_counts(checked, config)
+    # sets of labels with their counts: a data set has far fewer of them than images
+    together = Counter(
+        frozenset(set(one.item.labels or ()) & set(config.classes)) for one in checked
+    )
     findings = []
-    empty = [one for one in seen if not one.item.labels]
+    empty = [one for one in checked if not one.item.labels]
     if empty:
-        text = f"{len(empty)} of {len(seen)} images, for example {empty[0].item.image_id!r}"
-        findings.append(Finding("images without a label", split, "", empty[0].item.where, text))
+        text = f"{len(empty)} of {len(checked)} images, for example {empty[0].item.image_id!r}"
+        findings.append(Finding("images without a label", split, "", empty[0].item.origin, text))
+    # classes that are rare in a validation split are no fault
     if few is None:
         return findings
     for name, count in counts.items():
@@ -265,9 +286,9 @@ def _labels(split: str, seen: Sequence[Seen], config: DataConfig, few: int | Non
     return findings
 
 
-def label_counts(seen: Iterable[Seen], config: DataConfig) -> dict[str, int]:
+def label_counts(checked: Iterable[CheckedImage], config: DataConfig) -> dict[str, int]:
     """Number of images with each class's label."""
-    counts = Counter(name for one in seen for name in set(one.item.labels or ()))
+    counts = Counter(name for one in checked for name in set(one.item.labels or ()))
     return {name: counts[name] for name in config.classes}
 
 
@@ -280,7 +301,7 @@ def unknown_labels(items: Iterable[Item], split: str, config: DataConfig) -> lis
             "unknown label",
             split,
             item.image_id,
-            item.where,
+            item.origin,
             f"{name!r}; expected one of {', '.join(config.classes)}",
         )
         for item in items

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from wsss.data.config import IGNORE, DataConfig
+from wsss.data.config import DataConfig
 from wsss.data.images import safe_formats
 from wsss.data.masks import voc_palette
 from wsss.data.storage import readable
+from wsss.ignore import IGNORE
 
 
 def read_colours(path: Path) -> np.ndarray | None:

@@ -1,13 +1,11 @@
-"""Where a data set lies and which classes it has."""
+"""The configuration of a data set: its files, its classes, and the layout that relates them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from wsss.data.storage import below, require_whole, to_path
-
-IGNORE = 255
-"""Mask value of pixels that are neither trained on nor scored."""
+from wsss.ignore import IGNORE
 
 VOC_CLASSES: dict[str, int] = {
     "aeroplane": 1,
@@ -32,9 +30,6 @@ VOC_CLASSES: dict[str, int] = {
     "tvmonitor": 20,
 }
 """The 20 foreground classes of PASCAL VOC with their values in the masks."""
-
-
-Layout = Literal["voc", "csv", "folders", "coco"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,8 @@ class DataConfig:
             relative to it; they too may be URLs.
         classes: Name of each foreground class and its value (1..254) in the masks. The order is
             the order of the classifier's outputs.
-        layout: ``voc``: lists of ids, with labels by id; ``csv``: the rows of a CSV file are the
+        layout: Which source says what images there are, a name in the table of `wsss.data.sources`.
+            ``voc``: lists of ids, with labels by id; ``csv``: the rows of a CSV file are the
             images; ``folders``: a folder of images for each class; ``coco``: instances JSON, whose
             masks are drawn when they are read.
         labels: Layouts voc and csv: CSV file, see ``csv``; voc also a ``.npy`` file of irn or psa
@@ -105,7 +101,7 @@ class DataConfig:
 
     root: Path
     classes: dict[str, int] = field(default_factory=lambda: dict(VOC_CLASSES))
-    layout: Layout = "voc"
+    layout: str = "voc"
     labels: Path | None = Path("labels.csv")
     csv: CSVFormat = CSVFormat()
     other_labels: Literal["error", "ignore"] = "error"
@@ -115,10 +111,18 @@ class DataConfig:
     annotations: Path = Path("Annotations")
 
     def __post_init__(self) -> None:
+        # imported here: the readers in the table take this class
+        from wsss.data.sources import SOURCES
+
         require_whole(self.root, "data.root")
+        if self.layout not in SOURCES:
+            raise ValueError(
+                f"data.layout: expected one of {', '.join(SOURCES)}, got {self.layout!r}"
+            )
         if not self.classes:
             raise ValueError("data.classes: expected at least one class, got none")
         for name, value in self.classes.items():
+            # every stage has the background as class 0 of its own
             if name == "background":
                 raise ValueError("data.classes: 'background' is the name of what is no class")
             if not name.strip() or name != name.strip() or not name.isprintable():
@@ -126,29 +130,14 @@ class DataConfig:
                     f"data.classes: class name {name!r} is empty, or begins or ends with a space, "
                     "or cannot be printed"
                 )
-            if self.has_csv and self.csv.names(name) != [name]:
-                raise ValueError(
-                    f"data.classes: class name {name!r} holds the separator of labels, "
-                    f"{self.csv.separator!r}; write for example 'potted_plant', or set "
-                    "data.csv.separator"
-                )
             if not 1 <= value < IGNORE:
                 raise ValueError(
                     f"data.classes.{name}: expected a mask value in 1..254, got {value}"
                 )
-        if self.layout in ("csv", "coco") and self.labels is None:
-            raise ValueError(f"data.labels: the layout {self.layout} needs a file")
         if len(set(self.classes.values())) != len(self.classes):
             raise ValueError(f"data.classes: two classes share a mask value: {self.classes}")
-
-    @property
-    def has_csv(self) -> bool:
-        """Whether labels come from a CSV file."""
-        return (
-            self.layout in ("voc", "csv")
-            and self.labels is not None
-            and self.labels.suffix != ".npy"
-        )
+        # last: the source may take the rest for sound
+        SOURCES[self.layout].check(self)
 
     def at(self, part: Path, split: str | None = None) -> Path:
         """Where one of the paths lies: below the root, unless it is absolute or a URL.

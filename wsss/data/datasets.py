@@ -13,6 +13,7 @@ from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
+from wsss.normalisation import Normalisation
 
 Reader = Callable[[Path], np.ndarray]
 """Reads an image file as (H, W, 3) uint8 RGB."""
@@ -35,14 +36,20 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     Args:
         records: Images with labels.
         transform: Applied to the RGB image.
+        normalisation: The network's mean and deviation.
         read: Reads the images.
     """
 
     def __init__(
-        self, records: Sequence[Record], transform: A.Compose, read: Reader = read_image
+        self,
+        records: Sequence[Record],
+        transform: A.Compose,
+        normalisation: Normalisation,
+        read: Reader = read_image,
     ) -> None:
         self.records = records
         self.transform = transform
+        self.normalisation = normalisation
         self.read = read
 
     def __len__(self) -> int:
@@ -54,7 +61,7 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if record.labels is None:
             raise ValueError(f"image {record.image_id!r} has no labels")
         image = self.transform(image=self.read(record.image))["image"]
-        return normalise(image), torch.from_numpy(record.labels)
+        return normalise(image, self.normalisation), torch.from_numpy(record.labels)
 
 
 class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -67,6 +74,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         masks: Path of the mask of each image.
         label_map: Translates the masks' values.
         transform: Applied to image and mask together.
+        normalisation: The network's mean and deviation.
         keep_mask: Apply the transform to the image alone; the mask keeps its own size.
         read: Reads the images.
     """
@@ -77,6 +85,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         masks: Sequence[Path | DrawnMask],
         label_map: LabelMap,
         transform: A.Compose,
+        normalisation: Normalisation,
         *,
         keep_mask: bool = False,
         read: Reader = read_image,
@@ -85,6 +94,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.masks = masks
         self.label_map = label_map
         self.transform = transform
+        self.normalisation = normalisation
         self.keep_mask = keep_mask
         self.read = read
 
@@ -102,7 +112,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         else:
             pair = self.transform(image=image, mask=mask)
             image, mask = pair["image"], pair["mask"]
-        return normalise(image), torch.from_numpy(mask.astype(np.int64))
+        return normalise(image, self.normalisation), torch.from_numpy(mask.astype(np.int64))
 
 
 def check_same_size(

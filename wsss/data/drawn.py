@@ -28,10 +28,10 @@ class DrawnMask:
         return f"{self.source}, image {self.image_id!r}"
 
     def draw(self) -> np.ndarray:
-        """(H, W) uint8 mask values; crowds are 255.
+        """Draw the mask: (H, W) uint8 values; crowds are 255.
 
         Raises:
-            ValueError: An object has no outline that can be drawn.
+            ValueError: An object has no segmentation that can be drawn.
         """
         try:
             return rasterise(self.shapes, self.size)

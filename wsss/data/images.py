@@ -1,4 +1,4 @@
-"""Reading photographs: any format and mode that Pillow knows, always RGB bytes out."""
+"""Photographs: reading them as RGB whatever their format, and finding them by their names."""
 
 import functools
 import hashlib
@@ -7,17 +7,19 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from wsss.data.atomic import atomic_write
 from wsss.data.storage import file_names, readable, to_path
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
     ".jfif", ".jp2", ".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga",
 )  # fmt: skip
-"""What a file is called that counts as an image where a folder is searched. By its full name, any
-format that Pillow reads will do."""
+"""Suffixes of the files that count as images when a folder is searched. A file that is named in
+full may have any suffix, and any format that Pillow reads."""
 
 _SUFFIXES = [case for suffix in IMAGE_SUFFIXES for case in (suffix, suffix.upper())]
 
@@ -54,10 +56,12 @@ def read_image(path: Path | str) -> np.ndarray:
     source = readable(path, "image")
     try:
         with warnings.catch_warnings(), Image.open(source, formats=safe_formats()) as file:
+            # warnings of odd metadata; what cannot be decoded raises
             warnings.simplefilter("ignore", UserWarning)
             image = ImageOps.exif_transpose(file)
             if image.mode == "F":
                 raise ValueError("floating-point pixels have no known range; convert it to 8 bits")
+            # Pillow's own conversion clips 16 bits at 255, which leaves white
             if image.mode.startswith("I"):
                 grey = np.asarray(image).astype(np.int64)
                 grey = (grey >> 8 if grey.max() > 255 else grey).clip(0, 255).astype(np.uint8)
@@ -74,7 +78,12 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 def pixel_digest(image: np.ndarray, rows: int = 1) -> bytes:
-    """Digest of an image's size and of every so many rows; the same pixels have the same."""
+    """Digest of an image's size and pixels, the same for the same pixels.
+
+    Args:
+        image: (H, W, 3) uint8.
+        rows: Every so many rows are taken; 1 takes all.
+    """
     digest = hashlib.sha1(repr(image.shape).encode(), usedforsecurity=False)
     digest.update(np.ascontiguousarray(image[::rows]).data)
     return digest.digest()
@@ -105,7 +114,7 @@ def is_image_name(name: str) -> bool:
 
 
 def image_names(files: Iterable[str]) -> dict[str, str]:
-    """A name of its own for each file: its path without the suffix.
+    """Give each file a name that no other has: its path without the suffix.
 
     Files that differ only in their suffix keep it, so that no mask overwrites another.
 
@@ -120,6 +129,7 @@ def image_names(files: Iterable[str]) -> dict[str, str]:
         file: name[: name.rindex(".")] if is_image_name(name) else name
         for file, name in whole.items()
     }
+    # a.jpg and a.png share the name a; and a file that is called a, without a suffix, takes it
     shared = Counter(bare.values())
     taken = set(whole.values())
     return {
@@ -135,9 +145,28 @@ def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:
     """
     names = functools.cache(lambda inside: file_names(folder / inside if inside else folder))
     found = {}
+    # JPEG first: where a photograph and its mask share a folder and a name, the mask is the PNG
     for image_id in image_ids:
         inside, _, name = image_id.rpartition("/")
         there = names(inside)
         suffix = next((s for s in _SUFFIXES if f"{name}{s}" in there), ".jpg")
         found[image_id] = folder / f"{image_id}{suffix}"
     return found
+
+
+def write_picture(path: Path | str, picture: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB as PNG, atomically.
+
+    Args:
+        path: The file; a text may be a URL.
+        picture: (H, W, 3) uint8 RGB.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path = to_path(path) if isinstance(path, str) else path
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OSError(f"cannot encode picture {path}")
+    with atomic_write(path) as file:
+        file.write(encoded.tobytes())

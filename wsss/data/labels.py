@@ -10,7 +10,7 @@ def label_vector(config: DataConfig, item: Item) -> np.ndarray:
     """(K,) float32 multi-hot labels of an image, in the order of ``config.classes``.
 
     Raises:
-        ValueError: A label that is not among the classes; the message names where it stands.
+        ValueError: A label that is not among the classes; the message names its file and line.
     """
     index = {name: k for k, name in enumerate(config.classes)}
     vector = np.zeros(len(index), dtype=np.float32)
@@ -19,7 +19,8 @@ def label_vector(config: DataConfig, item: Item) -> np.ndarray:
             vector[index[name]] = 1.0
         elif config.other_labels == "error":
             raise ValueError(
-                f"{item.where}: label {name!r} of image {item.image_id!r} is not among the classes "
-                f"({', '.join(index)}); add it to data.classes or set data.other_labels: ignore"
+                f"{item.origin}: label {name!r} of image {item.image_id!r} is not among the "
+                f"classes ({', '.join(index)}); add it to data.classes or set "
+                "data.other_labels: ignore"
             )
     return vector

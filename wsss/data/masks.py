@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wsss.data.atomic import atomic_write
-from wsss.data.config import IGNORE
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import safe_formats
 from wsss.data.storage import existing, readable
+from wsss.ignore import IGNORE
 
 __all__ = ["IGNORE", "LabelMap", "read_mask", "voc_palette", "write_mask"]
 

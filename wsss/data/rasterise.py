@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from wsss.data.config import IGNORE
+from wsss.ignore import IGNORE
 
 
 class CocoShape(NamedTuple):
@@ -50,18 +50,21 @@ def rasterise(shapes: Sequence[CocoShape], size: tuple[int, int]) -> np.ndarray:
     height, width = size
     if height < 1 or width < 1:
         raise ValueError(f"size: expected height and width of at least 1, got {size}")
-    mask = np.zeros((height, width), dtype=np.uint8, order="F")  # as run lengths go
+    # columns lie together in memory, as run lengths go
+    mask = np.zeros((height, width), dtype=np.uint8, order="F")
     objects = []
     for index, shape in enumerate(shapes):
         try:
             inside = _inside(shape, (height, width))
         except ValueError as error:
             raise ValueError(f"shape {index}: {error}") from error
+        # crowds at once and objects later, so that every object lies above every crowd
         if shape.crowd:
             mask[inside] = IGNORE
         else:
             area = np.count_nonzero(inside) if shape.area is None else shape.area
             objects.append((area, shape.value, inside))
+    # largest first; the sort is stable, so of equal areas the later shape is drawn later
     for _, value, inside in sorted(objects, key=lambda item: -item[0]):
         mask[inside] = value
     return np.ascontiguousarray(mask)
@@ -82,7 +85,8 @@ def _inside(shape: CocoShape, size: tuple[int, int]) -> np.ndarray:
         )
     if not shape.segmentation:
         raise ValueError("segmentation: expected at least one polygon, got an empty list")
-    polygons: Any = [  # pycocotools' stubs know no fractions of pixels
+    # Any, since pycocotools' stubs know no fractions of pixels
+    polygons: Any = [
         _checked(polygon, f"polygon {index}", size)
         for index, polygon in enumerate(shape.segmentation)
     ]
@@ -91,21 +95,20 @@ def _inside(shape: CocoShape, size: tuple[int, int]) -> np.ndarray:
 
 
 def _checked(polygon: object, name: str, size: tuple[int, int]) -> list[float]:
-    """The numbers of a polygon that pycocotools can draw.
-
-    It takes four numbers for a box, and walks along the outline in fifths of a pixel with 32-bit
-    integers: points far away cost memory, then overflow.
-    """
+    """The numbers of a polygon, if pycocotools can draw it."""
     try:
         points = np.asarray(polygon)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{name}: expected numbers x0, y0, x1, y1, ...: {error}") from error
     if points.ndim != 1 or (points.dtype.kind not in "iuf" and points.size):
         raise ValueError(f"{name}: expected one list of numbers x0, y0, x1, y1, ...")
+    # pycocotools takes four numbers for a box
     if len(points) % 2 or len(points) < 6:
         raise ValueError(
             f"{name}: expected at least three points x0, y0, x1, y1, ..., got {len(points)} numbers"
         )
+    # and walks along the contour in fifths of a pixel with 32-bit integers: points far away cost
+    # memory, then overflow
     longest = max(size)
     if not ((points >= -longest) & (points <= 2 * longest)).all():
         raise ValueError(
@@ -116,10 +119,7 @@ def _checked(polygon: object, name: str, size: tuple[int, int]) -> list[float]:
 
 
 def _from_runs(encoded: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
-    """Pixels of a run-length encoding: runs of background and object in turn, down the columns.
-
-    Decoded here: pycocotools writes as many pixels as the runs say, past the end of its memory.
-    """
+    """Pixels of a run-length encoding: runs of background and object in turn, down the columns."""
     missing = {"size", "counts"} - set(encoded)
     if missing:
         raise ValueError(f"segmentation: run lengths without {' and '.join(sorted(missing))}")
@@ -136,6 +136,7 @@ def _from_runs(encoded: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
         isinstance(count, int) and count >= 0 for count in counts
     ):
         raise ValueError("segmentation: expected whole run lengths of at least 0 in counts")
+    # decoded here, since pycocotools writes as many pixels as the runs say, past its memory's end
     if sum(counts) != height * width:
         raise ValueError(
             f"segmentation: expected run lengths that add up to {height} x {width} = "
@@ -161,6 +162,7 @@ def _uncompressed(text: bytes) -> list[int]:
         shift += 5
         if code & 32:
             continue
+        # the last group's upper bit is the sign
         if code & 16:
             number -= 1 << shift
         counts.append(number + (counts[-2] if len(counts) > 2 else 0))

@@ -51,8 +51,7 @@ def load_records(
         raise FileNotFoundError(f"data.root: no such folder: {config.root}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1 image, got {limit}")
-    read = SOURCES[config.layout]
-    items = read(config, split, with_labels=with_labels, limit=limit)
+    items = SOURCES[config.layout].read(config, split, with_labels=with_labels, limit=limit)
     return [
         Record(
             image_id=item.image_id,

@@ -1,5 +1,6 @@
 """Image transforms for training and validation, built from albumentations."""
 
+import functools
 import os
 from dataclasses import dataclass
 
@@ -11,11 +12,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import asks the ne
 import albumentations as A
 import cv2
 
-from wsss.data.config import IGNORE
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-_MEAN_COLOUR = tuple(round(255 * value) for value in IMAGENET_MEAN)
+from wsss.ignore import IGNORE
+from wsss.normalisation import Normalisation
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,13 @@ class AugmentConfig:
             )
 
 
-def train_transform(config: AugmentConfig) -> A.Compose:
-    """Random resize, jitter, flip and crop of an image and, if given, its mask."""
+def train_transform(config: AugmentConfig, normalisation: Normalisation) -> A.Compose:
+    """Random resize, jitter, flip and crop of an image and, if given, its mask.
+
+    Args:
+        config: What is changed.
+        normalisation: The network's; images are padded with its mean colour.
+    """
     steps: list[A.BasicTransform] = []
     if config.long_side is not None:
         smallest, largest = config.long_side
@@ -75,7 +78,7 @@ def train_transform(config: AugmentConfig) -> A.Compose:
             min_height=config.crop,
             min_width=config.crop,
             border_mode=cv2.BORDER_CONSTANT,
-            fill=_MEAN_COLOUR,
+            fill=normalisation.padding_colour,
             fill_mask=IGNORE,
             position="random",
             p=1.0,
@@ -99,20 +102,19 @@ def val_transform(config: AugmentConfig) -> A.Compose:
     return A.Compose([A.LongestMaxSize(max_size=config.val_long_side, p=1.0)])
 
 
-def normalise(image: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32 with ImageNet's mean and deviation."""
+def normalise(image: np.ndarray, normalisation: Normalisation) -> torch.Tensor:
+    """(H, W, 3) uint8 RGB to (3, H, W) float32, less the mean and over the deviation."""
     pixels = np.empty((3, *image.shape[:2]), dtype=np.float32)
-    for channel, values in enumerate(_NORMALISED):
+    for channel, values in enumerate(_normalised_bytes(normalisation)):
         np.take(values, image[..., channel], out=pixels[channel], mode="clip")
     return torch.from_numpy(pixels)
 
 
-def _normalised_bytes() -> np.ndarray:
-    """(3, 256) float32: what each byte of a channel becomes."""
-    scale = 1.0 / (255.0 * np.asarray(IMAGENET_STD, dtype=np.float32))
-    shift = np.asarray(IMAGENET_MEAN, dtype=np.float32) / np.asarray(IMAGENET_STD, np.float32)
+@functools.cache
+def _normalised_bytes(normalisation: Normalisation) -> np.ndarray:
+    """(3, 256) float32: what each byte of a channel becomes, looked up rather than computed."""
+    std = np.asarray(normalisation.std, dtype=np.float32)
+    scale = 1.0 / (255.0 * std)
+    shift = np.asarray(normalisation.mean, dtype=np.float32) / std
     table = np.arange(256, dtype=np.float32)[:, None] * scale - shift
     return np.ascontiguousarray(table.T)
-
-
-_NORMALISED = _normalised_bytes()

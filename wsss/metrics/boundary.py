@@ -1,13 +1,13 @@
-"""Scores of the outlines alone.
+"""Scores near the boundaries of masks alone.
 
 *Boundary IoU* (Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation
-Evaluation", CVPR 2021): of each class's pixels only those within d of its outline count, d a share
+Evaluation", CVPR 2021): of each class's pixels only those within d of its boundary count, d a share
 of the image's diagonal. *Trimap mIoU* (Kohli et al., IJCV 2009; Chen et al., DeepLab, TPAMI 2018):
 the mIoU of the pixels within a few pixels of a change of the ground truth.
 
 Both take distances of the chessboard, as the published code of the first does. A pixel whose ground
-truth is 255 is taken out of both masks before their outlines are drawn: a perfect prediction scores
-1 whatever it says there.
+truth is 255 is taken out of both masks before their boundaries are found: a perfect prediction
+scores 1 whatever it says there.
 """
 
 from typing import NamedTuple
@@ -15,11 +15,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from wsss.metrics.confusion import IGNORE_INDEX, confusion_counts
+from wsss.ignore import IGNORE
+from wsss.metrics.confusion import confusion_counts
 
 
 class BoundaryCounts(NamedTuple):
-    """Pixels near the outline of each label, (L,) int64; those of many images are their sum."""
+    """Pixels near the boundary of each label, (L,) int64; those of many images are their sum."""
 
     intersection: np.ndarray
     union: np.ndarray
@@ -42,17 +43,17 @@ def boundary_counts(
     """
     _check(prediction, truth)
     distance = max(1, round(share * float(np.hypot(*truth.shape))))
-    predicted = np.where(truth == IGNORE_INDEX, IGNORE_INDEX, prediction).astype(np.uint8)
+    predicted = np.where(truth == IGNORE, IGNORE, prediction).astype(np.uint8)
     intersection, union = np.zeros((2, num_labels), dtype=np.int64)
     near_truth, near_predicted = (
-        _near_own_outline(truth, distance),
-        _near_own_outline(predicted, distance),
+        _near_own_boundary(truth, distance),
+        _near_own_boundary(predicted, distance),
     )
     for label in np.union1d(np.unique(truth), np.unique(predicted)):
-        if label == IGNORE_INDEX:
+        if label == IGNORE:
             continue
         if label >= num_labels:
-            raise ValueError(f"labels: expected 0..{num_labels - 1} or {IGNORE_INDEX}, got {label}")
+            raise ValueError(f"labels: expected 0..{num_labels - 1} or {IGNORE}, got {label}")
         true = near_truth & (truth == label)
         found = near_predicted & (predicted == label)
         intersection[label] = np.count_nonzero(true & found)
@@ -76,11 +77,11 @@ def trimap_counts(
         raise ValueError(f"width: expected at least 1 pixel, got {width}")
     _check(prediction, truth)
     kernel = np.ones((2 * width + 1, 2 * width + 1), dtype=np.uint8)
-    outline = cv2.dilate(truth, kernel) != cv2.erode(truth, kernel)
-    return confusion_counts(prediction, np.where(outline, truth, IGNORE_INDEX), num_labels)
+    near = cv2.dilate(truth, kernel) != cv2.erode(truth, kernel)
+    return confusion_counts(prediction, np.where(near, truth, IGNORE), num_labels)
 
 
-def _near_own_outline(labels: np.ndarray, distance: int) -> np.ndarray:
+def _near_own_boundary(labels: np.ndarray, distance: int) -> np.ndarray:
     """Whether another label, or the edge of the image, is within the distance: (H, W) bool.
 
     For all labels at once: the pixels of a label that an erosion of it takes away are those whose

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-IGNORE_INDEX = 255
+from wsss.ignore import IGNORE
 
 
 class PixelPairs(NamedTuple):
@@ -68,7 +68,7 @@ def pixel_pairs(prediction: Any, truth: Any) -> PixelPairs:
 
 
 def confusion_counts(
-    prediction: Any, truth: Any, num_labels: int, ignore_index: int = IGNORE_INDEX
+    prediction: Any, truth: Any, num_labels: int, ignore_index: int = IGNORE
 ) -> np.ndarray:
     """Confusion counts of one image; those of many are their sum.
 

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torchmetrics import Metric
 
-from wsss.metrics.confusion import IGNORE_INDEX, check_labels, confusion_counts
+from wsss.ignore import IGNORE
+from wsss.metrics.confusion import check_labels, confusion_counts
 from wsss.metrics.segmentation import Absent, SegmentationScores, segmentation_scores
 
 
@@ -32,7 +33,7 @@ class SegmentationMetric(Metric):
     counts: torch.Tensor
 
     def __init__(
-        self, num_labels: int, ignore_index: int = IGNORE_INDEX, absent: Absent = "exclude"
+        self, num_labels: int, ignore_index: int = IGNORE, absent: Absent = "exclude"
     ) -> None:
         super().__init__()
         check_labels(num_labels, ignore_index)

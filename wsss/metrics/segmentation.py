@@ -8,6 +8,7 @@ The policy, which differs between code bases and changes results by many points:
 - what a class without pixels counts is a named choice (`Absent`); ours leaves it out.
 """
 
+import warnings
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -65,7 +66,7 @@ class SegmentationScores(NamedTuple):
         miou: Mean of the IoUs, over the classes that `Absent` chooses.
         frequency_weighted_iou: Mean of the IoUs weighted by the labels' pixels.
         pixel_accuracy: Share of scored pixels predicted right.
-        mean_accuracy: Mean recall of the labels that occur.
+        mean_recall: Mean recall of the labels that occur; elsewhere called mean accuracy.
         mean_precision: Mean precision of the labels that were predicted.
         mean_f1: Mean of the F1 scores, over the classes that `Absent` chooses.
         coverage: Share of scored pixels that were given a label.
@@ -81,11 +82,17 @@ class SegmentationScores(NamedTuple):
     miou: np.ndarray
     frequency_weighted_iou: np.ndarray
     pixel_accuracy: np.ndarray
-    mean_accuracy: np.ndarray
+    mean_recall: np.ndarray
     mean_precision: np.ndarray
     mean_f1: np.ndarray
     coverage: np.ndarray
     predicted_ignore: np.ndarray
+
+    @property
+    def mean_accuracy(self) -> np.ndarray:
+        """The old name of `mean_recall`."""
+        warnings.warn("mean_accuracy is now mean_recall", FutureWarning, stacklevel=2)
+        return self.mean_recall
 
 
 PER_LABEL = (
@@ -136,7 +143,7 @@ def scores_of_totals(totals: Totals, absent: Absent = "exclude") -> Segmentation
         miou=_mean(iou, true, absent),
         frequency_weighted_iou=ratio((np.nan_to_num(iou) * true).sum(axis=-1), total),
         pixel_accuracy=ratio(hits.sum(axis=-1), total),
-        mean_accuracy=mean_of_known(recall),
+        mean_recall=mean_of_known(recall),
         mean_precision=mean_of_known(precision),
         mean_f1=_mean(f1, true, absent),
         coverage=1.0 - ignored,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsss.metrics.confusion import IGNORE_INDEX, check_labels
+from wsss.ignore import IGNORE
+from wsss.metrics.confusion import check_labels
 from wsss.metrics.per_image import ImageCounts
 from wsss.metrics.segmentation import Absent, segmentation_scores
 
@@ -29,7 +30,7 @@ class ThresholdSweep:
     def __init__(self, num_labels: int, steps: int = 100) -> None:
         if steps < 1:
             raise ValueError(f"steps: expected at least 1, got {steps}")
-        check_labels(num_labels, IGNORE_INDEX)
+        check_labels(num_labels, IGNORE)
         self.num_labels = num_labels
         self.thresholds = np.arange(steps + 1, dtype=np.float32) / np.float32(steps)
         self.images = 0
@@ -80,8 +81,8 @@ class ThresholdSweep:
             labels = np.zeros(1, dtype=np.int64)
             found = np.zeros((size, 1, self._levels), dtype=np.int64)
             found[:, 0, 0] = np.bincount(row, minlength=size)
-        if found[-1].sum() != np.count_nonzero(truth == IGNORE_INDEX):
-            raise ValueError(f"truth: expected labels 0..{self.num_labels - 1} or {IGNORE_INDEX}")
+        if found[-1].sum() != np.count_nonzero(truth == IGNORE):
+            raise ValueError(f"truth: expected labels 0..{self.num_labels - 1} or {IGNORE}")
         found = found[:-1]
         for i, label in enumerate(labels):
             self.histogram[:, label] += found[:, i]

@@ -1,44 +1,31 @@
-"""torchvision classification networks without their heads, at a chosen output stride."""
+"""Networks of torchvision and of ours without their heads, at a chosen output stride."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.error import URLError
 
 import torch
 import torchvision
 from torch import nn
 
-from wsss.models.timm_body import PREFIX, build_timm_body
+from wsss.models.narrow_resnet import narrow_resnet10
+from wsss.models.timm_body import PREFIX, TimmBody, build_timm_body
 from wsss.models.vit import ViTBody
-from wsss.models.weights import load_weights
-
-BackboneName = Literal[
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "vgg16",
-    "mobilenet_v2",
-    "squeezenet1_0",
-    "efficientnet_b0",
-    "convnext_tiny",
-    "vit_b_16",
-    "swin_t",
-]
+from wsss.models.weights import HEADS, load_weights
+from wsss.normalisation import IMAGENET, Normalisation
 
 
 class BackboneSpec(NamedTuple):
-    """What the code must know of one torchvision network.
+    """What the code must know of one network.
 
     Args:
-        build: torchvision's constructor.
+        build: Its constructor, torchvision's or one that is called alike.
         children: Names of the direct children that make up the body, in order of execution.
         stages: Last module of each resolution, shallow to deep: TIF's default layers.
         channels: Channels of the last feature map.
-        head: Prefixes of the state-dict keys that belong to the head.
         strides: Output strides that the architecture allows, its own first.
         strided: For each halving that can be undone, deepest first: the modules that hold it and
             all that follows up to the next.
@@ -49,7 +36,6 @@ class BackboneSpec(NamedTuple):
     children: tuple[str, ...]
     stages: tuple[str, ...]
     channels: int
-    head: tuple[str, ...]
     strides: tuple[int, ...]
     strided: tuple[tuple[str, ...], ...] = ()
     body: Callable[..., nn.Module] | None = None
@@ -61,7 +47,6 @@ def _resnet(build: Callable[..., nn.Module], channels: int) -> BackboneSpec:
         children=("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
         stages=("layer1", "layer2", "layer3", "layer4"),
         channels=channels,
-        head=("fc.",),
         strides=(32, 16, 8),
         strided=(("layer4",), ("layer3",)),
     )
@@ -78,12 +63,19 @@ BACKBONES: dict[str, BackboneSpec] = {
     "resnet34": _resnet(_MODELS.resnet34, 512),
     "resnet50": _resnet(_MODELS.resnet50, 2048),
     "resnet101": _resnet(_MODELS.resnet101, 2048),
+    "narrow_resnet10": BackboneSpec(
+        build=narrow_resnet10,
+        children=("conv1", "bn1", "relu", "layer1", "layer2", "layer3", "layer4"),
+        stages=("layer1", "layer2", "layer3", "layer4"),
+        channels=128,
+        strides=(16, 8, 4),
+        strided=(("layer4",), ("layer3",)),
+    ),
     "vgg16": BackboneSpec(
         build=_MODELS.vgg16,
         children=("features",),
         stages=_features(3, 8, 15, 22, 30),  # 30 is the last pooling, an identity at stride 16
         channels=512,
-        head=("classifier.",),
         strides=(32, 16, 8),
         strided=(_features(30), _features(23, 24, 26, 28)),
     ),
@@ -92,7 +84,6 @@ BACKBONES: dict[str, BackboneSpec] = {
         children=("features",),
         stages=_features(3, 6, 13, 18),
         channels=1280,
-        head=("classifier.",),
         strides=(32, 16, 8),
         strided=(_features(14, 15, 16, 17, 18), _features(7, 8, 9, 10, 11, 12, 13)),
     ),
@@ -101,7 +92,6 @@ BACKBONES: dict[str, BackboneSpec] = {
         children=("features",),
         stages=_features(5, 10, 12),
         channels=512,
-        head=("classifier.",),
         strides=(16,),
     ),
     "efficientnet_b0": BackboneSpec(
@@ -109,7 +99,6 @@ BACKBONES: dict[str, BackboneSpec] = {
         children=("features",),
         stages=_features(2, 3, 5, 8),
         channels=1280,
-        head=("classifier.",),
         strides=(32, 16, 8),
         strided=(_features(6, 7, 8), _features(4, 5)),
     ),
@@ -118,7 +107,6 @@ BACKBONES: dict[str, BackboneSpec] = {
         children=("features",),
         stages=_features(1, 3, 5, 7),
         channels=768,
-        head=("classifier.",),
         strides=(32,),
     ),
     "vit_b_16": BackboneSpec(
@@ -126,7 +114,6 @@ BACKBONES: dict[str, BackboneSpec] = {
         children=(),
         stages=(*(f"encoder.layers.encoder_layer_{block}" for block in (2, 5, 8)), "encoder.ln"),
         channels=768,
-        head=("heads.",),
         strides=(16,),
         body=ViTBody,
     ),
@@ -135,7 +122,6 @@ BACKBONES: dict[str, BackboneSpec] = {
         children=("features", "norm", "permute"),
         stages=(*_features(1, 3, 5), "norm"),
         channels=768,
-        head=("head.",),
         strides=(32,),
     ),
 }
@@ -146,8 +132,8 @@ class BackboneConfig:
     """Which network looks at the images, and from which weights it starts.
 
     Args:
-        name: torchvision architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of
-            timm, which is an optional package.
+        name: Architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of timm, which is
+            an optional package. ``narrow_resnet10`` is for small images and training from nothing.
         weights: A name of torchvision's weights enum (``IMAGENET1K_V1``, ``DEFAULT``; downloaded
             by torchvision), the path of a local state dict, or ``null`` for random weights. For
             timm: ``DEFAULT`` (downloaded by timm), a path or ``null``.
@@ -184,11 +170,13 @@ class Backbone(NamedTuple):
         body: (B, 3, H, W) normalised images to (B, C, h, w) features.
         channels: C.
         layers: Last module of each resolution, shallow to deep; an empty name is the body itself.
+        normalisation: Mean and deviation of the images that its weights were trained on.
     """
 
     body: nn.Module
     channels: int
     layers: list[str]
+    normalisation: Normalisation
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
@@ -211,9 +199,9 @@ def build_backbone(config: BackboneConfig) -> Backbone:
         children = ((name, network.get_submodule(name)) for name in spec.children)
         body = nn.Sequential(OrderedDict(children))
     if config.weights is not None:
-        load_weights(body, _read_weights(config), source=config.weights, ignored=spec.head)
+        load_weights(body, _read_weights(config), source=config.weights, ignored=HEADS)
     _set_output_stride(body, spec, config)
-    return Backbone(body, spec.channels, list(spec.stages))
+    return Backbone(body, spec.channels, list(spec.stages), _normalisation(config))
 
 
 def _build_timm(config: BackboneConfig) -> Backbone:
@@ -221,9 +209,28 @@ def _build_timm(config: BackboneConfig) -> Backbone:
     body = build_timm_body(name, config.output_stride, pretrained=weights == "DEFAULT")
     if weights is not None and weights != "DEFAULT":
         state = _read_state(Path(weights), f"a file nor DEFAULT, timm's own for {name}")
-        heads = ("fc.", "head.", "head_dist.", "classifier.", "fc_norm.")
-        load_weights(body.network, state, source=weights, ignored=heads)
-    return Backbone(body, body.channels, body.layers())
+        load_body(body, state, source=weights)
+    return Backbone(body, body.channels, body.layers(), body.normalisation)
+
+
+def load_body(body: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Load the state dict of a body, or of a whole network, whose head is left out.
+
+    Raises:
+        ValueError: It is one of another architecture.
+    """
+    whole = isinstance(body, TimmBody) and not any(key.startswith("network.") for key in state)
+    network = body.network if whole and isinstance(body, TimmBody) else body
+    load_weights(network, state, source=source, ignored=HEADS)
+
+
+def _normalisation(config: BackboneConfig) -> Normalisation:
+    """What torchvision says of the named weights, or ImageNet's, which are those of all others."""
+    named = None if config.weights is None else _published(config.name).get(config.weights)
+    if named is None:
+        return IMAGENET
+    preset = named.transforms()
+    return Normalisation(tuple(preset.mean), tuple(preset.std))
 
 
 def freeze_up_to(backbone: nn.Module, layer: str) -> None:
@@ -251,20 +258,31 @@ def freeze_up_to(backbone: nn.Module, layer: str) -> None:
 def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
     """State dict by torchvision's enum name or from a local file."""
     assert config.weights is not None
-    enum = torchvision.models.get_model_weights(config.name)
-    if config.weights in enum.__members__:
+    published = _published(config.name)
+    if config.weights in published:
+        named = published[config.weights]
         try:
-            state: dict[str, torch.Tensor] = enum[config.weights].get_state_dict(check_hash=True)
+            state: dict[str, torch.Tensor] = named.get_state_dict(check_hash=True)
         except URLError as error:
             raise OSError(
-                f"weights: cannot download {enum[config.weights].url} ({error.reason}); give the "
-                "path of a local state dict, or null for random weights"
+                f"weights: cannot download {named.url} ({error.reason}); give the path of a local "
+                "state dict, or null for random weights"
             ) from error
         return state
-    return _read_state(
-        Path(config.weights),
-        f"a file nor one of torchvision's names for {config.name} ({', '.join(enum.__members__)})",
-    )
+    if published:
+        names = ", ".join(published)
+        nor = f"a file nor one of torchvision's names for {config.name} ({names})"
+    else:
+        nor = f"a file nor null; nobody has published weights of {config.name}"
+    return _read_state(Path(config.weights), nor)
+
+
+def _published(name: str) -> Mapping[str, Any]:
+    """torchvision's weights of a network by name; none of one that is not torchvision's."""
+    if name not in torchvision.models.list_models():
+        return {}
+    members: Mapping[str, Any] = torchvision.models.get_model_weights(name).__members__
+    return members
 
 
 def _read_state(path: Path, nor: str) -> dict[str, torch.Tensor]:

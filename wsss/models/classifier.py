@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from wsss.models.backbones import BackboneConfig, build_backbone
+from wsss.normalisation import Normalisation
 
 
 class Classifier(nn.Module):
@@ -19,15 +20,22 @@ class Classifier(nn.Module):
         num_classes: K foreground classes.
         layers: Names of the backbone's modules that attribution uses unless told otherwise; an
             empty name is the backbone itself.
+        normalisation: Mean and deviation of the images that it takes.
     """
 
     def __init__(
-        self, backbone: nn.Module, channels: int, num_classes: int, layers: list[str]
+        self,
+        backbone: nn.Module,
+        channels: int,
+        num_classes: int,
+        layers: list[str],
+        normalisation: Normalisation,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(channels, num_classes, bias=False)
         nn.init.normal_(self.head.weight, std=0.01)
+        self.normalisation = normalisation
         self.default_layers = [f"backbone.{layer}".removesuffix(".") for layer in layers]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -40,4 +48,6 @@ class Classifier(nn.Module):
 def build_classifier(config: BackboneConfig, num_classes: int) -> Classifier:
     """Build the classifier of a backbone; the head starts at random."""
     backbone = build_backbone(config)
-    return Classifier(backbone.body, backbone.channels, num_classes, backbone.layers)
+    return Classifier(
+        backbone.body, backbone.channels, num_classes, backbone.layers, backbone.normalisation
+    )

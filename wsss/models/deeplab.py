@@ -1,5 +1,6 @@
 """Segmentation networks: DeepLab v2 on our backbones and torchvision's DeepLab v3."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,9 +9,10 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from wsss.models.backbones import BackboneConfig, BackboneName, build_backbone
+from wsss.models.backbones import BackboneConfig, build_backbone, load_body
+from wsss.models.weights import HEADS, load_weights
+from wsss.normalisation import IMAGENET, Normalisation
 
-DEEPLAB_V2_BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2")
 DEEPLAB_V3 = {
     "deeplabv3_resnet50": torchvision.models.segmentation.deeplabv3_resnet50,
     "deeplabv3_resnet101": torchvision.models.segmentation.deeplabv3_resnet101,
@@ -25,8 +27,9 @@ class DeepLabConfig:
     Args:
         name: ``deeplabv2`` on ``backbone``, or one of torchvision's DeepLab v3 networks, which
             bring their own backbone.
-        backbone: Backbone of ``deeplabv2``: a ResNet or mobilenet_v2.
-        output_stride: Input pixels per feature cell of ``deeplabv2``.
+        backbone: Backbone of ``deeplabv2``: any that a classifier can have, ``timm/<name>`` too.
+        output_stride: Input pixels per feature cell of ``deeplabv2``; what is possible depends on
+            the backbone.
         rates: Dilations of the parallel 3 x 3 convolutions of ``deeplabv2``, in feature cells.
             The paper's 6/12/18/24 are for output stride 8.
     """
@@ -34,16 +37,11 @@ class DeepLabConfig:
     name: Literal[
         "deeplabv2", "deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"
     ] = "deeplabv2"
-    backbone: BackboneName = "resnet101"
+    backbone: str = "resnet101"
     output_stride: int = 8
     rates: tuple[int, ...] = (6, 12, 18, 24)
 
     def __post_init__(self) -> None:
-        if self.name == "deeplabv2" and self.backbone not in DEEPLAB_V2_BACKBONES:
-            raise ValueError(
-                f"model.backbone: deeplabv2 takes {', '.join(DEEPLAB_V2_BACKBONES)}, got "
-                f"{self.backbone}"
-            )
         if not self.rates or min(self.rates) < 1:
             raise ValueError(f"model.rates: expected positive dilations, got {self.rates}")
         if self.name == "deeplabv2":
@@ -56,12 +54,14 @@ class Segmenter(nn.Module):
     Args:
         backbone: (B, 3, H, W) to (B, C, h, w) features.
         head: Features to (B, L, h, w) scores.
+        normalisation: Mean and deviation of the images that it takes.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, normalisation: Normalisation) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.normalisation = normalisation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised images to (B, L, H, W) logits."""
@@ -100,6 +100,27 @@ class _TensorFeatures(nn.Module):
         return features
 
 
+def load_backbone(segmenter: Segmenter, state: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Load weights of a classifier's backbone, or of a whole classification network.
+
+    Args:
+        segmenter: Its backbone receives them.
+        state: Tensors by the names of our bodies, of torchvision or of timm.
+        source: Where they come from, for the error.
+
+    Raises:
+        ValueError: They are of another architecture.
+    """
+    if not isinstance(segmenter.backbone, _TensorFeatures):
+        load_body(segmenter.backbone, state, source=source)
+        return
+    body = segmenter.backbone.body
+    # torchvision's DeepLab v3 on MobileNet keeps the layers without their common prefix
+    prefix = "features." if f"features.{next(iter(body.state_dict()))}" in state else ""
+    own = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    load_weights(body, own, source=source, ignored=HEADS)
+
+
 def build_deeplab(config: DeepLabConfig, num_labels: int) -> Segmenter:
     """Build a segmentation network with random weights.
 
@@ -116,8 +137,9 @@ def build_deeplab(config: DeepLabConfig, num_labels: int) -> Segmenter:
                 name=config.backbone, output_stride=config.output_stride, dilation="dilate"
             )
         )
-        return Segmenter(backbone.body, ASPPSum(backbone.channels, num_labels, config.rates))
+        head = ASPPSum(backbone.channels, num_labels, config.rates)
+        return Segmenter(backbone.body, head, backbone.normalisation)
     network = DEEPLAB_V3[config.name](
         weights=None, weights_backbone=None, num_classes=num_labels, aux_loss=False
     )
-    return Segmenter(_TensorFeatures(network.backbone), network.classifier)
+    return Segmenter(_TensorFeatures(network.backbone), network.classifier, IMAGENET)

@@ -1,5 +1,6 @@
 """Networks of timm (``pip install 'wsss[timm]'``) as bodies of a classifier."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from wsss.models.vit import whole_patches
+from wsss.normalisation import IMAGENET, Normalisation
 
 PREFIX = "timm/"
 """What stands before timm's model names in a configuration."""
@@ -20,12 +22,21 @@ class TimmBody(nn.Module):
 
     Args:
         network: A timm model without head and pooling.
+
+    Attributes:
+        channels: C.
+        normalisation: Mean and deviation that its ``pretrained_cfg`` names: 0.5 and 0.5 for many
+            ViTs, SigLIP, BEiT and BiT, their own for CLIP.
     """
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
         self.channels: int = network.num_features
+        colours: Mapping[str, Any] = network.pretrained_cfg
+        self.normalisation = Normalisation(
+            tuple(colours.get("mean") or IMAGENET.mean), tuple(colours.get("std") or IMAGENET.std)
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised images to (B, C, h, w) features."""

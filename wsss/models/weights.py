@@ -5,6 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+HEADS = ("fc.", "classifier.", "heads.", "head.", "head_dist.", "fc_norm.")
+"""Prefixes of the state-dict keys that belong to the heads of torchvision's and timm's networks."""
+
 
 def load_weights(
     module: nn.Module,

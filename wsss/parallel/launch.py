@@ -1,17 +1,14 @@
 """In how many processes a training runs, and who starts them."""
 
 import inspect
-import os
 from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
 from torch.nn.parallel import DistributedDataParallel
 
-from wsss.parallel.cores import available_cores
+from wsss.parallel.environment import started
 
 Devices = int | str | list[int]
 
@@ -41,21 +38,26 @@ def find_launch(accelerator: str, devices: Devices, num_nodes: int | None) -> La
     Raises:
         ValueError: ``devices`` or ``num_nodes`` is not what torchrun or SLURM has started.
     """
-    started = _started_from_outside()
-    if started is None:
+    place = started()
+    if place is None:
         return Launch(None, _count(accelerator, devices), num_nodes or 1)
-    wanted = started.per_node if devices == "auto" else _count(accelerator, devices)
-    if wanted != started.per_node:
+    if place.size % place.per_node:
         raise ValueError(
-            f"trainer.devices: {started.by} has started {started.per_node} processes on this "
+            f"{place.by}: expected the same number of processes on each machine, got "
+            f"{place.per_node} of {place.size} here"
+        )
+    wanted = place.per_node if devices == "auto" else _count(accelerator, devices)
+    if wanted != place.per_node:
+        raise ValueError(
+            f"trainer.devices: {place.by} has started {place.per_node} processes on this "
             f"machine; expected auto or as many devices, got {devices}"
         )
-    if num_nodes not in (None, started.nodes):
+    if num_nodes not in (None, place.nodes):
         raise ValueError(
-            f"trainer.num_nodes: {started.by} has started processes on {started.nodes} machines; "
+            f"trainer.num_nodes: {place.by} has started processes on {place.nodes} machines; "
             f"expected null or that number, got {num_nodes}"
         )
-    return started
+    return Launch(place.by, place.per_node, place.nodes)
 
 
 def choose_devices(launch: Launch, devices: Devices) -> Devices:
@@ -93,27 +95,6 @@ def connect(trainer: pl.Trainer, launch: Launch) -> None:
     """
     if launch.by is not None:
         trainer.strategy.setup_environment()
-
-
-def cores_per_process(processes: int) -> int:
-    """Processor cores of this machine that one of so many processes on it may use."""
-    return max(1, available_cores() // processes)
-
-
-def _started_from_outside() -> Launch | None:
-    """Processes of torchrun or, if it is not torchrun inside of SLURM, of SLURM's srun."""
-    if TorchElasticEnvironment.detect():
-        world, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        if world % here:
-            raise ValueError(
-                f"torchrun: expected the same number of processes on each machine, got {here} of "
-                f"{world} here"
-            )
-        return Launch("torchrun", here, world // here)
-    if SLURMEnvironment.detect():
-        nodes = int(os.environ.get("SLURM_NNODES", "1"))
-        return Launch("SLURM", int(os.environ["SLURM_NTASKS"]) // nodes, nodes)
-    return None
 
 
 def _count(accelerator: str, devices: Devices) -> int:

@@ -13,13 +13,12 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from wsss.errors import IncompleteError
+from wsss.parallel.environment import started_together
 from wsss.parallel.processes import on_first
 
 Item = TypeVar("Item")
@@ -134,26 +133,6 @@ def _gloo() -> distributed.ProcessGroup:
     return group
 
 
-def started_together() -> bool:
-    """Whether torchrun or SLURM has started several processes for this command."""
-    return _place() is not None
-
-
-def first_of_all() -> bool:
-    """Whether this is the first of those processes, or the only one."""
-    place = _place()
-    return place is None or place.global_rank() == 0
-
-
-def _place() -> TorchElasticEnvironment | SLURMEnvironment | None:
-    """What torchrun or SLURM says of this process; None if it is the only one."""
-    for environment in (TorchElasticEnvironment, SLURMEnvironment):
-        if environment.detect():
-            place = environment()
-            return place if place.world_size() > 1 else None
-    return None
-
-
 @functools.cache
 def _store(rank: int, size: int) -> Store:
     """Where the processes find each other: one for all commands that this process runs."""
@@ -171,20 +150,19 @@ def joined_ranks() -> Iterator[Ranks]:
 
     Each process of a machine is given its own GPU, where there are any.
     """
-    place = _place()
+    place = started_together()
     if place is None:
         yield Ranks()
         return
-    size, rank = place.world_size(), place.global_rank()
-    nodes = int(os.environ.get("SLURM_NNODES", "1"))
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", max(1, size // nodes)))
+    size, rank, here = place.size, place.rank, place.per_node
+    meeting = place.environment
     if torch.cuda.is_available():
-        torch.cuda.set_device(place.local_rank() % torch.cuda.device_count())
+        torch.cuda.set_device(meeting.local_rank() % torch.cuda.device_count())
     if distributed.is_initialized():
         yield Ranks(rank, size, here, _gloo())
         return
-    os.environ.setdefault("MASTER_ADDR", place.main_address)
-    os.environ.setdefault("MASTER_PORT", str(place.main_port))
+    os.environ.setdefault("MASTER_ADDR", meeting.main_address)
+    os.environ.setdefault("MASTER_PORT", str(meeting.main_port))
     try:
         store = PrefixStore(f"wsss {next(_commands)}", _store(rank, size))
         distributed.init_process_group(

@@ -20,12 +20,13 @@ from wsss.attribution.multiscale import (
     attribute_multiscale_many,
 )
 from wsss.data.atomic import atomic_write
-from wsss.data.config import IGNORE, DataConfig
+from wsss.data.config import DataConfig
 from wsss.data.datasets import check_same_size
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record, load_records
 from wsss.data.transforms import normalise
+from wsss.ignore import IGNORE
 from wsss.metrics import ThresholdSweep
 from wsss.metrics.attribution import (
     Spectrum,
@@ -40,12 +41,14 @@ from wsss.metrics.attribution import (
     road_curve,
     spectrum,
 )
+from wsss.models.classifier import Classifier
 from wsss.parallel.devices import Device, resolve_device
 from wsss.pipeline.benchmarking.methods import FamilyConfig, expand
 from wsss.pipeline.benchmarking.tables import Part, write_report
 from wsss.refinement.seeds import normalise_maps
 from wsss.runs.folder import OutputFolder
-from wsss.tasks.checkpoint import file_sha256, load_classifier, require_classes
+from wsss.runs.settings import Settings
+from wsss.tasks.checkpoint import file_sha256, load_classifier
 
 _CHUNK = 10
 
@@ -87,7 +90,7 @@ def benchmark_attribution(
     limit: int | None = None,
     device: Device = "auto",
 ) -> Path:
-    """Compare ways to explain a classifier: segmentation, pointing, fidelity, spectrum and cost.
+    """Compare methods of attribution: segmentation, pointing, fidelity, spectrum and cost.
 
     Options of a family and all thresholds are chosen on one list and reported on another. Every
     image's forward pass and gradients serve all ways that can share them. An interrupted run goes
@@ -116,7 +119,7 @@ def benchmark_attribution(
     Returns:
         results.csv.
     """
-    settings = dict(locals())
+    settings = Settings.of(benchmark_attribution, locals())
     ways_of = expand(families)
     ways = {name: way for family in ways_of.values() for name, way in family.items()}
     for name in pictures or []:
@@ -139,13 +142,11 @@ def benchmark_attribution(
             f"{len(both)} images are on both lists, {choose_split} and {report_split}, for example "
             f"{sorted(both)[0]}; what is chosen on an image cannot be reported on it"
         )
-    model, classes = load_classifier(checkpoint)
-    require_classes(classes, data, checkpoint)
+    model = load_classifier(checkpoint, data)[0]
     where = resolve_device(device)
     model.to(where)
     folder = OutputFolder(
         output,
-        "benchmark_attribution",
         settings,
         identity={
             "checkpoint_sha256": file_sha256(checkpoint),
@@ -174,7 +175,7 @@ def benchmark_attribution(
         examples=pictures,
         explain=lambda record, names: attribute_multiscale_many(
             model,
-            normalise(read_image(record.image)).to(where),
+            normalise(read_image(record.image), model.normalisation).to(where),
             _labels(record),
             multiscale,
             [ways[name] for name in names],
@@ -208,7 +209,7 @@ def _labels(record: Record) -> torch.Tensor:
 
 
 def _costs(
-    model: nn.Module,
+    model: Classifier,
     records: Sequence[Record],
     ways: Mapping[str, AttributionConfig],
     multiscale: MultiScaleConfig,
@@ -229,7 +230,7 @@ def _costs(
         return time.perf_counter()
 
     for i, record in enumerate([records[0], *records]):  # the first one twice: to warm up
-        image = normalise(read_image(record.image)).to(device)
+        image = normalise(read_image(record.image), model.normalisation).to(device)
         views = [
             F.interpolate(image[None], size, mode="bilinear", antialias=True)
             for size in multiscale.sizes(*image.shape[1:])
@@ -252,7 +253,7 @@ def _costs(
 
 
 def _measure(
-    model: nn.Module,
+    model: Classifier,
     records: Sequence[Record],
     ways: Mapping[str, AttributionConfig],
     label_map: LabelMap,
@@ -283,7 +284,7 @@ def _measure(
 
 
 def _measure_image(
-    model: nn.Module,
+    model: Classifier,
     record: Record,
     ways: Mapping[str, AttributionConfig],
     label_map: LabelMap,
@@ -299,7 +300,7 @@ def _measure_image(
     present = _labels(record).nonzero()[:, 0]
     masks = torch.from_numpy(truth)[None] == present[:, None, None] + 1
     scored = torch.from_numpy(truth != IGNORE)[None].expand_as(masks)
-    image = normalise(read_image(record.image)).to(device)
+    image = normalise(read_image(record.image), model.normalisation).to(device)
     check_same_size(truth, tuple(image.shape[1:]), record.mask, record.image)
     found = attribute_multiscale_many(
         model, image, _labels(record), multiscale, list(ways.values())

@@ -1,4 +1,4 @@
-"""Check a data set before it costs a night of training."""
+"""Check all images, labels and masks of a data set before a training."""
 
 import json as json_format
 from collections import Counter
@@ -12,26 +12,24 @@ from tqdm import tqdm
 from wsss.data.atomic import atomic_write_text
 from wsss.data.checks import (
     SEVERITY,
+    CheckedImage,
     Finding,
-    Seen,
+    check_image,
+    check_together,
     label_counts,
-    look_at,
-    look_at_all,
     unknown_labels,
 )
 from wsss.data.colours import colour_table, read_colours, to_values
-from wsss.data.config import IGNORE, DataConfig
+from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import IMAGE_SUFFIXES
 from wsss.data.masks import existing_masks, write_mask
 from wsss.data.sources import SOURCES, Item
 from wsss.data.storage import existing
-from wsss.parallel.launch import cores_per_process
+from wsss.errors import FaultsError
+from wsss.ignore import IGNORE
+from wsss.parallel.cores import cores_per_process
 from wsss.parallel.stream import Stage, overlap
-
-
-class FaultsError(ValueError):
-    """The data set has errors; the message counts them."""
 
 
 def check_data(
@@ -72,26 +70,21 @@ def check_data(
         raise ValueError(f"workers: expected at least 1, got {workers}")
     if min_images < 1:
         raise ValueError(f"min_images: expected at least 1, got {min_images}")
+    # colours that are wrong are told before an hour of decoding
     table = None if convert_masks is None else colour_table(data, colours)
     splits = list(dict.fromkeys(split for split in (train_split, val_split) if split is not None))
-    findings: list[Finding] = []
-    work: list[tuple[Item, str, bool]] = []
-    for split in splits:
-        items = _items(data, split, findings)
-        masks = existing_masks(item.mask for item in items)
-        findings += _missing_masks(items, split, masks)
-        work += [(item, split, item.mask in masks) for item in items]
-    cores = cores_per_process(1) if workers is None else workers
-    seen = _look(work, data, cores)
-    findings += [finding for one in seen for finding in one.findings]
-    findings += look_at_all(seen, data, train=train_split, few=min_images)
-    findings += _unlisted(data, splits, seen)
+    work, findings = _read_splits(data, splits)
+    checked = _check_images(work, data, cores_per_process(1) if workers is None else workers)
+    findings += [finding for one in checked for finding in one.findings]
+    findings += check_together(checked, data, train=train_split, few=min_images)
+    findings += _unlisted(data, splits, checked)
+    # errors first, each kind together, as the table shows them
     findings.sort(key=lambda f: (list(SEVERITY).index(f.kind), f.split, f.image))
     if convert_masks is not None and table is not None:
         _convert(findings, convert_masks, table)
     if json is not None:
-        atomic_write_text(json, _report(findings, seen, splits, data))
-    text = _table(findings, seen, splits, data)
+        atomic_write_text(json, _report(findings, checked, splits, data))
+    text = _table(findings, checked, splits, data)
     errors = sum(finding.severity == "error" for finding in findings)
     if errors:
         raise FaultsError(f"{text}\n{errors} errors in the data set")
@@ -99,13 +92,14 @@ def check_data(
 
 
 def check_quickly(data: DataConfig, splits: Sequence[str]) -> None:
-    """The part of `check_data` that opens no image: what would stop a training on its way.
+    """Check that all images are there, without opening any; a part of `check_data`.
 
     Raises:
         FileNotFoundError: Images are missing; the message counts them.
     """
     for split in dict.fromkeys(splits):
-        items = SOURCES[data.layout](data, split, with_labels=False, limit=None)
+        items = SOURCES[data.layout].read(data, split, with_labels=False, limit=None)
+        # by listings of folders: a store is slow to ask for each file
         there = existing(item.image for item in items)
         missing = [item for item in items if item.image not in there]
         if missing:
@@ -115,15 +109,30 @@ def check_quickly(data: DataConfig, splits: Sequence[str]) -> None:
             )
 
 
+def _read_splits(
+    data: DataConfig, splits: Sequence[str]
+) -> tuple[list[tuple[Item, str, bool]], list[Finding]]:
+    """The images of the splits, each with its split and whether its mask is there."""
+    work: list[tuple[Item, str, bool]] = []
+    findings: list[Finding] = []
+    for split in splits:
+        items = _items(data, split, findings)
+        masks = existing_masks(item.mask for item in items)
+        findings += _missing_masks(items, split, masks)
+        work += [(item, split, item.mask in masks) for item in items]
+    return work, findings
+
+
 def _items(data: DataConfig, split: str, findings: list[Finding]) -> list[Item]:
-    """The images of a split; what keeps them from being read becomes a finding."""
-    read = SOURCES[data.layout]
+    """The images of a split; an error that keeps them from being read becomes a finding."""
+    read = SOURCES[data.layout].read
     try:
         items = read(data, split, with_labels=True, limit=None)
         findings += unknown_labels(items, split, data)
         return items
     except (OSError, ValueError) as error:
         findings.append(Finding("split", split, "", "", str(error)))
+    # labels that cannot be read are no reason not to check the photographs
     try:
         return read(data, split, with_labels=False, limit=None)
     except (OSError, ValueError):  # the same once more
@@ -135,6 +144,7 @@ def _missing_masks(
 ) -> list[Finding]:
     """Masks that are not there, one by one if there are others."""
     missing = [item for item in items if item.mask not in masks]
+    # a training set without masks is the rule here: one note instead of thousands of warnings
     if items and not masks:
         return [Finding("no masks", split, "", "", f"none of {len(items)} images can be scored")]
     return [
@@ -147,25 +157,31 @@ _TOGETHER = 16
 """Images that a thread takes at once: threads that change hands wait for the interpreter."""
 
 
-def _look(work: Sequence[tuple[Item, str, bool]], data: DataConfig, threads: int) -> list[Seen]:
+def _check_images(
+    work: Sequence[tuple[Item, str, bool]], data: DataConfig, threads: int
+) -> list[CheckedImage]:
     """Decode and check everything, in the order of the lists."""
 
-    def look(start: int) -> tuple[int, list[Seen]]:
+    def check(start: int) -> tuple[int, list[CheckedImage]]:
         part = work[start : start + _TOGETHER]
-        return start, [look_at(item, split, data, has_mask) for item, split, has_mask in part]
+        return start, [check_image(item, split, data, has_mask) for item, split, has_mask in part]
 
-    found: dict[int, list[Seen]] = {}
+    found: dict[int, list[CheckedImage]] = {}
     with tqdm(total=len(work), unit="image") as progress:
-        stage = Stage([look] * threads, waiting=2 * threads)
-        for start, seen in overlap(range(0, len(work), _TOGETHER), [stage]):
-            found[start] = seen
-            progress.update(len(seen))
+        stage = Stage([check] * threads, waiting=2 * threads)
+        for start, checked in overlap(range(0, len(work), _TOGETHER), [stage]):
+            found[start] = checked
+            progress.update(len(checked))
+    # threads finish in any order; findings are reported in that of the lists
     return [one for start in sorted(found) for one in found[start]]
 
 
-def _unlisted(data: DataConfig, splits: Sequence[str], seen: Sequence[Seen]) -> list[Finding]:
+def _unlisted(
+    data: DataConfig, splits: Sequence[str], checked: Sequence[CheckedImage]
+) -> list[Finding]:
     """Image files beside those of the splits."""
-    listed = {one.item.image for one in seen}
+    # photographs that were forgotten in the lists; a warning would scold who trains on a subset
+    listed = {one.item.image for one in checked}
     folders = dict.fromkeys(data.at(data.images, split) for split in splits)
     files = [
         path
@@ -181,7 +197,8 @@ def _unlisted(data: DataConfig, splits: Sequence[str], seen: Sequence[Seen]) -> 
 
 
 def _convert(findings: Sequence[Finding], folder: Path, table: dict[tuple[int, ...], int]) -> None:
-    """Write the colour-encoded masks as indexed ones; all can be converted, or none is written."""
+    """Write the colour-encoded masks as indexed ones, all of them or none."""
+    # all of them in memory first: a colour without a class raises before any file is written
     converted = {}
     for finding in findings:
         if finding.kind == "colour-encoded mask":
@@ -193,7 +210,10 @@ def _convert(findings: Sequence[Finding], folder: Path, table: dict[tuple[int, .
 
 
 def _report(
-    findings: Sequence[Finding], seen: Sequence[Seen], splits: Sequence[str], data: DataConfig
+    findings: Sequence[Finding],
+    checked: Sequence[CheckedImage],
+    splits: Sequence[str],
+    data: DataConfig,
 ) -> str:
     """Everything that was found, as JSON."""
     return json_format.dumps(
@@ -202,16 +222,16 @@ def _report(
             "findings": [
                 {"severity": finding.severity, **finding._asdict()} for finding in findings
             ],
-            "splits": {split: _facts(seen, split, data) for split in splits},
+            "splits": {split: _facts(checked, split, data) for split in splits},
         },
         indent=1,
         ensure_ascii=False,
     )
 
 
-def _facts(seen: Sequence[Seen], split: str, data: DataConfig) -> dict[str, Any]:
+def _facts(checked: Sequence[CheckedImage], split: str, data: DataConfig) -> dict[str, Any]:
     """Histograms of a split."""
-    part = [one for one in seen if one.split == split]
+    part = [one for one in checked if one.split == split]
     pixels: Counter[int] = Counter()
     for one in part:
         pixels.update(one.pixels or {})
@@ -229,10 +249,13 @@ def _facts(seen: Sequence[Seen], split: str, data: DataConfig) -> dict[str, Any]
 
 
 def _table(
-    findings: Sequence[Finding], seen: Sequence[Seen], splits: Sequence[str], data: DataConfig
+    findings: Sequence[Finding],
+    checked: Sequence[CheckedImage],
+    splits: Sequence[str],
+    data: DataConfig,
 ) -> str:
     """Classes, sizes and findings, for a terminal."""
-    facts = {split: _facts(seen, split, data) for split in splits}
+    facts = {split: _facts(checked, split, data) for split in splits}
     width = max(16, *(len(name) + 2 for name in data.classes))
     lines = [f"{'images':<{width}}" + "".join(f"{split:>12}" for split in splits)]
     lines.append(f"{'all':<{width}}" + "".join(f"{facts[split]['images']:>12}" for split in splits))
@@ -240,7 +263,7 @@ def _table(
         cells = (facts[split]["images_by_class"][name] for split in splits)
         lines.append(f"{name:<{width}}" + "".join(f"{cell:>12}" for cell in cells))
     for split in splits:
-        sides = [side for one in seen if one.split == split and one.size for side in [one.size]]
+        sides = [side for one in checked if one.split == split and one.size for side in [one.size]]
         if sides:
             heights, widths = np.array(sides).T
             lines.append(
@@ -248,6 +271,7 @@ def _table(
                 f"{widths.max()} x {heights.max()}; masks of {facts[split]['images_with_mask']}"
             )
     kinds = Counter(finding.kind for finding in findings)
+    # the first of each kind; the JSON file has all
     for kind, count in sorted(kinds.items(), key=lambda pair: list(SEVERITY).index(pair[0])):
         first = next(finding for finding in findings if finding.kind == kind)
         place = first.file or first.image

@@ -7,23 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
+from torchmetrics.functional.classification import binary_average_precision
 
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.folds import stratified_folds
-from wsss.data.images import read_image
+from wsss.data.images import read_image, write_picture
 from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
-from wsss.metrics.label_noise import average_precision, confident_counts, disagreement
+from wsss.metrics.label_noise import confident_counts, disagreement
 from wsss.models.backbones import BackboneConfig, build_backbone
 from wsss.parallel.devices import Device, resolve_device
 from wsss.pipeline.evaluation.files import csv_text
 from wsss.pipeline.label_check.features import image_features
 from wsss.pipeline.label_check.rows import Doubt, image_rows, pair_rows, ranked
-from wsss.pipeline.mask_making.writing import failures_text, write_picture
-from wsss.runs.folder import OutputFolder, plain
-from wsss.tasks.checkpoint import load_classifier, require_classes
+from wsss.runs.folder import OutputFolder
+from wsss.runs.settings import Settings
+from wsss.tasks.checkpoint import load_classifier
 from wsss.tasks.cross_validation import CrossValidationConfig, out_of_fold
 from wsss.visualisation.sheet import contact_sheet, strip
 
@@ -76,7 +78,7 @@ def check_labels(
         ValueError: No class has enough images with it and without it.
         IncompleteError: Some images could not be read; the others were ranked.
     """
-    settings = dict(locals())
+    settings = Settings.of(check_labels, locals())
     if not 0 <= at_least <= 1:
         raise ValueError(f"at_least: expected 0 <= x <= 1, got {at_least}")
     if pictures < 0:
@@ -87,13 +89,13 @@ def check_labels(
     _judged(labels, [r.image_id for r in records], data.class_names, validation.folds, split)
     pl.seed_everything(seed, workers=True, verbose=False)
     if checkpoint is None:
-        body = build_backbone(model).body.eval()
+        backbone = build_backbone(model)
+        body, normalisation = backbone.body.eval(), backbone.normalisation
     else:
-        classifier, classes = load_classifier(checkpoint)
-        require_classes(classes, data, checkpoint)
-        body = classifier.backbone
-    out = OutputFolder(output, "check_labels", settings, free=("device", "pictures"))
-    seen = image_features(body, records, multiscale, where)
+        classifier = load_classifier(checkpoint, data)[0]
+        body, normalisation = classifier.backbone, classifier.normalisation
+    out = OutputFolder(output, settings, free=("device", "pictures"))
+    seen = image_features(body, normalisation, records, multiscale, where)
     records, labels = [records[i] for i in seen.indices], labels[seen.indices]
     faults = _judged(labels, seen.contents, data.class_names, validation.folds, split)
     known = np.array([fault is None for fault in faults])
@@ -118,7 +120,7 @@ def check_labels(
         "classes": _classes(labels, probabilities, names, faults),
         "duplicates": _duplicates(records, labels, seen.contents),
         "failed": seen.failed,
-        "settings": plain(settings),
+        "settings": settings.plain(),
     }
     atomic_write_text(output / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
     done = {key: summary[key] for key in ("images", "listed", "cross_validated", "failed")}
@@ -126,7 +128,7 @@ def check_labels(
     if checkpoint is not None:
         log.warning("not cross-validated: %s may have learned these labels by heart", checkpoint)
     if seen.failed:
-        raise IncompleteError(failures_text(seen.failed, len(records) + len(seen.failed)))
+        raise IncompleteError.of(seen.failed, len(records) + len(seen.failed))
     return output / PAIRS
 
 
@@ -161,13 +163,14 @@ def _classes(
 ) -> dict[str, dict[str, object]]:
     """What is known of each class."""
     taken = confident_counts(labels, probabilities)
+    scores, truth = torch.from_numpy(probabilities), torch.from_numpy(labels > 0).long()
     return {
         name: {"images": int(labels[:, k].sum()), "judged": False, "reason": fault}
         if fault is not None
         else {
             "images": int(labels[:, k].sum()),
             "judged": True,
-            "average_precision": average_precision(labels[:, k] > 0, probabilities[:, k]),
+            "average_precision": float(binary_average_precision(scores[:, k], truth[:, k])),
             "taken_for_wrong": int(taken.wrong[k]),
             "taken_for_missing": int(taken.missing[k]),
         }

@@ -17,10 +17,13 @@ from wsss.data.scores import Scores, read_scores
 from wsss.metrics.confusion import confusion_counts
 from wsss.metrics.segmentation import cohen_kappa
 from wsss.pipeline.evaluation.files import csv_text
+from wsss.pipeline.refining import refinement_of
 from wsss.refinement.crf import CRFConfig
-from wsss.refinement.seeds import BackgroundConfig, make_mask
+from wsss.refinement.seeds import BackgroundConfig, best_labels, make_mask
+from wsss.refinement.steps import RefinementChain
 from wsss.refinement.threshold import colour_separation, otsu, two_components
 from wsss.runs.folder import OutputFolder
+from wsss.runs.settings import Settings
 from wsss.runs.threshold import FILE, ChosenThreshold
 
 Rule = Literal["otsu", "mixture", "colours", "crf", "views"]
@@ -61,6 +64,7 @@ def choose_threshold(
     per_class: bool = False,
     other_scores: Path | None = None,
     crf: CRFConfig = CRFConfig(),
+    refine: RefinementChain | None = None,
     limit: int | None = None,
 ) -> Path:
     """Choose a background threshold from saved scores; no mask of the data set is opened.
@@ -82,13 +86,15 @@ def choose_threshold(
             common one.
         other_scores: For views: scores of the same images, from sizes that scores does not have.
             Maps that share a size agree at low thresholds whatever the objects are.
-        crf: For the rule crf.
+        crf: For the rule crf. Short for a refine of this one step.
+        refine: For the rule crf: the steps that neither grow nor shrink the foreground at a good
+            threshold.
         limit: Only the first images of the list; crf takes about as long as twenty masks an image.
 
     Returns:
         The threshold.json.
     """
-    settings = dict(locals())
+    settings = Settings.of(choose_threshold, locals())
     if rule not in get_args(Rule):
         raise ValueError(f"rule: expected one of {', '.join(get_args(Rule))}, got {rule!r}")
     if per_class and rule not in ("otsu", "mixture"):
@@ -100,7 +106,7 @@ def choose_threshold(
     records = load_records(data, split, with_labels=False, limit=limit)
     label_map = LabelMap(list(data.classes.values()))
     maps = _Maps(records, scores, label_map)
-    out = OutputFolder(output, "choose_threshold", settings)
+    out = OutputFolder(output, settings)
     value: float | dict[str, float]
     curve = None
     if rule in ("otsu", "mixture"):
@@ -109,7 +115,7 @@ def choose_threshold(
         if rule == "colours":
             curve = _colour_curve(maps)
         elif rule == "crf":
-            curve = _crf_curve(maps, crf)
+            curve = _refinement_curve(maps, refinement_of(refine, crf, CRFConfig()))
         else:
             assert other_scores is not None
             curve = _views_curve(maps, _Maps(records, other_scores, label_map))
@@ -165,8 +171,8 @@ def _colour_curve(maps: _Maps) -> np.ndarray:
     return np.mean(curves, axis=0)
 
 
-def _crf_curve(maps: _Maps, crf: CRFConfig) -> np.ndarray:
-    """Minus the change of the foreground's log odds by the CRF over all images, at each candidate.
+def _refinement_curve(maps: _Maps, refinement: RefinementChain) -> np.ndarray:
+    """Minus the change of the foreground's log odds by refinement, at each candidate.
 
     Below a good threshold the CRF fills what is left of the background, above it it eats the
     foreground. Odds, for where nearly everything is foreground its area cannot change any more,
@@ -177,12 +183,13 @@ def _crf_curve(maps: _Maps, crf: CRFConfig) -> np.ndarray:
     for record, labels, stored in maps:
         if not len(labels):
             continue
-        image, full = read_image(record.image), stored.full_size()
+        full = stored.full_size()
+        refine = refinement.prepare([read_image(record.image)])  # once, for all candidates
         pixels += full[0].size
         for j, threshold in enumerate(CANDIDATES):
-            background = BackgroundConfig(threshold=float(threshold))
-            before[j] += np.count_nonzero(make_mask(image, full, background, None))
-            after[j] += np.count_nonzero(make_mask(image, full, background, crf))
+            level = np.full(full.shape[1:], threshold, dtype=np.float32)
+            before[j] += np.count_nonzero(best_labels([full], [level], list)[0])
+            after[j] += np.count_nonzero(best_labels([full], [level], refine)[0])
     known = (before > 0) & (after > 0) & (before < pixels) & (after < pixels)
     odds_before, odds_after = (part[known] / (pixels - part[known]) for part in (before, after))
     curve = np.full(len(CANDIDATES), np.nan)
@@ -206,6 +213,6 @@ def _views_curve(maps: _Maps, others: _Maps) -> np.ndarray:
         both = stored.full_size(), other.full_size()
         for j, threshold in enumerate(CANDIDATES):
             background = BackgroundConfig(threshold=float(threshold))
-            masks = [index[make_mask(None, full, background, None)] for full in both]
+            masks = [index[make_mask(None, full, background)] for full in both]
             counts[j] += confusion_counts(masks[1], masks[0], labels_all)
     return cohen_kappa(counts)

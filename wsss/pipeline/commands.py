@@ -1,100 +1,161 @@
-"""Which commands there are, and how their parameters are read from YAML and command lines."""
+"""The commands: one line each, which is all that the command line and `wsss run` know of them.
 
-from collections.abc import Callable
+A new command is a file with one public function, and a line here. Its parameters are its keys: see
+`wsss.pipeline.settings`. Nothing is imported before a command is asked for.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jsonargparse import ArgumentParser
-from jsonargparse.typing import register_type
+Show = Callable[[Any, Mapping[str, Any]], str | None]
 
-from wsss.data.storage import is_remote, is_store_error, to_path
-from wsss.pipeline.benchmark_attribution import benchmark_attribution
-from wsss.pipeline.check_data import check_data
-from wsss.pipeline.check_labels import check_labels
-from wsss.pipeline.choose_threshold import choose_threshold
-from wsss.pipeline.eval_miou import eval_miou
-from wsss.pipeline.explain import explain
-from wsss.pipeline.export import export
-from wsss.pipeline.init import init
-from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.pipeline.predict import predict
-from wsss.pipeline.report import report
-from wsss.pipeline.train_cls import train_cls
-from wsss.pipeline.train_seg import train_seg
 
-__all__ = ["COMMANDS", "arguments", "command_parser", "is_store_error", "parse_settings"]
+class Word(NamedTuple):
+    """An argument that a shell takes as words rather than as ``--key value``.
 
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "init": init,
-    "check_data": check_data,
-    "check_labels": check_labels,
-    "train_cls": train_cls,
-    "make_pseudo_masks": make_pseudo_masks,
-    "choose_threshold": choose_threshold,
-    "eval_miou": eval_miou,
-    "train_seg": train_seg,
-    "predict": predict,
-    "export": export,
-    "explain": explain,
-    "benchmark_attribution": benchmark_attribution,
-    "report": report,
+    Args:
+        flag: ``image`` takes its place; ``--labels`` begins with its name.
+        help: What it is.
+        type: Of each word.
+        many: Whether several words may follow.
+    """
+
+    flag: str
+    help: str
+    type: Callable[[str], Any] = Path
+    many: bool = False
+
+    @property
+    def name(self) -> str:
+        """The parameter."""
+        return self.flag.removeprefix("--")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Args:
+        source: Its function, as ``module:name``.
+        summary: First line of its docstring, for the overview.
+        words: Its positional arguments.
+        manifest: It writes a folder with config.yaml and manifest.json.
+        step: It can be a step of ``wsss run``.
+        show: What is printed at its end, from its result and its settings; None prints a text as
+            it is, and of a path that it was written. As ``module:name``.
+    """
+
+    source: str | Callable[..., Any]
+    summary: str
+    words: tuple[Word, ...] = ()
+    manifest: bool = False
+    step: bool = True
+    show: str | None = None
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function; its module is imported now."""
+        return self.source if callable(self.source) else _found(self.source)
+
+    def shown(self, result: Any, settings: Mapping[str, Any]) -> str | None:
+        """What a person reads at its end."""
+        if self.show is not None:
+            show: Show = _found(self.show)
+            return show(result, settings)
+        if result is None or isinstance(result, str):
+            return result
+        return f"wrote {result}"
+
+
+def _found(source: str) -> Callable[..., Any]:
+    module, _, name = source.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+COMMANDS: dict[str, Command] = {
+    "init": Command(
+        "wsss.pipeline.init:init",
+        "Recognise a data set, write its configuration, and say what to do next.",
+        words=(Word("folder", "The folder with the data set."),),
+        step=False,
+    ),
+    "check_data": Command(
+        "wsss.pipeline.check_data:check_data",
+        "Check images, labels and masks, all of them, before a training.",
+        step=False,
+    ),
+    "check_labels": Command(
+        "wsss.pipeline.check_labels:check_labels",
+        "List image-level labels that disagree with cross-validated predictions, worst first.",
+        manifest=True,
+        show="wsss.pipeline.label_check.rows:shown",
+    ),
+    "train_cls": Command(
+        "wsss.pipeline.train_cls:train_cls",
+        "Train a multi-label classifier on image-level labels.",
+        manifest=True,
+    ),
+    "make_pseudo_masks": Command(
+        "wsss.pipeline.make_pseudo_masks:make_pseudo_masks",
+        "Make a pseudo-mask for every image of a list.",
+        manifest=True,
+    ),
+    "choose_threshold": Command(
+        "wsss.pipeline.choose_threshold:choose_threshold",
+        "Choose a background threshold from saved scores; no mask of the data set is opened.",
+        manifest=True,
+    ),
+    "eval_miou": Command(
+        "wsss.pipeline.eval_miou:eval_miou",
+        "Score predicted masks, or saved scores at a background threshold, by pooled mIoU.",
+        manifest=True,
+        show="wsss.pipeline.evaluation.tables:shown",
+    ),
+    "train_seg": Command(
+        "wsss.pipeline.train_seg:train_seg",
+        "Train a segmentation network on pseudo-masks; pixels of value 255 are left out.",
+        manifest=True,
+    ),
+    "predict": Command(
+        "wsss.pipeline.predict:predict",
+        "Segment all images of a folder, or of a data set's list.",
+        manifest=True,
+    ),
+    "export": Command(
+        "wsss.pipeline.export:export",
+        "Write the masks of a list in the format of another tool.",
+    ),
+    "explain": Command(
+        "wsss.pipeline.explain:explain",
+        "Explain one photograph and save a picture of its class maps.",
+        words=(
+            Word("image", "The photograph."),
+            Word("--labels", "Names of classes to explain.", type=str, many=True),
+        ),
+    ),
+    "benchmark_attribution": Command(
+        "wsss.pipeline.benchmark_attribution:benchmark_attribution",
+        "Compare methods of attribution: segmentation, pointing, fidelity, spectrum and cost.",
+        manifest=True,
+    ),
+    "report": Command(
+        "wsss.pipeline.report:report",
+        "Write one self-contained HTML file about everything that was scored under the runs.",
+        words=(Word("runs", "Folders of runs.", many=True),),
+    ),
+    "run": Command(
+        "wsss.pipeline.run:run",
+        "Run commands one after another.",
+        step=False,
+    ),
 }
+"""All commands, in the order of the road."""
 
 
-register_type(  # what a signature calls a Path may be a URL
-    Path,
-    serializer=str,
-    deserializer=to_path,
-    deserializer_exceptions=(ValueError, TypeError),
-    type_check=lambda value, _: isinstance(value, Path) or is_remote(value),
-    fail_already_registered=False,
-)
-
-
-def command_parser(function: Callable[..., Any], prog: str | None = None) -> ArgumentParser:
-    """Parser whose keys are the parameters of a command's function.
-
-    Values come from the function's defaults, then ``--config FILE.yaml``, then the command line;
-    unknown and ill-typed keys are refused by name.
-    """
-    summary = (function.__doc__ or "").strip().split("\n\n")[0]
-    parser = ArgumentParser(
-        prog=prog, description=summary, exit_on_error=prog is not None, print_config=None
-    )
-    parser.add_argument("--config", action="config", help="YAML file with these keys.")
-    by_hand: set[str | int] = set()
-    if function is explain:  # wsss explain IMAGE --labels dog person
-        parser.add_argument("image", type=Path, help="The photograph.")
-        parser.add_argument("--labels", type=str, nargs="+", help="Names of classes to explain.")
-        by_hand = {"image", "labels"}
-    if function is init:  # wsss init DIR
-        parser.add_argument("folder", type=Path, help="The folder with the data set.")
-        by_hand = {"folder"}
-    if function is report:  # wsss report RUN RUN
-        parser.add_argument("runs", type=Path, nargs="+", help="Folders of runs.")
-        by_hand = {"runs"}
-    parser.add_function_arguments(
-        function, as_group=False, fail_untyped=True, sub_configs=True, skip=by_hand
-    )
-    return parser
-
-
-def parse_settings(command: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Typed parameters of a command from plain YAML values.
-
-    Raises:
-        ValueError: Unknown or ill-typed keys; the message names them.
-    """
-    function = COMMANDS[command]
-    parser = command_parser(function)
-    try:
-        parsed = parser.parse_object(settings)
-        return arguments(parser, parsed)
-    except Exception as error:
-        raise ValueError(f"{command}: {error}") from error
-
-
-def arguments(parser: ArgumentParser, parsed: Any) -> dict[str, Any]:
-    """Keyword arguments of the function, dataclasses built."""
-    built = parser.instantiate(parsed)
-    return {key: built[key] for key in vars(built) if key != "config"}
+def with_manifest() -> list[str]:
+    """The commands whose folders of results can be found by their manifests, in this order."""
+    return [name for name, command in COMMANDS.items() if command.manifest]

@@ -1,31 +1,23 @@
 """Score masks, or score maps at a threshold, against ground truth."""
 
 from pathlib import Path
-from typing import Any
 
 from wsss.data.config import DataConfig
-from wsss.data.masks import LabelMap, existing_masks
-from wsss.data.records import Record, load_records
-from wsss.data.storage import existing
-from wsss.metrics.bootstrap import bootstrap_intervals, compare_runs
-from wsss.metrics.per_image import ImageCounts
+from wsss.data.masks import LabelMap
+from wsss.errors import BelowError
 from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
 from wsss.parallel.ranks import joined_ranks
-from wsss.pipeline.evaluation.counting import (
-    BestThreshold,
-    at_best,
-    count_masks,
-    count_scores,
-    joined,
-)
-from wsss.pipeline.evaluation.files import comparison_facts, number, write_evaluation, write_sweep
-from wsss.pipeline.evaluation.voc_server import write_voc_results
+from wsss.pipeline.evaluation.counting import BestThreshold
+from wsss.pipeline.evaluation.files import write_evaluation
+from wsss.pipeline.evaluation.inputs import find_files, source_of
+from wsss.pipeline.evaluation.record import Rival, Terms, compared, known, record_of
+from wsss.pipeline.evaluation.sharing import Counted, CountedScores, masks_of_all, scores_of_all
+from wsss.pipeline.evaluation.voc_server import with_ground_truth, write_voc_results
+from wsss.runs.evaluation import Kind
+from wsss.runs.evaluation_scores import file_key
 from wsss.runs.folder import OutputFolder
-from wsss.runs.threshold import ChosenThreshold, given, manifest_of, read_threshold
-
-
-class BelowError(RuntimeError):
-    """The mIoU is below what was asked for; the results are written."""
+from wsss.runs.settings import Settings
+from wsss.runs.threshold import ChosenThreshold, given, read_threshold
 
 
 def eval_miou(
@@ -82,88 +74,65 @@ def eval_miou(
         fail_under: Fail, after everything is written, if the mIoU (0..1) is below this.
 
     Returns:
-        The means of `SegmentationScores`, and images; for scores with one threshold also
+        The means, by their keys in eval.json, and images; for scores with one threshold also
         threshold.
     """
-    settings = dict(locals())
-    _check(predictions, scores, threshold, per_class, boundary, voc_results, resamples, fail_under)
-    folder = predictions if predictions is not None else scores
-    assert folder is not None
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no such folder: {folder}")
-    records = load_records(data, split, with_labels=False, limit=limit)
-    in_list = len(records if limit is None else load_records(data, split, with_labels=False))
-    found = _files(records, folder, ".npz" if predictions is None else ".png", allow_missing)
+    settings = Settings.of(eval_miou, locals())
+    source = source_of(predictions, scores)
+    _check(source.kind, threshold, per_class, boundary, voc_results is not None)
+    _check_ranges(threshold, resamples, fail_under)
+    terms = Terms(name or output.name, split, source, absent, resamples, seed)
     label_map = LabelMap(list(data.classes.values()))
-    other = None if against is None else ImageCounts.read(against / "images.npz")
-    scored = found
-    if voc_results is not None:
-        if len(found) < in_list:
-            raise ValueError(
-                f"voc_results: the server takes whole lists; of the {in_list} images of {split} "
-                f"there are {len(found)}"
-            )
-        if not existing_masks(record.mask for record, _ in found):
-            scored = []
+    files = find_files(data, split, source, limit=limit, allow_missing=allow_missing)
+    scored = files.found if voc_results is None else with_ground_truth(files, split)
     wanted = _wanted(threshold, split, per_class, absent, data)
-    ids = [record.image_id for record, _ in scored]
+    rival = None if against is None else Rival.read(against)
     with joined_ranks() as ranks:
         if voc_results is not None and ranks.first:
-            write_voc_results(found, voc_results, split, label_map)
-        mine = ranks.share(scored)
-        if predictions is not None:
-            counted = count_masks(mine, label_map, boundary, folder, quiet=not ranks.first)
+            write_voc_results(files.found, voc_results, split, label_map)
+        counted: Counted
+        if source.kind == "masks":
+            counted = masks_of_all(ranks, scored, label_map, source.folder, boundary=boundary)
         else:
-            counted = count_scores(
-                mine, label_map, steps, data.class_names, wanted, quiet=not ranks.first
-            )
-        counted = joined(ranks.gather(counted), ids)
-        if predictions is None and isinstance(wanted, BestThreshold):
-            counted = at_best(counted, data.class_names, wanted, ids)
-        first = ranks.first
-    counts = counted.images.pooled()
-    result = segmentation_scores(counts, absent)
-    summary = {key: float(getattr(result, key)) for key in MEANS}
-    summary |= {"images": len(scored), "images_in_list": in_list}
-    chosen = counted.threshold
-    if counted.sweep is not None and chosen is not None and isinstance(chosen.value, float):
-        summary["threshold"] = chosen.value
-    if not first:
-        return summary
-    totals, intervals, comparison = counted.images.totals(), None, None
-    if len(scored) > 1:
-        intervals = bootstrap_intervals(totals, resamples=resamples, seed=seed, absent=absent)
-    if other is not None and against is not None:
-        theirs = _same_images(other, counted.images, against).totals()
-        comparison = compare_runs(theirs, totals, resamples=resamples, seed=seed, absent=absent)
-    out = OutputFolder(
-        output, "eval_miou", settings, free=("name", "against", "voc_results", "fail_under")
-    )
-    facts = {
-        "name": name or output.name,
-        "split": split,
-        "kind": "masks" if predictions is not None else "scores",
-        "resamples": resamples,
-        "seed": seed,
-        "absent": absent,
-        "threshold": counted.threshold,
-        "made_by": _made_by(folder),
-    }
-    if comparison is not None:
-        facts["against"] = {"folder": against, **comparison_facts(comparison)}
-    if counted.sweep is not None and counted.threshold is not None:
-        counted.threshold.write(output / "threshold.json")
-    if counted.sweep is not None:
-        write_sweep(output / "sweep.csv", counted.sweep, data.class_names, absent)
-    policy = write_evaluation(
-        output, facts, summary, data.class_names, counted.images, result, intervals,
-        counted.boundaries, comparison,
-    )  # fmt: skip
-    results = {key: number(value) for key, value in summary.items()}
-    out.finish(results=results, policy=policy, scored_on=split)
-    if fail_under is not None and not result.miou >= fail_under:
-        raise BelowError(f"mIoU {float(result.miou):.4f} is below fail_under {fail_under:g}")
+            counted = scores_of_all(ranks, scored, label_map, data.class_names, wanted, steps=steps)
+    summary = _summary(counted, absent, files.in_list)
+    if not ranks.first:
+        return summary  # every process has all counts; one of them writes
+    versus = None if rival is None else compared(rival, counted.images, terms)
+    evaluation = record_of(terms, counted, data.class_names, files.in_list, versus)
+    out = OutputFolder(output, settings, free=("name", "against", "voc_results", "fail_under"))
+    write_evaluation(output, evaluation, counted, versus)
+    results = {key: known(value) for key, value in summary.items()}
+    out.finish(results=results, policy=evaluation.policy, scored_on=split)
+    if fail_under is not None and not summary["miou"] >= fail_under:
+        raise BelowError(f"mIoU {summary['miou']:.4f} is below fail_under {fail_under:g}")
     return summary
+
+
+def _check(
+    kind: Kind,
+    threshold: float | Path | None,
+    per_class: bool,
+    boundary: bool,
+    for_server: bool,
+) -> None:
+    """Refuse settings that do not fit together."""
+    if kind == "masks" and (threshold is not None or per_class):
+        raise ValueError("threshold, per_class: predictions are masks and have no threshold left")
+    if kind == "scores" and (boundary or for_server):
+        raise ValueError("boundary, voc_results: expected predictions (masks), got scores")
+    if threshold is not None and per_class:
+        raise ValueError("per_class: chooses thresholds on this list; leave threshold out")
+
+
+def _check_ranges(threshold: float | Path | None, resamples: int, fail_under: float | None) -> None:
+    """Refuse numbers out of range."""
+    if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
+        raise ValueError(f"threshold: expected 0..1, got {threshold}")
+    if resamples < 2:
+        raise ValueError(f"resamples: expected at least 2, got {resamples}")
+    if fail_under is not None and not 0 <= fail_under <= 1:
+        raise ValueError(f"fail_under: expected a share, 0..1, got {fail_under:g}")
 
 
 def _wanted(
@@ -181,63 +150,11 @@ def _wanted(
     return BestThreshold(split, per_class, absent)
 
 
-def _check(
-    predictions: Path | None,
-    scores: Path | None,
-    threshold: float | Path | None,
-    per_class: bool,
-    boundary: bool,
-    voc_results: Path | None,
-    resamples: int,
-    fail_under: float | None,
-) -> None:
-    """Refuse settings that do not fit together."""
-    if (predictions is None) == (scores is None):
-        raise ValueError("give either predictions (masks) or scores")
-    if predictions is not None and (threshold is not None or per_class):
-        raise ValueError("threshold, per_class: predictions are masks and have no threshold left")
-    if scores is not None and (boundary or voc_results is not None):
-        raise ValueError("boundary, voc_results: expected predictions (masks), got scores")
-    if threshold is not None and per_class:
-        raise ValueError("per_class: chooses thresholds on this list; leave threshold out")
-    if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: expected 0..1, got {threshold}")
-    if resamples < 2:
-        raise ValueError(f"resamples: expected at least 2, got {resamples}")
-    if fail_under is not None and not 0 <= fail_under <= 1:
-        raise ValueError(f"fail_under: expected a share, 0..1, got {fail_under:g}")
-
-
-def _files(
-    records: list[Record], folder: Path, suffix: str, allow_missing: bool
-) -> list[tuple[Record, Path]]:
-    """The images that have a prediction, with its file."""
-    files = [(record, folder / f"{record.image_id}{suffix}") for record in records]
-    there = existing(path for _, path in files)
-    found = [(record, path) for record, path in files if path in there]
-    if len(found) < len(records) and not (allow_missing and found):
-        example = next(path for _, path in files if path not in there)
-        raise ValueError(
-            f"{folder}: {len(records) - len(found)} of {len(records)} predictions are missing, for "
-            f"example {example.name}; finish them, or set allow_missing to score the others"
-        )
-    return found
-
-
-def _same_images(other: ImageCounts, images: ImageCounts, folder: Path) -> ImageCounts:
-    """Counts of another evaluation, in the order of this one's images."""
-    if other.num_labels != images.num_labels or set(other.image_ids) != set(images.image_ids):
-        raise ValueError(
-            f"against: {folder} scored {len(other)} images with {other.num_labels} labels; "
-            f"expected the same {len(images)} images and {images.num_labels} labels"
-        )
-    return other.select(images.image_ids)
-
-
-def _made_by(folder: Path) -> dict[str, Any] | None:
-    """What made the masks or scores, from the manifest beside them."""
-    facts = manifest_of(folder)
-    if facts is None:
-        return None
-    wanted = ("command", "label_mode", "identity", "versions")
-    return {key: facts[key] for key in wanted if key in facts}
+def _summary(counted: Counted, absent: Absent, images_in_list: int) -> dict[str, float]:
+    """What the command returns."""
+    scores = segmentation_scores(counted.images.pooled(), absent)
+    summary = {file_key(mean): float(getattr(scores, mean)) for mean in MEANS}
+    summary |= {"images": len(counted.images), "images_in_list": images_in_list}
+    if isinstance(counted, CountedScores) and isinstance(counted.threshold.value, float):
+        summary["threshold"] = counted.threshold.value
+    return summary

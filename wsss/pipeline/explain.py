@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from wsss.attribution.gradients import GradientConfig
-from wsss.attribution.methods import AttributionConfig, MethodName
+from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale
 from wsss.attribution.tif import TIFConfig
 from wsss.data.atomic import atomic_write
@@ -26,7 +26,7 @@ def explain(
     labels: list[str] | None = None,
     output: Path = Path("explained.png"),
     top: int = 3,
-    method: MethodName = "tif",
+    method: str = DEFAULT_METHOD,
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),
@@ -46,7 +46,9 @@ def explain(
             probability of at least 0.5, at most top of them, or else its best one.
         output: PNG file for the picture.
         top: Most classes that are explained without labels.
-        method: Attribution method.
+        method: Attribution method: tif, base, cam, gradcam, gradcampp, xgradcam, layercam,
+            hirescam, fullgrad, saliency, input_x_gradient, integrated_gradients, smoothgrad or
+            guided_backprop.
         layers: Names of the model's modules that are explained, or a number n: the last n default
             layers; null takes the method's default.
         tif: Options of TIF.
@@ -72,7 +74,7 @@ def explain(
             f"labels: {', '.join(unknown)} not among the classes of {checkpoint}: "
             f"{', '.join(names)}"
         )
-    photograph = normalise(pixels).to(where)
+    photograph = normalise(pixels, model.normalisation).to(where)
     with torch.no_grad():
         probabilities = model(multiscale.base_view(photograph))[0].sigmoid().cpu()
     if labels:

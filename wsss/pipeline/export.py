@@ -18,7 +18,7 @@ from wsss.export.regions import Instances
 from wsss.export.yolo import YOLOConfig
 from wsss.pipeline.exporting.source import open_source
 from wsss.pipeline.exporting.yolo_folder import write_yolo
-from wsss.runs.folder import plain
+from wsss.runs.settings import plain
 
 Format = Literal["coco", "yolo", "label_studio", "cvat"]
 

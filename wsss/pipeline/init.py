@@ -1,7 +1,6 @@
 """Look at a folder and write the configuration that takes it to masks."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +15,32 @@ from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.images import image_size
 from wsss.data.masks import existing_masks
-from wsss.data.recognise import Found, recognise
-from wsss.data.sources import ALL_ITEMS, SOURCES, Item
-from wsss.runs.folder import plain
+from wsss.data.recognise import recognise
+from wsss.data.sources import SOURCES, Item
+from wsss.data.sources.detection import Found
+from wsss.parallel.cores import available_cores
+from wsss.runs.settings import plain
 
+# VOC's extended list before its own: it is what papers train on
 _TRAIN = ("train_aug", "train", "training", "trainval")
 _VAL = ("val", "valid", "validation", "test")
 _SHARE = 0.2
 """Of the images that are held out for validation where a data set has no split of its own."""
+
+
+_COMMENTS = {
+    "root": "all other paths are relative to it",
+    "classes": "name of each class, and its value in masks; the order is the classifier's",
+    "layout": "who says which images there are",
+    "labels": "where the image-level labels stand",
+    "csv": "how that file is written",
+    "other_labels": "what to do with labels that are no classes",
+    "images": "folder of the photographs",
+    "masks": "ground truth, for scoring alone; it need not exist",
+    "lists": "<split>.txt, one image a line",
+    "annotations": "folder of the XML files",
+}
+"""What data.yaml says above each of its keys."""
 
 
 def init(
@@ -34,8 +51,8 @@ def init(
 ) -> str:
     """Recognise a data set, write its configuration, and say what to do next.
 
-    Writes data.yaml (the data set), run.yaml (the whole road, with settings sized to the data and
-    this machine, each explained) and, if the data set has no splits, lists/train.txt and
+    Writes data.yaml (the data set), run.yaml (all steps, with settings sized to the data and this
+    machine, each explained) and, if the data set has no splits, lists/train.txt and
     lists/val.txt. Nothing else in the folder is touched.
 
     Args:
@@ -49,6 +66,7 @@ def init(
         What was found, and the next command.
     """
     output = folder / "wsss" if output is None else output
+    # asked before anything is written: people edit these files
     for name in ("data.yaml", "run.yaml"):
         if (output / name).exists():
             raise ValueError(f"{output / name} is there already; remove it, or give --output")
@@ -57,8 +75,7 @@ def init(
     train, val = _split_names(found.splits)
     if train is not None and val is not None:
         config = found.config(root)
-        read = SOURCES[config.layout]
-        parts = [read(config, split, with_labels=True, limit=None) for split in (train, val)]
+        parts = [_items_of(config, split) for split in (train, val)]
     else:
         parts = list(split_images(_all_items(found, root, train), _SHARE, seed))
         train, val = "train", "val"
@@ -70,6 +87,7 @@ def init(
             f"no split of its own: {len(parts[0])} images train, {len(parts[1])} validate "
             f"(drawn at random, seed {seed}; photographs of one scene belong into one list)"
         )
+    # without masks to validate on, run.yaml has no steps that score
     scored = bool(existing_masks(item.mask for item in parts[1]))
     atomic_write_text(output / "data.yaml", _data_yaml(found, config))
     atomic_write_text(output / "run.yaml", _run_yaml(parts[0], train, val, output, weights, scored))
@@ -88,14 +106,26 @@ def _numbered(split: str, name: str) -> bool:
     return split.startswith(name) and split[len(name) :].isdigit()
 
 
+def _items_of(config: DataConfig, split: str) -> list[Item]:
+    """The images of a split."""
+    return SOURCES[config.layout].read(config, split, with_labels=True, limit=None)
+
+
 def _all_items(found: Found, root: Path, train: str | None) -> list[Item]:
-    """The images of the one split there is, or all of them."""
+    """The images of the one split there is, or all of them.
+
+    Raises:
+        ValueError: The data set has no splits, and its source lists no images without one.
+    """
     config = found.config(root)
-    if train is not None:
-        return SOURCES[config.layout](config, train, with_labels=True, limit=None)
-    if found.splits:
-        return SOURCES[config.layout](config, found.splits[0], with_labels=True, limit=None)
-    return ALL_ITEMS[found.layout](config)
+    # val or test alone are what there is to draw both lists from
+    one = train if train is not None else next(iter(found.splits), None)
+    if one is not None:
+        return _items_of(config, one)
+    listing = SOURCES[found.layout].all_items
+    if listing is None:
+        raise ValueError(f"{root}: {found.what}, but no split says which images there are")
+    return listing(config)
 
 
 def split_images(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
@@ -117,18 +147,21 @@ def split_images(items: Sequence[Item], share: float, seed: int) -> tuple[list[I
     left, held = Counter(totals), Counter[str]()
     out: set[int] = set()
     order = np.random.default_rng(seed).permutation(len(items)).tolist()
-    # images of rare classes choose first
+    # images of rare classes choose first: later, those of common ones may have taken all the room
     order.sort(key=lambda i: min((totals[name] for name in items[i].labels or ()), default=10**9))
     room = {name: share * count for name, count in totals.items()}
+    # images without a label are held out alike, so that false alarms are seen
     empty = share * sum(not item.labels for item in items)
     for index in order:
         names = set(items[index].labels or ())
+        # of each class no more than its share, though at least one; and one stays to be trained on
         fits = all(held[name] + 1 <= max(1, room[name]) and left[name] > 1 for name in names)
         if len(out) < wanted and fits and (names or empty >= 1):
             empty -= not names
             out.add(index)
             held.update(names)
             left.subtract(names)
+    # every image may be the only one of its class; something has to be validated on
     if not out:
         out = {order[-1]}
     return (
@@ -141,6 +174,7 @@ def _data_yaml(found: Found, config: DataConfig) -> str:
     """The data set as a commented YAML."""
     values = plain(config)
     default = plain(DataConfig(root=config.root))
+    # what is as by default is left out: a short file is read, a long one is not
     wanted = {
         key: value
         for key, value in values.items()
@@ -149,16 +183,8 @@ def _data_yaml(found: Found, config: DataConfig) -> str:
     if "csv" in wanted:
         form = default["csv"]
         wanted["csv"] = {key: v for key, v in wanted["csv"].items() if v != form[key]}
-    comments = {
-        "root": "all other paths are relative to it",
-        "layout": "who says which images there are: voc, csv, folders or coco",
-        "classes": "name of each class, and its value in masks; the order is the classifier's",
-        "labels": "where the image-level labels stand",
-        "csv": "how that file is written",
-        "images": "folder of the photographs",
-        "masks": "ground truth, for scoring alone; it need not exist",
-        "lists": "<split>.txt, one image a line",
-    }
+    *names, last = SOURCES
+    comments = {**_COMMENTS, "layout": f"{_COMMENTS['layout']}: {', '.join(names)} or {last}"}
     lines = ["# Written by wsss init. " + found.what + "."]
     lines += [f"# Please check: {note}." for note in found.notes]
     for key, value in wanted.items():
@@ -170,11 +196,13 @@ def _data_yaml(found: Found, config: DataConfig) -> str:
 def _run_yaml(
     train: Sequence[Item], split: str, val: str, output: Path, weights: str, scored: bool
 ) -> str:
-    """The whole road as a commented YAML."""
+    """The steps from classifier to report as a commented YAML."""
     gpu = torch.cuda.is_available()
+    # the headers of 200 images are enough to tell the usual size
     sizes = [size for item in train[:200] if (size := image_size(item.image)) is not None]
     long_side = max(64, min(512, int(median([max(size) for size in sizes] or [512]))))
     short_side = max(64, min(long_side, int(median([min(size) for size in sizes] or [512]))))
+    # a processor alone would take too long for ResNet-50
     network = "resnet50" if gpu else "mobilenet_v2"
     model = {"name": network, "weights": weights, "output_stride": 16}
     environment = jinja2.Environment(
@@ -202,8 +230,7 @@ def _run_yaml(
 
 
 def _machine(gpu: bool) -> str:
-    cores = os.cpu_count() or 1
-    return torch.cuda.get_device_name() if gpu else f"a processor with {cores} cores"
+    return torch.cuda.get_device_name() if gpu else f"a processor with {available_cores()} cores"
 
 
 def _quoted(text: str) -> str:

@@ -1,52 +1,39 @@
 """Turn a classifier and image-level labels into pseudo-masks."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from tqdm import tqdm
-
 from wsss.attribution.gradients import GradientConfig
-from wsss.attribution.methods import AttributionConfig, MethodName
+from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.attribution.tif import TIFConfig
 from wsss.data.config import DataConfig
-from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
-from wsss.data.storage import existing
 from wsss.errors import IncompleteError
-from wsss.metrics.sweep import power_threshold
-from wsss.parallel.devices import Device, keep_memory, resolve_device, torch_threads
-from wsss.parallel.launch import cores_per_process
+from wsss.models.classifier import Classifier
+from wsss.parallel.devices import Device
 from wsss.parallel.ranks import joined_ranks
-from wsss.parallel.stream import Stage, overlap
-from wsss.pipeline.mask_making.explaining import (
-    Explainer,
-    Loaded,
-    batches_of,
-    copies_of,
-    networks_that_fit,
-    prepared_network,
-    read_batch,
-    stored_reader,
-)
-from wsss.pipeline.mask_making.writing import Finisher, ImageFiles, failures_text
+from wsss.pipeline.mask_making.handover import each, together
+from wsss.pipeline.mask_making.scoring import MaskMaker
+from wsss.pipeline.mask_making.sources import from_classifier, from_stored
+from wsss.pipeline.mask_making.streaming import Outcome, Workers, stream
+from wsss.pipeline.mask_making.thresholding import background_of
+from wsss.pipeline.mask_making.writing import MaskWriter, files_of, unfinished
+from wsss.pipeline.refining import refinement_of
 from wsss.refinement.crf import CRFConfig, resolve_backend
 from wsss.refinement.seeds import BackgroundConfig
-from wsss.runs.folder import OutputFolder, plain
-from wsss.runs.threshold import GIVEN, ChosenThreshold, given, manifest_of, read_threshold
-from wsss.tasks.checkpoint import file_sha256, load_classifier, require_classes
+from wsss.refinement.steps import RefinementChain
+from wsss.runs.folder import OutputFolder, manifest_of
+from wsss.runs.settings import Settings, plain
+from wsss.runs.threshold import ChosenThreshold
+from wsss.tasks.checkpoint import file_sha256, load_classifier
 
-GPU_BATCH = 8
-"""Images at once on a GPU."""
-
-READERS = 4
-"""Threads that decode images, at most: a core decodes far more than a network explains."""
-
-_Outcome = tuple[dict[str, str], int]
-"""What went wrong, by image, and how many images have no class."""
+_FREE = (
+    "limit", "device", "workers", "batch_size", "checkpoint", "save_scores", "overlays",
+    "threshold_from",
+)  # fmt: skip
+"""What may differ in a rerun; a checkpoint and a threshold are compared by what they hold."""
 
 
 def make_pseudo_masks(
@@ -57,7 +44,7 @@ def make_pseudo_masks(
     scores_from: Path | None = None,
     label_mode: Literal["given", "predicted"] = "given",
     predicted_threshold: float = 0.5,
-    method: MethodName = "tif",
+    method: str = DEFAULT_METHOD,
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),
@@ -65,6 +52,7 @@ def make_pseudo_masks(
     background: BackgroundConfig = BackgroundConfig(),
     threshold_from: Path | None = None,
     crf: CRFConfig | None = CRFConfig(),
+    refine: RefinementChain | None = None,
     save_scores: bool = False,
     overlays: bool = False,
     limit: int | None = None,
@@ -90,7 +78,9 @@ def make_pseudo_masks(
         label_mode: given: the classes are the image-level labels of the data set; predicted: those
             to which the classifier gives at least predicted_threshold.
         predicted_threshold: Probability above which a class counts as predicted.
-        method: Attribution method.
+        method: Attribution method: tif, base, cam, gradcam, gradcampp, xgradcam, layercam,
+            hirescam, fullgrad, saliency, input_x_gradient, integrated_gradients, smoothgrad or
+            guided_backprop.
         layers: Names of the model's modules that are explained, or a number n: the last n default
             layers; null takes the method's default.
         tif: Options of TIF.
@@ -99,7 +89,8 @@ def make_pseudo_masks(
         background: Score of the background.
         threshold_from: A threshold.json, or its folder, that eval_miou or choose_threshold wrote;
             it takes the place of background.threshold, and the manifest says how it was chosen.
-        crf: Dense CRF; null takes the best score as it is.
+        crf: Dense CRF; null takes the best score as it is. Short for a refine of this one step.
+        refine: Steps from scores to marginals, one after another: [{kind: crf, ...}, ...].
         save_scores: Write the scores as well (uint8, stride 4, present classes).
         overlays: Write a picture of each image with its maps, mask and ground truth.
         limit: Only the first images of the list.
@@ -111,160 +102,101 @@ def make_pseudo_masks(
     Returns:
         Folder of the masks.
     """
-    settings = dict(locals())
+    settings = Settings.of(make_pseudo_masks, locals())
+    _check(label_mode, predicted_threshold, workers, batch_size)
+    origin = _origin(checkpoint, scores_from, label_mode, data)
     attribution = AttributionConfig(method=method, layers=layers, tif=tif, gradient=gradient)
-    if (checkpoint is None) == (scores_from is None):
-        raise ValueError("give either checkpoint or scores_from")
+    background, threshold = background_of(background, threshold_from, data)
+    refinement = refinement_of(refine, crf, CRFConfig())
+    labelled = label_mode == "given" and scores_from is None
+    likely = predicted_threshold if label_mode == "predicted" else None
+    records = load_records(data, split, with_labels=labelled, limit=limit)
+    files = files_of(records, output, scores=save_scores, overlays=overlays)
+    identity = _identity(checkpoint, None if threshold_from is None else background)
+    with joined_ranks() as ranks:
+        folder = ranks.on_first(
+            lambda: OutputFolder(output, settings, identity=identity, free=_FREE)
+        )
+        wanted = ranks.from_first(unfinished(files))
+        here = Workers.of(ranks, device, workers, batch_size)
+        if isinstance(origin, Path):
+            source = from_stored(origin, data)
+        else:
+            source = from_classifier(origin, data, attribution, multiscale, likely, here)
+        mask = MaskMaker(data.classes, background, refinement, str(here.device))
+        outcome = stream(
+            records,
+            wanted,
+            ranks,
+            here,
+            read=source.read,
+            explain=source.explain,
+            finish=[*source.normalise, together(mask), each(MaskWriter(files))],
+        )
+        if folder is not None:
+            facts = _facts(records, wanted, outcome, threshold, refinement)
+            mode = label_mode if scores_from is None else _label_mode_of(scores_from)
+            end = folder.record if outcome.failed else folder.finish
+            end(**facts, label_mode=mode, processes=ranks.size)
+        ranks.gather(None)  # nobody goes on before the manifest is written
+    if outcome.failed:
+        raise IncompleteError.of(outcome.failed, len(records))
+    return output / "masks"
+
+
+def _check(
+    label_mode: str, predicted_threshold: float, workers: int | None, batch_size: int | None
+) -> None:
+    """Refuse numbers that make no sense."""
     if not 0 <= predicted_threshold <= 1:
         raise ValueError(f"predicted_threshold: expected 0..1, got {predicted_threshold}")
-    if label_mode == "predicted" and scores_from is not None:
-        raise ValueError("label_mode: scores_from brings its own classes; use 'given'")
-    background, threshold = _threshold(background, threshold_from, data)
     if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
-    records = load_records(
-        data, split, with_labels=label_mode == "given" and scores_from is None, limit=limit
-    )
+
+
+def _origin(
+    checkpoint: Path | None, scores_from: Path | None, label_mode: str, data: DataConfig
+) -> Classifier | Path:
+    """What the scores come from: a classifier, or the folder of an earlier run."""
+    if checkpoint is not None and scores_from is None:
+        return load_classifier(checkpoint, data)[0]
+    if checkpoint is not None or scores_from is None:
+        raise ValueError("give either checkpoint or scores_from")
+    if label_mode == "predicted":
+        raise ValueError("label_mode: scores_from brings its own classes; use 'given'")
+    return scores_from
+
+
+def _identity(checkpoint: Path | None, chosen: BackgroundConfig | None) -> dict[str, Any]:
+    """What the results depend on beside the settings: contents of files, not their names."""
     identity: dict[str, Any] = {}
-    if threshold_from is not None:
-        identity["threshold"] = background.threshold
-    model = None
+    if chosen is not None:
+        identity["threshold"] = chosen.threshold
     if checkpoint is not None:
-        model, classes = load_classifier(checkpoint)
-        require_classes(classes, data, checkpoint)
         identity["checkpoint_sha256"] = file_sha256(checkpoint)
-    with joined_ranks() as ranks:
-        folder = ranks.on_first(
-            lambda: OutputFolder(
-                output, "make_pseudo_masks", settings, identity=identity, free=_FREE
-            )
-        )
-        files = {r.image_id: _files(output, r, save_scores, overlays) for r in records}
-        todo = ranks.from_first(_unfinished(files))
-        where = resolve_device(device)
-        cores = cores_per_process(ranks.size_here) if workers is None else workers
-        networks = networks_that_fit(cores, where)
-        keep_memory()
-        if model is not None:
-            network = prepared_network(model, attribution, where)
-            values = np.array(list(data.classes.values()), dtype=np.uint8)
-            limit_of = predicted_threshold if label_mode == "predicted" else None
-            explainers = [
-                Explainer(twin, where, values, limit_of, multiscale, attribution)
-                for twin in copies_of(network, networks)
-            ]
-            middle = [Stage(explainers, waiting=2 * networks)]
-            read: Callable[[list[Record]], list[Loaded]] = read_batch
-            if batch_size is None:
-                batch_size = 1 if where.type == "cpu" else GPU_BATCH
-        else:
-            assert scores_from is not None
-            read = stored_reader(scores_from, LabelMap(list(data.classes.values())))
-            middle, batch_size = [], 1
-        finish = Finisher(files, todo, data.classes, background, crf, where)
-        stages = [
-            Stage([read] * min(READERS, cores), waiting=2),
-            *middle,
-            Stage([finish] * cores, waiting=2 * cores),
-        ]
-        batches = [
-            batch
-            for batch in batches_of(records, batch_size)
-            if any(record.image_id in todo for record in batch)
-        ]
-        with torch_threads(max(1, cores // networks)):
-            outcome = _carry_out(ranks.share(batches), stages, todo, show=ranks.first)
-        failed, empty = _merged(ranks.gather(outcome))
-        if folder is not None:
-            (folder.record if failed else folder.finish)(
-                images=len(records),
-                made_now=len(todo) - len(failed),
-                made_before=len(records) - len(todo),
-                made_now_without_class=empty,
-                failed=failed,
-                label_mode=label_mode if scores_from is None else _label_mode_of(scores_from),
-                threshold=plain(threshold),
-                processes=ranks.size,
-                crf_backend=None if crf is None else resolve_backend(crf.backend),
-            )
-        ranks.gather(None)  # nobody goes on before the manifest is written
-    if failed:
-        raise IncompleteError(failures_text(failed, len(records)))
-    return output / "masks"
+    return identity
 
 
-_FREE = (
-    "limit", "device", "workers", "batch_size", "checkpoint", "save_scores", "overlays",
-    "threshold_from",
-)  # fmt: skip
-"""What may differ in a rerun; a checkpoint and a threshold are compared by what they hold."""
-
-
-def _unfinished(files: dict[str, ImageFiles]) -> set[str]:
-    """Ids of the images of which a file is missing."""
-    there = existing(path for wanted in files.values() for path in wanted if path)
+def _facts(
+    records: Sequence[Record],
+    wanted: set[str],
+    outcome: Outcome,
+    threshold: ChosenThreshold,
+    refinement: RefinementChain,
+) -> dict[str, Any]:
+    """What the manifest says of the masks."""
+    backends = [s.backend for s in refinement.steps if isinstance(s, CRFConfig)]
     return {
-        image_id for image_id, wanted in files.items() if not there.issuperset(filter(None, wanted))
+        "images": len(records),
+        "made_now": len(wanted) - len(outcome.failed),
+        "made_before": len(records) - len(wanted),
+        "made_now_without_class": outcome.empty,
+        "failed": outcome.failed,
+        "threshold": plain(threshold),
+        "crf_backend": resolve_backend(backends[0]) if backends else None,
     }
-
-
-def _carry_out(
-    batches: list[list[Record]], stages: list[Stage], todo: set[str], show: bool
-) -> _Outcome:
-    """Send batches through the stages, with a progress bar where ``show``."""
-    count = sum(record.image_id in todo for batch in batches for record in batch)
-    failed: dict[str, str] = {}
-    empty = 0
-    with tqdm(total=count, unit="image", disable=None if show else True) as progress:
-        for finished in overlap(batches, stages):
-            for one in finished:
-                empty += one.empty
-                if one.error is not None:
-                    failed[one.image_id] = one.error
-                    progress.write(f"failed: {one.error}")
-                progress.update()
-    return failed, empty
-
-
-def _merged(outcomes: list[_Outcome]) -> _Outcome:
-    """Those of all processes in one."""
-    failed = {image_id: text for part, _ in outcomes for image_id, text in part.items()}
-    return failed, sum(empty for _, empty in outcomes)
-
-
-def _threshold(
-    background: BackgroundConfig, threshold_from: Path | None, data: DataConfig
-) -> tuple[BackgroundConfig, ChosenThreshold]:
-    """The background with its threshold filled in, and how that was chosen."""
-    if background.ignore_below is not None or background.kind == "power":
-        if threshold_from is not None:
-            raise ValueError(
-                "threshold_from: expected a constant background without ignore_below, ignore_above"
-            )
-        if background.kind == "power":
-            chosen_by = f"the power background, gamma {background.gamma:g}, comes to it without CRF"
-            return background, ChosenThreshold(power_threshold(background.gamma), chosen_by)
-        assert background.ignore_above is not None
-        chosen_by = f"foreground; background below {background.ignore_below:g}, 255 between"
-        return background, ChosenThreshold(background.ignore_above, f"{chosen_by}; {GIVEN}")
-    if threshold_from is None:
-        chosen = given(background.threshold)
-        chosen.of(data.class_names)
-        return background, chosen
-    chosen = read_threshold(threshold_from, data)
-    return dataclasses.replace(background, threshold=chosen.value), chosen
-
-
-def _files(output: Path, record: Record, save_scores: bool, overlays: bool) -> ImageFiles:
-    """What is written for an image."""
-    name = record.image_id
-    return ImageFiles(
-        output / "masks" / f"{name}.png",
-        output / "scores" / f"{name}.npz" if save_scores else None,
-        output / "overlays" / f"{name}.png" if overlays else None,
-    )
 
 
 def _label_mode_of(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,17 +11,22 @@ from torch import nn
 from tqdm import tqdm
 
 from wsss.data.config import DataConfig
-from wsss.data.images import IMAGE_SUFFIXES, image_names, is_image_name, read_image
+from wsss.data.images import IMAGE_SUFFIXES, image_names, is_image_name, read_image, write_picture
 from wsss.data.masks import LabelMap, voc_palette, write_mask
 from wsss.data.records import load_records
 from wsss.data.storage import existing
 from wsss.data.transforms import normalise
 from wsss.errors import IncompleteError
+from wsss.models.deeplab import Segmenter
 from wsss.parallel.devices import Device, resolve_device
-from wsss.pipeline.mask_making.writing import failures_text, write_picture
-from wsss.refinement.crf import CRFConfig, dense_crf
+from wsss.pipeline.refining import refinement_of
+from wsss.refinement.crf import CRFConfig
+from wsss.refinement.maps import LabelMaps
+from wsss.refinement.steps import RefinementChain
 from wsss.runs.folder import OutputFolder
-from wsss.tasks.checkpoint import file_sha256, load_segmenter, require_classes
+from wsss.runs.settings import Settings
+from wsss.tasks.checkpoint import file_sha256, load_segmenter
+from wsss.views import views
 from wsss.visualisation import overlay_mask, strip
 
 
@@ -46,6 +52,14 @@ class InferenceConfig:
                 f"inference.long_side: expected at least 32 pixels, got {self.long_side}"
             )
 
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Input sizes (height, width) of an image, one for each scale."""
+        base = 1.0 if self.long_side is None else self.long_side / max(height, width)
+        return [
+            (max(32, round(height * base * scale)), max(32, round(width * base * scale)))
+            for scale in self.scales
+        ]
+
 
 def predict(
     checkpoint: Path,
@@ -55,6 +69,7 @@ def predict(
     split: str | None = None,
     inference: InferenceConfig = InferenceConfig(),
     crf: CRFConfig | None = None,
+    refine: RefinementChain | None = None,
     overlays: bool = False,
     device: Device = "auto",
 ) -> Path:
@@ -71,64 +86,81 @@ def predict(
         data: Instead of images: a data set ...
         split: ... and its list.
         inference: Sizes at which each image is segmented.
-        crf: Dense CRF on the probabilities (softmax of the network); null for none.
+        crf: Dense CRF on the probabilities (softmax of the network); null for none. Short for a
+            refine of this one step.
+        refine: Steps from probabilities to marginals, one after another: [{kind: crf, ...}, ...].
         overlays: Write a picture of each image with its mask.
         device: Where the network runs.
 
     Returns:
         Folder of the masks.
     """
-    settings = dict(locals())
+    settings = Settings.of(predict, locals())
+    refinement = refinement_of(refine, crf, None)
     files = _files(images, data, split, output)
-    model, classes = load_segmenter(checkpoint)
-    if data is not None:
-        require_classes(classes, data, checkpoint)
+    model, classes = load_segmenter(checkpoint, data)
     folder = OutputFolder(
         output,
-        "predict",
         settings,
         identity={"checkpoint_sha256": file_sha256(checkpoint)},
         free=("device", "overlays", "checkpoint"),
     )
     label_map = LabelMap(list(classes.values()))
-    where = resolve_device(device)
-    model.to(where)
-    failed: dict[str, str] = {}
-    done = 0
+    place = resolve_device(device)
+    segmented = _Segmented(model.to(place), place, inference, refinement, label_map)
     masks = {name: output / "masks" / f"{name}.png" for name in files}
     pictures = {name: output / "overlays" / f"{name}.png" for name in files if overlays}
     there = existing([*masks.values(), *pictures.values()])
-    progress = tqdm(files.items(), unit="image")
-    for name, path in progress:
-        mask_path, overlay_path = masks[name], pictures.get(name)
-        if mask_path in there and (overlay_path is None or overlay_path in there):
-            done += 1
-            continue
+    wanted = [n for n in files if not there.issuperset({masks[n], pictures.get(n, masks[n])})]
+    failed: dict[str, str] = {}
+    progress = tqdm(wanted, unit="image")
+    for name in progress:
         try:
-            image = read_image(path)
+            image = read_image(files[name])
         except (OSError, ValueError) as error:
             failed[name] = str(error)
             progress.write(f"failed: {error}")
             continue
-        probabilities = segment(model, normalise(image).to(where), inference).cpu().numpy()
-        if crf is not None:
-            probabilities = _refine(image, probabilities, crf)
-        values = label_map.to_value(probabilities.argmax(axis=0).astype(np.uint8))
-        if overlay_path is not None:
+        values = segmented(image)
+        if name in pictures:
             pair = [image, overlay_mask(image, values, voc_palette())]
-            write_picture(overlay_path, strip(pair, ["image", "prediction"], height=240))
-        write_mask(mask_path, values)
-    counts = {
-        "images": len(files),
-        "made_now": len(files) - done - len(failed),
-        "made_before": done,
-        "failed": failed,
-    }
+            write_picture(pictures[name], strip(pair, ["image", "prediction"], height=240))
+        write_mask(masks[name], values)
+    (folder.record if failed else folder.finish)(
+        images=len(files),
+        made_now=len(wanted) - len(failed),
+        made_before=len(files) - len(wanted),
+        failed=failed,
+    )
     if failed:
-        folder.record(**counts)
-        raise IncompleteError(failures_text(failed, len(files)))
-    folder.finish(**counts)
+        raise IncompleteError.of(failed, len(files))
     return output / "masks"
+
+
+class _Segmented(NamedTuple):
+    """Photographs to masks.
+
+    Args:
+        model: The network, on its device.
+        device: That device.
+        inference: Sizes.
+        refinement: Steps from its probabilities to marginals.
+        label_map: Mask values of its labels.
+    """
+
+    model: Segmenter
+    device: torch.device
+    inference: InferenceConfig
+    refinement: RefinementChain
+    label_map: LabelMap
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB to (H, W) uint8 mask values."""
+        pixels = normalise(image, self.model.normalisation).to(self.device)
+        probabilities = segment(self.model, pixels, self.inference).cpu().numpy()
+        refine = self.refinement.prepare([image], str(self.device))
+        (refined,) = refine([LabelMaps(probabilities, marginals=True)])
+        return self.label_map.to_value(refined.values.argmax(axis=0).astype(np.uint8))
 
 
 @torch.no_grad()
@@ -144,32 +176,14 @@ def segment(model: nn.Module, image: torch.Tensor, config: InferenceConfig) -> t
         (L, H, W) probabilities at the image's own size.
     """
     height, width = image.shape[1:]
-    base = 1.0 if config.long_side is None else config.long_side / max(height, width)
-    total: torch.Tensor | None = None
-    for scale in config.scales:
-        size = (max(32, round(height * base * scale)), max(32, round(width * base * scale)))
-        scaled = image[None]
-        if size != (height, width):
-            scaled = F.interpolate(
-                scaled, size, mode="bilinear", align_corners=False, antialias=True
-            )
-        views = torch.cat([scaled, scaled.flip(3)]) if config.flip else scaled
-        scores = F.interpolate(
-            model(views), (height, width), mode="bilinear", align_corners=False
-        ).softmax(dim=1)
-        mean = (scores[0] + scores[1].flip(2)) / 2 if config.flip else scores[0]
-        total = mean if total is None else total + mean
-    assert total is not None
-    return total / len(config.scales)
-
-
-def _refine(image: np.ndarray, probabilities: np.ndarray, crf: CRFConfig) -> np.ndarray:
-    """Dense CRF over the labels that a pixel could be; the others keep probability 0."""
-    possible = np.flatnonzero(probabilities.max(axis=(1, 2)) > 0.05)
-    energies = -np.log(np.maximum(probabilities[possible], 1e-8))
-    refined = np.zeros_like(probabilities)
-    refined[possible] = dense_crf(image, energies, crf)
-    return refined
+    of_views = []
+    for view in views(image[None], config.sizes(height, width), flip=config.flip):
+        logits = F.interpolate(
+            model(view.images), (height, width), mode="bilinear", align_corners=False
+        )
+        seen = view.undo(logits.softmax(dim=1))
+        of_views.append(sum(seen[1:], seen[0])[0] / len(seen))
+    return sum(of_views[1:], of_views[0]) / len(of_views)
 
 
 def _files(

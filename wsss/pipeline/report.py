@@ -9,31 +9,28 @@ from typing import Any
 from wsss import __version__
 from wsss.data.atomic import atomic_write_text
 from wsss.metrics.bootstrap import compare_runs
+from wsss.pipeline.commands import with_manifest
+from wsss.pipeline.evaluation import titles
 from wsss.pipeline.reporting.gallery import Gallery, gallery_classes
 from wsss.pipeline.reporting.runs import (
-    Evaluation,
+    EvaluationFolder,
     find_folders,
     load_evaluations,
     load_spectra,
     load_trainings,
     manifest_text,
 )
-from wsss.runs.folder import WRITERS
-from wsss.runs.threshold import ChosenThreshold
+from wsss.runs.evaluation import Evaluation, MadeBy
+from wsss.runs.evaluation_scores import ClassScores, Intervals, Stratum
 from wsss.visualisation.charts import class_bars, spectrum_bars, threshold_curves, training_curves
 from wsss.visualisation.report import render_page
 
 log = logging.getLogger(__name__)
 
-_COLUMNS = {
-    "iou": "IoU",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "false_positive_rate": "false positives / union",
-    "false_negative_rate": "misses / union",
-    "boundary_iou": "boundary IoU",
-}
+_MEANS = (
+    "frequency_weighted_iou", "pixel_accuracy", "mean_precision", "mean_recall", "coverage"
+)  # fmt: skip
+"""Columns of the page's first table, beside the mIoU."""
 
 
 def report(
@@ -77,7 +74,8 @@ def report(
     page = {
         "title": title or ", ".join(run.resolve().name for run in runs),
         "version": __version__,
-        "policy": "; ".join(dict.fromkeys(one.facts["policy"] for one in evaluations)),
+        "policy": "; ".join(dict.fromkeys(one.record.policy for one in evaluations)),
+        "means": [titles.MEANS[mean] for mean in _MEANS],
         "tables": [_table(group, remarks) for group in lists],
         "matrices": [_matrix(one) for one in evaluations],
         "thresholds": [chart for group in lists if (chart := _thresholds(group)) is not None],
@@ -91,7 +89,7 @@ def report(
         ],
         "provenance": [
             {"name": one.name, "command": command, "text": manifest_text(one.manifest)}
-            for command in WRITERS
+            for command in with_manifest()
             for one in folders
             if one.manifest["command"] == command
         ],
@@ -104,19 +102,18 @@ def report(
     return file
 
 
-def _by_list(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+def _by_list(evaluations: Sequence[EvaluationFolder]) -> list[list[EvaluationFolder]]:
     """Evaluations that can be compared together: one list, one data set, one policy."""
-    groups: dict[tuple[Any, ...], list[Evaluation]] = {}
+    groups: dict[tuple[Any, ...], list[EvaluationFolder]] = {}
     for one in evaluations:
-        facts = one.facts
-        root = one.data.root.resolve()
-        key = (root, one.data.masks, facts["split"], facts["absent"], tuple(one.labels))
+        split, absent = one.record.split, one.record.absent
+        key = (one.data.root.resolve(), one.data.masks, split, absent, tuple(one.labels))
         groups.setdefault(key, []).append(one)
     return list(groups.values())
 
 
 def _gallery(
-    lists: Sequence[Sequence[Evaluation]], images: int, seed: int, remarks: list[str]
+    lists: Sequence[Sequence[EvaluationFolder]], images: int, seed: int, remarks: list[str]
 ) -> dict[str, Any]:
     """The gallery, and the classes of its legend."""
     shown: list[dict[str, Any]] = []
@@ -135,10 +132,10 @@ def _gallery(
     }
 
 
-def _table(group: Sequence[Evaluation], remarks: list[str]) -> dict[str, Any]:
+def _table(group: Sequence[EvaluationFolder], remarks: list[str]) -> dict[str, Any]:
     """Rows, comparisons and bars of the evaluations of one list."""
     comparisons = []
-    firsts: dict[bool, Evaluation] = {}  # masks are compared with masks, scores with scores
+    firsts: dict[bool, EvaluationFolder] = {}  # masks are compared with masks, scores with scores
     for one in group:
         reference = firsts.setdefault(one.is_masks, one)
         if one is not reference:
@@ -146,21 +143,20 @@ def _table(group: Sequence[Evaluation], remarks: list[str]) -> dict[str, Any]:
                 comparisons.append(_comparison(reference, one))
             except ValueError as error:
                 remarks.append(f"{one.name} is not compared with {reference.name}: {error}.")
-    series = {one.name: [row["iou"] for row in one.facts["classes"].values()] for one in group}
-    ends = {one.name: [_ends(row) for row in one.facts["classes"].values()] for one in group}
+    series = {one.name: [row.iou for row in one.record.classes.values()] for one in group}
+    ends = {one.name: [_ends(row) for row in one.record.classes.values()] for one in group}
     first = group[0]
-    strata = first.facts["by_object_size"] + first.facts["by_class_count"]
     return {
-        "split": first.facts["split"],
+        "split": first.record.split,
         "root": str(first.data.root),
         "rows": [_row(one) for one in group],
         "comparisons": comparisons,
         "bars": class_bars(first.labels, series, ends),
-        "strata": [part["name"] for part in strata],
+        "strata": [part.name for part in _strata(first)],
     }
 
 
-def _comparison(reference: Evaluation, one: Evaluation) -> dict[str, Any]:
+def _comparison(reference: EvaluationFolder, one: EvaluationFolder) -> dict[str, Any]:
     """The cells of a paired comparison.
 
     Raises:
@@ -170,7 +166,7 @@ def _comparison(reference: Evaluation, one: Evaluation) -> dict[str, Any]:
     if set(ids) != set(one.images.image_ids):
         raise ValueError("they scored other images")
     found = compare_runs(
-        reference.images.totals(), one.images.select(ids).totals(), absent=one.facts["absent"]
+        reference.images.totals(), one.images.select(ids).totals(), absent=one.record.absent
     )
     return {
         "name": one.name,
@@ -183,60 +179,62 @@ def _comparison(reference: Evaluation, one: Evaluation) -> dict[str, Any]:
     }
 
 
-def _ends(row: dict[str, float | None]) -> tuple[float, float] | None:
-    low, high = row.get("iou_low"), row.get("iou_high")
+def _ends(row: ClassScores) -> tuple[float, float] | None:
+    low, high = row.iou_low, row.iou_high
     return None if low is None or high is None else (low, high)
 
 
-def _row(one: Evaluation) -> dict[str, Any]:
+def _strata(one: EvaluationFolder) -> tuple[Stratum, ...]:
+    return (*one.record.by_object_size, *one.record.by_class_count)
+
+
+def _row(one: EvaluationFolder) -> dict[str, Any]:
     """The cells of one evaluation."""
-    facts = one.facts
-    interval = (facts["intervals"] or {}).get("miou", [None, None])
-    classes = list(facts["classes"].items())
-    columns = [key for key in _COLUMNS if key in classes[0][1]]
+    record, means = one.record, one.record.means
+    columns = [column for column in titles.OF_A_CLASS if column in record.columns]
     return {
         "name": one.name,
-        "images": f"{facts['images']} of {facts['images_in_list']}",
-        "miou": _percent(facts["miou"]),
-        "interval": "" if None in interval else " .. ".join(map(_percent, interval)),
-        "fw": _percent(facts["frequency_weighted_iou"]),
-        "accuracy": _percent(facts["pixel_accuracy"]),
-        "precision": _percent(facts["mean_precision"]),
-        "recall": _percent(facts["mean_accuracy"]),
-        "coverage": _percent(facts["coverage"]),
-        "threshold": _threshold_text(one),
-        "labels": _labels_text(facts["made_by"]),
-        "columns": [_COLUMNS[key] for key in columns],
-        "classes": [[name, *(_percent(row[key]) for key in columns)] for name, row in classes],
-        "strata": [
-            f"{_percent(part['miou'])} ({part['members']})"
-            for part in facts["by_object_size"] + facts["by_class_count"]
+        "images": f"{record.images} of {record.images_in_list}",
+        "miou": _percent(means.miou),
+        "interval": _interval_text(record.intervals),
+        "means": [_percent(getattr(means, mean)) for mean in _MEANS],
+        "threshold": _threshold_text(record),
+        "labels": _labels_text(record.made_by),
+        "columns": [titles.OF_A_CLASS[column] for column in columns],
+        "classes": [
+            [name, *(_percent(getattr(row, column)) for column in columns)]
+            for name, row in record.classes.items()
         ],
+        "strata": [f"{_percent(part.miou)} ({part.members})" for part in _strata(one)],
     }
 
 
-def _threshold_text(one: Evaluation) -> str:
+def _interval_text(intervals: Intervals | None) -> str:
+    if intervals is None or intervals.low.miou is None or intervals.high.miou is None:
+        return ""
+    return f"{_percent(intervals.low.miou)} .. {_percent(intervals.high.miou)}"
+
+
+def _threshold_text(record: Evaluation) -> str:
     """How the threshold was chosen, or why there is none to speak of."""
-    threshold, made_by = one.facts["threshold"], one.facts["made_by"]
-    if threshold is not None:
-        return ChosenThreshold(**threshold).text()
-    if made_by is None:
+    if record.threshold is not None:
+        return record.threshold.text()
+    if record.made_by is None:
         return "not known: no manifest beside the masks"
-    return "none: a network's labels" if made_by["command"] == "predict" else "not recorded"
+    return "none: a network's labels" if record.made_by.command == "predict" else "not recorded"
 
 
-def _labels_text(made_by: dict[str, Any] | None) -> str:
+def _labels_text(made_by: MadeBy | None) -> str:
     """Which image-level labels the masks or scores were made with."""
     if made_by is None:
         return "not known"
-    return "none" if made_by["command"] == "predict" else made_by.get("label_mode", "not recorded")
+    return "none" if made_by.command == "predict" else made_by.label_mode or "not recorded"
 
 
-def _matrix(one: Evaluation) -> dict[str, Any]:
+def _matrix(one: EvaluationFolder) -> dict[str, Any]:
     """Confusion counts as percent of each true class."""
-    counts = one.facts["confusion"]["counts"]
     lines = []
-    for name, row in zip(one.labels, counts, strict=True):
+    for name, row in zip(one.labels, one.record.confusion.counts, strict=True):
         total = sum(row)
         shares = [value / total if total else math.nan for value in row]
         lines.append(
@@ -252,21 +250,23 @@ def _matrix(one: Evaluation) -> dict[str, Any]:
             }
         )
     columns = [*one.labels, "none (255)"]
-    return {"name": f"{one.name} ({one.facts['split']})", "columns": columns, "lines": lines}
+    return {"name": f"{one.name} ({one.record.split})", "columns": columns, "lines": lines}
 
 
-def _thresholds(group: Sequence[Evaluation]) -> dict[str, str] | None:
+def _thresholds(group: Sequence[EvaluationFolder]) -> dict[str, str] | None:
     """The sweeps of one list in one chart; None without any."""
     curves = {one.name: curve for one in group if (curve := one.curve()) is not None}
     if not curves:
         return None
     chosen = {
-        one.name: one.facts["threshold"]["value"]
+        one.name: threshold.value
         for one in group
-        if one.name in curves and isinstance(one.facts["threshold"]["value"], float)
+        if one.name in curves
+        and (threshold := one.record.threshold) is not None
+        and isinstance(threshold.value, float)
     }
     svg = threshold_curves(curves, chosen, [one.name for one in group])
-    return {"name": f"mIoU on {group[0].facts['split']}", "svg": svg}
+    return {"name": f"mIoU on {group[0].record.split}", "svg": svg}
 
 
 def _percent(value: float | None) -> str:

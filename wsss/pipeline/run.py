@@ -3,27 +3,29 @@
 import inspect
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
-from wsss.parallel.ranks import started_together
-from wsss.pipeline.commands import COMMANDS, parse_settings
-from wsss.runs.folder import differences, plain
+from wsss.parallel.environment import started_together
+from wsss.pipeline.commands import COMMANDS
+from wsss.pipeline.settings import parse_settings
+from wsss.runs.settings import Settings, plain
 
 log = logging.getLogger(__name__)
-
-
-_BEFOREHAND = ("init", "check_data")
-"""Commands that have no folder of results."""
 
 
 def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
     """Run commands one after another.
 
     A step whose folder says that it ended with the same settings is skipped, unless a step
-    before it has just been run again.
+    before it has just been run again. Each step is a line with its time in the log; while it
+    runs, it stands on the terminal, or in the log where there is no terminal.
 
     Args:
         data: The data set, given to every step that names neither data nor images.
@@ -46,21 +48,43 @@ def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
     for number, (name, command, settings) in enumerate(parsed, start=1):
         title = f"step {number} of {len(parsed)}, {name}: {command}"
         stamp = output / name / "step.json"
-        wanted = {"command": command, "settings": plain(settings)}
+        function = COMMANDS[command].function
+        wanted = Settings.of(function, settings)
         if not fresh and _is_done(stamp, wanted):
             log.info("%s is done", title)
             continue
-        log.info("%s", title)
-        COMMANDS[command](**settings)
-        atomic_write_text(stamp, json.dumps(wanted, indent=2))
+        start = time.monotonic()
+        with (
+            logging_redirect_tqdm(),
+            tqdm(desc=f"{title} ...", bar_format="{desc}", leave=False, disable=None) as shown,
+        ):
+            if shown.disable:
+                log.info("%s ...", title)
+            function(**settings)
+        log.info("%s ... %s", title, _clock(time.monotonic() - start))
+        done = {"command": command, "settings": plain(settings)}
+        atomic_write_text(stamp, json.dumps(done, indent=2))
         fresh = True
 
 
-def _is_done(stamp: Path, wanted: dict[str, Any]) -> bool:
+def _clock(seconds: float) -> str:
+    """A time as a person says it: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _is_done(stamp: Path, wanted: Settings) -> bool:
     """Whether the step ended earlier with the settings that are wanted now."""
     if not stamp.is_file():
         return False
-    return not differences(json.loads(stamp.read_text(encoding="utf-8")), wanted)
+    done = json.loads(stamp.read_text(encoding="utf-8"))
+    return done["command"] == wanted.command and not wanted.changed_since(done["settings"])
 
 
 def _parse(
@@ -70,7 +94,7 @@ def _parse(
     settings = {key: _fill(value, output) for key, value in step.items()}
     command = settings.pop("command", None)
     name = settings.pop("name", command)
-    known = [name for name in COMMANDS if name not in _BEFOREHAND]
+    known = [name for name, entry in COMMANDS.items() if entry.step]
     if command not in known:
         raise ValueError(
             f"steps, number {number}: expected a command among {', '.join(known)}, got {command}"
@@ -80,7 +104,7 @@ def _parse(
     if "output" in settings:
         raise ValueError(f"steps, {name}: the folder is {output / name}; leave output out")
     settings["output"] = str(output / name)
-    takes_data = "data" in inspect.signature(COMMANDS[command]).parameters
+    takes_data = "data" in inspect.signature(COMMANDS[command].function).parameters
     if takes_data and "data" not in settings and "images" not in settings:
         settings["data"] = plain(data)
     try:

@@ -9,6 +9,7 @@ from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.backbones import BackboneConfig
 from wsss.pipeline.check_data import check_quickly
+from wsss.runs.settings import Settings
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
@@ -57,7 +58,7 @@ def train_cls(
     Returns:
         Path of the best checkpoint.
     """
-    settings = dict(locals())
+    settings = Settings.of(train_cls, locals())
     check_quickly(data, (train_split, val_split))
     train = load_records(data, train_split, with_labels=True)
     val = load_records(data, val_split, with_labels=True)
@@ -73,6 +74,7 @@ def train_cls(
     images = ClassificationData(
         train,
         val,
+        normalisation=task.model.normalisation,
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
@@ -81,7 +83,6 @@ def train_cls(
     lightning = build_trainer(trainer, output, epochs, monitor="val_map")
     train_into(
         output,
-        "train_cls",
         settings,
         lightning,
         task,

@@ -10,6 +10,7 @@ from wsss.data.masks import LabelMap, existing_masks
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.deeplab import DeepLabConfig
+from wsss.runs.settings import Settings
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
@@ -63,7 +64,7 @@ def train_seg(
     Returns:
         Path of the checkpoint.
     """
-    settings = dict(locals())
+    settings = Settings.of(train_seg, locals())
     train = load_records(data, train_split, with_labels=False)
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     train_masks = [masks / f"{record.image_id}.png" for record in train]
@@ -89,6 +90,7 @@ def train_seg(
         train_masks,
         val,
         label_map=LabelMap(list(data.classes.values())),
+        normalisation=task.model.normalisation,
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
@@ -97,7 +99,6 @@ def train_seg(
     lightning = build_trainer(trainer, output, epochs, monitor=None)
     train_into(
         output,
-        "train_seg",
         settings,
         lightning,
         task,

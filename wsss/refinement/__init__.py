@@ -1,15 +1,29 @@
-"""From class maps to masks: background score, dense CRF, labels. No torch but in its backend."""
+"""From class maps to masks: background score, refinement, labels. No torch but in its backend."""
 
 from wsss.refinement.crf import CRFConfig, DenseCRF, dense_crf, dense_crf_batch
-from wsss.refinement.seeds import BackgroundConfig, background_score, make_mask, normalise_maps
+from wsss.refinement.maps import LabelMaps
+from wsss.refinement.seeds import (
+    BackgroundConfig,
+    background_score,
+    make_mask,
+    make_masks,
+    normalise_maps,
+)
+from wsss.refinement.steps import NO_REFINEMENT, STEPS, RefinementChain, Step
 
 __all__ = [
+    "NO_REFINEMENT",
+    "STEPS",
     "BackgroundConfig",
     "CRFConfig",
     "DenseCRF",
+    "LabelMaps",
+    "RefinementChain",
+    "Step",
     "background_score",
     "dense_crf",
     "dense_crf_batch",
     "make_mask",
+    "make_masks",
     "normalise_maps",
 ]

@@ -5,12 +5,13 @@ checked here.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from wsss.refinement.densecrf.config import Backend, CRFConfig
+from wsss.refinement.maps import LabelMaps, Refine
 
 __all__ = ["CRFConfig", "DenseCRF", "dense_crf", "dense_crf_batch", "resolve_backend"]
 
@@ -99,6 +100,67 @@ def dense_crf_batch(
     return TorchCRF(images, config, device).infer(
         [np.array(unary, dtype=np.float32, order="C") for unary in unaries]
     )
+
+
+def prepare_crf(images: Sequence[np.ndarray], config: CRFConfig, device: str) -> Refine:
+    """The dense CRF as a refinement step: scores or marginals in, marginals out.
+
+    Scores become energies as ``config.unary`` says; marginals by their logarithm, and a label that
+    is nowhere likelier than 0.05 stays out of the CRF with a marginal of 0.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each.
+        config: Kernels, number of iterations and backend.
+        device: On a GPU the torch backend takes all images at once.
+    """
+    infer = _inference_of_all(images, config, device)
+
+    def refine(maps: Sequence[LabelMaps]) -> list[LabelMaps]:
+        kept = [_possible(one) for one in maps]
+        unaries = [_unary(one, labels, config) for one, labels in zip(maps, kept, strict=True)]
+        refined = []
+        for one, labels, marginals in zip(maps, kept, infer(unaries), strict=True):
+            values = np.zeros(one.values.shape, dtype=np.float32)
+            values[labels] = marginals
+            refined.append(LabelMaps(values, marginals=True))
+        return refined
+
+    return refine
+
+
+def _inference_of_all(
+    images: Sequence[np.ndarray], config: CRFConfig, device: str
+) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    """Energies of all images to their marginals: at once on a GPU, else one after the other."""
+    if resolve_backend(config.backend) == "torch" and not device.startswith("cpu"):
+        from wsss.refinement.densecrf.torch_batch import TorchCRF
+
+        for image in images:
+            _check_image(image)
+        batch = TorchCRF(images, config, device)
+        return lambda unaries: batch.infer(
+            [np.array(unary, dtype=np.float32, order="C") for unary in unaries]
+        )
+    crfs = [DenseCRF(image, config) for image in images]
+    return lambda unaries: [crf.infer(u) for crf, u in zip(crfs, unaries, strict=True)]
+
+
+_LEAST = 0.05
+"""Marginal that a label must reach somewhere: those of a network are never 0."""
+
+
+def _possible(maps: LabelMaps) -> np.ndarray:
+    """Indices of the labels that take part."""
+    if not maps.marginals:
+        return np.arange(len(maps.values))
+    return np.flatnonzero(maps.values.max(axis=(1, 2)) > _LEAST)
+
+
+def _unary(maps: LabelMaps, labels: np.ndarray, config: CRFConfig) -> np.ndarray:
+    """(L, H, W) float32 energies of these labels."""
+    if not maps.marginals:
+        return unary_from_scores(maps.values, config)
+    return np.asarray(-np.log(np.maximum(maps.values[labels], 1e-8)))
 
 
 def resolve_backend(backend: Backend) -> Backend:

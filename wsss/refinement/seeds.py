@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
-from wsss.refinement.crf import CRFConfig, DenseCRF, unary_from_scores
-
-IGNORE_INDEX = 255
+from wsss.ignore import IGNORE
+from wsss.refinement.maps import LabelMaps, Refine
+from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
 
 
 @dataclass(frozen=True)
@@ -110,51 +110,94 @@ def make_mask(
     image: np.ndarray | None,
     scores: np.ndarray,
     background: BackgroundConfig,
-    crf: CRFConfig | None,
+    refinement: RefinementChain = NO_REFINEMENT,
     names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """The mask of one image.
+    """The mask of one image; see `make_masks`.
 
     Args:
-        image: (H, W, 3) uint8 RGB; asked for only with ``crf``.
+        image: (H, W, 3) uint8 RGB; asked for only where there is a refinement.
         scores: (P, H, W) float32 scores of the P present classes, in [0, 1].
         background: The background's score, and what is ignored.
-        crf: Refinement, or None for the plain best score.
+        refinement: Steps from scores to marginals.
         names: Names of the P classes; asked for only where thresholds have names.
 
     Returns:
-        (H, W) uint8: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore. Without a
-        present class everything is background and no CRF runs.
+        (H, W) uint8: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore.
     """
-    if not len(scores):
-        return np.zeros(scores.shape[1:], dtype=np.uint8)
-    if crf is not None and image is None:
-        raise ValueError("image: expected the photograph, which the dense CRF looks at")
-    refine = None if crf is None or image is None else _Refinement(DenseCRF(image, crf), crf)
+    if image is None:
+        if refinement.steps and len(scores):
+            raise ValueError("image: expected the photograph, which a refinement looks at")
+        image = np.zeros((*scores.shape[1:], 3), dtype=np.uint8)
+    return make_masks([image], [scores], background, refinement, [names or ()])[0]
+
+
+def make_masks(
+    images: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
+    background: BackgroundConfig,
+    refinement: RefinementChain = NO_REFINEMENT,
+    names: Sequence[Sequence[str]] | None = None,
+    *,
+    device: str = "cpu",
+) -> list[np.ndarray]:
+    """The masks of some images, which are refined together where a step can do that.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each, of any sizes.
+        scores: (P, H, W) float32 scores of the P present classes of each, in [0, 1].
+        background: The background's score, and what is ignored.
+        refinement: Steps from scores to marginals.
+        names: Names of the classes of each; asked for only where thresholds have names.
+        device: Where steps run that can run on a GPU.
+
+    Returns:
+        (H, W) uint8 each: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore. Without a
+        present class everything is background, and no step runs.
+    """
+    masks = [np.zeros(maps.shape[1:], dtype=np.uint8) for maps in scores]
+    shown = [i for i, maps in enumerate(scores) if len(maps)]
+    if not shown:
+        return masks
+    refine = refinement.prepare([images[i] for i in shown], device)
+    present = [scores[i] for i in shown]
     if background.ignore_below is None or background.ignore_above is None:
-        return _best_label(scores, background_score(scores, background, names), refine)
-    masks = [
-        _best_label(scores, np.full(scores.shape[1:], level, dtype=np.float32), refine)
-        for level in (background.ignore_below, background.ignore_above)
+        called = [None if names is None else names[i] for i in shown]
+        levels = [background_score(s, background, n) for s, n in zip(present, called, strict=True)]
+        found = best_labels(present, levels, refine)
+    else:
+        generous, strict = (
+            best_labels(present, [np.full(s.shape[1:], level, np.float32) for s in present], refine)
+            for level in (background.ignore_below, background.ignore_above)
+        )
+        found = [_between(below, above) for below, above in zip(generous, strict, strict=True)]
+    for i, mask in zip(shown, found, strict=True):
+        masks[i] = mask
+    return masks
+
+
+def best_labels(
+    scores: Sequence[np.ndarray], background: Sequence[np.ndarray], refine: Refine
+) -> list[np.ndarray]:
+    """Label of the highest refined score at each pixel; a tie goes to the background.
+
+    Args:
+        scores: (P, H, W) scores of the classes of each image, P >= 1.
+        background: (H, W) float32 score of the background of each.
+        refine: Prepared for these images.
+
+    Returns:
+        (H, W) uint8 labels each, 0 = background.
+    """
+    maps = [
+        LabelMaps(np.concatenate([level[None], classes]), marginals=False)
+        for level, classes in zip(background, scores, strict=True)
     ]
-    generous, strict = masks
-    mask = np.where(strict > 0, strict, IGNORE_INDEX).astype(np.uint8)
+    return [refined.values.argmax(axis=0).astype(np.uint8) for refined in refine(maps)]
+
+
+def _between(generous: np.ndarray, strict: np.ndarray) -> np.ndarray:
+    """What is foreground in the strict mask and background in the generous one; the rest is 255."""
+    mask = np.where(strict > 0, strict, IGNORE).astype(np.uint8)
     mask[(generous == 0) & (strict == 0)] = 0
     return mask
-
-
-class _Refinement(NamedTuple):
-    """The dense CRF of one image and how scores become its unaries."""
-
-    crf: DenseCRF
-    config: CRFConfig
-
-
-def _best_label(
-    scores: np.ndarray, background: np.ndarray, refine: _Refinement | None
-) -> np.ndarray:
-    """Label with the highest score or marginal; a tie goes to the background."""
-    with_background = np.concatenate([background[None], scores])
-    if refine is not None:
-        with_background = refine.crf.infer(unary_from_scores(with_background, refine.config))
-    return with_background.argmax(axis=0).astype(np.uint8)

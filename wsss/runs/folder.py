@@ -1,6 +1,5 @@
 """Output folders: what made them is written beside the results, and never mixed."""
 
-import dataclasses
 import json
 import platform
 from collections.abc import Mapping
@@ -13,46 +12,9 @@ import yaml
 from wsss import __version__
 from wsss.data.atomic import atomic_write_text
 from wsss.data.storage import is_remote, require_whole
-
-WRITERS = (
-    "check_labels",
-    "train_cls",
-    "make_pseudo_masks",
-    "choose_threshold",
-    "eval_miou",
-    "train_seg",
-    "predict",
-    "benchmark_attribution",
-)
-"""The commands that write a manifest, in the order of the road."""
-
-_LOCAL = ("train_cls", "train_seg")  # Lightning appends to logs and moves checkpoints
+from wsss.runs.settings import Settings, differences, plain
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "pydensecrf2")
-
-
-def plain(value: Any) -> Any:
-    """Configuration as JSON and YAML know it: dataclasses to dicts, paths to strings."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) or is_remote(value) else value
-
-
-def differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """Where two plain configurations differ, as ``key: old -> new``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        found = []
-        for name in [*old, *(name for name in new if name not in old)]:
-            path = f"{key}.{name}" if key else name
-            found += differences(old.get(name, "(not set)"), new.get(name, "(not set)"), path)
-        if key and not found and list(old) != list(new):
-            found.append(f"{key}, order: {', '.join(old)} -> {', '.join(new)}")
-        return found
-    return [] if old == new else [f"{key}: {old} -> {new}"]
 
 
 class OutputFolder:
@@ -63,10 +25,10 @@ class OutputFolder:
 
     Args:
         path: The folder; made if need be.
-        command: Name of the command.
-        settings: All parameters of the command.
+        settings: The command and all its parameters.
         identity: Facts beside the configuration that results depend on, such as hashes of inputs.
         free: Names of parameters that do not change the results and may differ in a rerun.
+        local: It cannot be in an object store.
 
     Raises:
         ValueError: The folder holds results of another command or configuration, or it is in an
@@ -77,32 +39,34 @@ class OutputFolder:
     def __init__(
         self,
         path: Path,
-        command: str,
-        settings: Mapping[str, Any],
+        settings: Settings,
         *,
         identity: Mapping[str, Any] | None = None,
         free: tuple[str, ...] = (),
+        local: bool = False,
     ) -> None:
         require_whole(path, "output")
-        if is_remote(path) and command in _LOCAL:
-            raise ValueError(f"output: {command} needs a local folder, got {path}; copy it later")
+        if is_remote(path) and local:
+            raise ValueError(
+                f"output: {settings.command} needs a local folder, got {path}; copy it later"
+            )
         self.path = path
         self._manifest = path / "manifest.json"
         self.previous: dict[str, Any] = {}
-        config = plain(settings)
+        self._settings = settings
         self.facts: dict[str, Any] = {
-            "command": command,
+            "command": settings.command,
             "complete": False,
             "identity": dict(identity or {}),
-            "config": config,
+            "config": settings.plain(),
             "versions": _versions(),
         }
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"output: {path} is a file, expected a folder")
         if self._manifest.is_file():
-            self._compare(command, free)
+            self._compare(free)
         try:
-            text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+            text = yaml.safe_dump(self.facts["config"], sort_keys=False, allow_unicode=True)
             atomic_write_text(path / "config.yaml", text)
             self._write()
         except OSError as error:
@@ -122,25 +86,40 @@ class OutputFolder:
     def _write(self) -> None:
         atomic_write_text(self._manifest, json.dumps(self.facts, indent=2, ensure_ascii=False))
 
-    def _compare(self, command: str, free: tuple[str, ...]) -> None:
+    def _compare(self, free: tuple[str, ...]) -> None:
+        """Refuse a folder that holds something else."""
         try:
             old = json.loads(self._manifest.read_text(encoding="utf-8"))
             self.previous = dict(old)
-            there = {"config": dict(old["config"]), "command": old["command"]}
-            there["identity"] = dict(old["identity"])
+            command, config, identity = old["command"], dict(old["config"]), dict(old["identity"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self._manifest} is damaged: {error!r}") from error
-
-        def compared(facts: Mapping[str, Any]) -> dict[str, Any]:
-            config = {k: v for k, v in facts["config"].items() if k not in ("output", *free)}
-            return {"command": facts["command"], **config, **facts["identity"]}
-
-        found = differences(compared(there), compared(self.facts))
+        found = differences({"command": command}, {"command": self._settings.command})
+        found += self._settings.changed_since(config, ("output", *free))
+        found += differences(identity, self.facts["identity"])
         if found:
             raise ValueError(
                 f"output: {self.path} holds results of another configuration; choose another "
                 "folder or delete it. Differences (there -> now): " + "; ".join(found)
             )
+
+
+def manifest_of(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the command that wrote a folder, or the folder above; None without one.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    for path in (folder / "manifest.json", folder.parent / "manifest.json"):
+        if path.is_file():
+            try:
+                facts = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{path} is damaged: {error}") from error
+            # other programs write files of this name, too
+            ours = isinstance(facts, dict) and {"command", "complete", "identity"} <= set(facts)
+            return facts if ours else None
+    return None
 
 
 def _versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
-from wsss.runs.folder import WRITERS
+from wsss.runs.folder import manifest_of
 
 FILE = "threshold.json"
 GIVEN = "given in the configuration; how is not recorded"
@@ -87,7 +87,7 @@ def read_threshold(path: Path, data: DataConfig | None = None) -> ChosenThreshol
             f"threshold: no such file: {file}; eval_miou on scores and choose_threshold write one"
         )
     try:
-        chosen = _parse(json.loads(file.read_text(encoding="utf-8")))
+        chosen = parse_threshold(json.loads(file.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ValueError(f"{file}: not a threshold file: {error}") from error
     if data is not None:
@@ -98,7 +98,7 @@ def read_threshold(path: Path, data: DataConfig | None = None) -> ChosenThreshol
     return chosen
 
 
-def _parse(facts: Any) -> ChosenThreshold:
+def parse_threshold(facts: Any) -> ChosenThreshold:
     """The threshold that a file or a manifest holds.
 
     Raises:
@@ -130,19 +130,6 @@ def threshold_of_masks(folder: Path) -> ChosenThreshold | None:
     if facts is None or facts.get("command") != "make_pseudo_masks" or not facts.get("threshold"):
         return None
     try:
-        return _parse(facts["threshold"])
+        return parse_threshold(facts["threshold"])
     except ValueError as error:
         raise ValueError(f"manifest of {folder} is damaged: threshold: {error}") from error
-
-
-def manifest_of(folder: Path) -> dict[str, Any] | None:
-    """The manifest of the run that wrote a folder of masks or scores; None where there is none."""
-    for path in (folder / "manifest.json", folder.parent / "manifest.json"):
-        if path.is_file():
-            try:
-                facts = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path} is damaged: {error}") from error
-            ours = isinstance(facts, dict) and facts.get("command") in WRITERS
-            return facts if ours else None
-    return None

@@ -12,81 +12,97 @@ from wsss.data.config import DataConfig
 from wsss.data.storage import readable
 from wsss.models.backbones import BackboneConfig
 from wsss.models.classifier import Classifier, build_classifier
-from wsss.models.deeplab import DeepLabConfig, Segmenter, build_deeplab
+from wsss.models.deeplab import DeepLabConfig, Segmenter, build_deeplab, load_backbone
 from wsss.models.weights import load_weights
+from wsss.normalisation import IMAGENET, Normalisation
 
 Kind = Literal["classifier", "segmenter"]
 
 
 def describe(
-    kind: Kind, model: BackboneConfig | DeepLabConfig, classes: Mapping[str, int]
+    kind: Kind,
+    model: BackboneConfig | DeepLabConfig,
+    classes: Mapping[str, int],
+    normalisation: Normalisation,
 ) -> dict[str, Any]:
     """The plain description stored under ``wsss`` in a checkpoint."""
     fields = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(model).items()
     }
-    return {"kind": kind, "model": fields, "classes": dict(classes)}
+    colours = {"mean": list(normalisation.mean), "std": list(normalisation.std)}
+    return {"kind": kind, "model": fields, "classes": dict(classes), "normalisation": colours}
 
 
-def load_classifier(path: Path) -> tuple[Classifier, dict[str, int]]:
+def load_classifier(
+    path: Path, data: DataConfig | None = None
+) -> tuple[Classifier, dict[str, int]]:
     """The classifier of a checkpoint, in eval mode, and its classes with their mask values.
 
+    Args:
+        path: A checkpoint written by ``train_cls``.
+        data: A data set that must have the same classes.
+
     Raises:
-        FileNotFoundError, ValueError: No checkpoint, or not one of a classifier.
+        FileNotFoundError, ValueError: No checkpoint, or not one of a classifier, or of one with
+            other classes.
     """
     description, state = _read(path, "classifier")
     config = BackboneConfig(**{**description["model"], "weights": None})
     model = build_classifier(config, len(description["classes"]))
     load_weights(model, state, source=str(path))
+    model.normalisation = _normalisation(description)
+    if data is not None:
+        _require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
 
 
-def load_segmenter(path: Path) -> tuple[Segmenter, dict[str, int]]:
+def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmenter, dict[str, int]]:
     """The segmentation network of a checkpoint, in eval mode, and its classes.
 
+    Args:
+        path: A checkpoint written by ``train_seg``.
+        data: A data set that must have the same classes.
+
     Raises:
-        FileNotFoundError, ValueError: No checkpoint, or not one of a segmentation network.
+        FileNotFoundError, ValueError: No checkpoint, or not one of a segmentation network, or of
+            one with other classes.
     """
     description, state = _read(path, "segmenter")
     fields = {**description["model"], "rates": tuple(description["model"]["rates"])}
     model = build_deeplab(DeepLabConfig(**fields), len(description["classes"]) + 1)
     load_weights(model, state, source=str(path))
+    model.normalisation = _normalisation(description)
+    if data is not None:
+        _require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
 
 
 def load_backbone_weights(segmenter: Segmenter, path: Path) -> None:
     """Start a segmentation network's backbone from a classifier checkpoint or a state dict.
 
+    The classifier's normalisation comes along: its weights know no other colours.
+
     Args:
         segmenter: Its backbone receives the weights.
-        path: A checkpoint written by ``train_cls``, or a torchvision state dict.
+        path: A checkpoint written by ``train_cls``, or a state dict of torchvision or timm.
 
     Raises:
         FileNotFoundError, ValueError: No such file, or weights of another architecture.
     """
     state = _load(path)
     if "wsss" in state:
-        state = _read(path, "classifier")[1]
+        description, state = _read(path, "classifier")
+        segmenter.normalisation = _normalisation(description)
         state = {
             key.removeprefix("backbone."): value
             for key, value in state.items()
             if key.startswith("backbone.")
         }
-    own = segmenter.backbone.state_dict()
-    if any(key.startswith("body.") for key in own):  # torchvision's DeepLab v3
-        names = [key.removeprefix("body.") for key in own]
-        features = "features." if f"features.{names[0]}" in state else ""
-        state = {
-            f"body.{key.removeprefix(features)}": value
-            for key, value in state.items()
-            if key.startswith(features)
-        }
-    head = ("fc.", "classifier.", "body.fc.", "body.classifier.")
-    load_weights(segmenter.backbone, state, source=str(path), ignored=head)
+    load_backbone(segmenter, state, source=str(path))
 
 
-def require_classes(found: Mapping[str, int], data: DataConfig, path: Path) -> None:
+def _require_classes(found: Mapping[str, int], data: DataConfig, path: Path) -> None:
     """Refuse a checkpoint whose classes, values or order differ from the data set's."""
     if list(found.items()) != list(data.classes.items()):
         raise ValueError(
@@ -102,6 +118,14 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _normalisation(description: Mapping[str, Any]) -> Normalisation:
+    """The network's; checkpoints that do not say were trained with ImageNet's."""
+    colours = description.get("normalisation")
+    if colours is None:
+        return IMAGENET
+    return Normalisation(tuple(colours["mean"]), tuple(colours["std"]))
 
 
 def _load(path: Path) -> dict[str, Any]:

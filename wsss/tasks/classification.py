@@ -14,6 +14,7 @@ from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.models.backbones import BackboneConfig, freeze_up_to
 from wsss.models.classifier import build_classifier
+from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, gather_rows, process_count, process_rank
 from wsss.tasks.checkpoint import describe
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
@@ -59,7 +60,7 @@ class ClassificationTask(pl.LightningModule):
         self.model = build_classifier(model, len(classes))
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
-        self.description = describe("classifier", model, classes)
+        self.description = describe("classifier", model, classes, self.model.normalisation)
         self.class_names = list(classes)
         self.network: Network = self.model.forward  # what is trained, compiled or not
         self.loss = LOSSES[loss]
@@ -125,6 +126,7 @@ class ClassificationData(pl.LightningDataModule):
     Args:
         train: Training images.
         val: Validation images.
+        normalisation: The network's mean and deviation.
         augment: Random changes.
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
@@ -136,14 +138,17 @@ class ClassificationData(pl.LightningDataModule):
         train: Sequence[Record],
         val: Sequence[Record],
         *,
+        normalisation: Normalisation,
         augment: AugmentConfig,
         batch_size: int,
         workers: int,
         read: Reader = read_image,
     ) -> None:
         super().__init__()
-        self.train = LabelledImages(train, train_transform(augment), read)
-        self.val = LabelledImages(val, val_transform(augment), read)
+        self.train = LabelledImages(
+            train, train_transform(augment, normalisation), normalisation, read
+        )
+        self.val = LabelledImages(val, val_transform(augment), normalisation, read)
         self.batch_size = batch_size
         self.workers = workers
         self.first_epoch = 0

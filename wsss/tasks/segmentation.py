@@ -8,15 +8,16 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
-from wsss.data.config import IGNORE
 from wsss.data.datasets import MaskedImages, Reader
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
+from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
+from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
 from wsss.tasks.checkpoint import describe, load_backbone_weights
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
@@ -84,7 +85,7 @@ class SegmentationTask(pl.LightningModule):
             load_backbone_weights(self.model, backbone_weights)
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
-        self.description = describe("segmenter", model, classes)
+        self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
         self.network: Network = self.model.forward  # what is trained, compiled or not
         self.loss = LOSSES[loss]
@@ -142,6 +143,7 @@ class SegmentationData(pl.LightningDataModule):
         train_masks: Pseudo-mask of each.
         val: Validation images with ground truth; empty for none.
         label_map: Translates mask values.
+        normalisation: The network's mean and deviation.
         augment: Random changes.
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
@@ -155,6 +157,7 @@ class SegmentationData(pl.LightningDataModule):
         val: Sequence[Record],
         *,
         label_map: LabelMap,
+        normalisation: Normalisation,
         augment: AugmentConfig,
         batch_size: int,
         workers: int,
@@ -162,10 +165,21 @@ class SegmentationData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.train = MaskedImages(
-            train, train_masks, label_map, train_transform(augment), read=read
+            train,
+            train_masks,
+            label_map,
+            train_transform(augment, normalisation),
+            normalisation,
+            read=read,
         )
         self.val = MaskedImages(
-            val, [r.mask for r in val], label_map, val_transform(augment), keep_mask=True, read=read
+            val,
+            [record.mask for record in val],
+            label_map,
+            val_transform(augment),
+            normalisation,
+            keep_mask=True,
+            read=read,
         )
         self.batch_size = batch_size
         self.workers = workers

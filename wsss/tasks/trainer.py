@@ -1,6 +1,7 @@
 """The Lightning trainer of both training tasks."""
 
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -18,11 +20,11 @@ from wsss.data.cache import ImageCache
 from wsss.data.datasets import Reader
 from wsss.data.images import read_image
 from wsss.data.records import Record
+from wsss.parallel.cores import cores_per_process
 from wsss.parallel.launch import (
     choose_devices,
     choose_strategy,
     connect,
-    cores_per_process,
     find_launch,
 )
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
@@ -49,6 +51,9 @@ class TrainerConfig:
         precision: ``32-true``, ``16-mixed``, ``bf16-mixed``, ...
         workers: Processes that decode images, for each that trains; 0 decodes in the training
             process. ``null`` takes one less than the cores that it may use, 16 at most.
+        threads: Threads in which the network computes on a CPU; ``null`` takes one for each core. A
+            small network loses by several: they wait for each other at every layer, for long where
+            the cores have other work, and what they add up depends on their number.
         cache: Folder that keeps decoded images for the epochs, trainings and processes that read
             them again; ``null`` decodes each time. A second reading takes a twentieth of the time,
             and half a megabyte of disk for an image of 500 x 375 pixels.
@@ -69,6 +74,7 @@ class TrainerConfig:
         "32-true"
     )
     workers: int | None = None
+    threads: int | None = None
     cache: Path | None = None
     cache_gib: float = 16.0
     channels_last: bool = True
@@ -81,6 +87,8 @@ class TrainerConfig:
             raise ValueError(f"trainer.num_nodes: expected at least 1, got {self.num_nodes}")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"trainer.workers: expected at least 0, got {self.workers}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"trainer.threads: expected at least 1, got {self.threads}")
         if not self.cache_gib > 0:
             raise ValueError(f"trainer.cache_gib: expected above 0, got {self.cache_gib}")
         if self.val_every < 1:
@@ -122,6 +130,8 @@ class _Quiet(pl.Callback):
         ".*is smaller than the logging interval.*",
         ".*exists and is not empty.*",
         ".*sync_dist=True.*",  # what is logged is already that of all processes
+        ".*Total length of `list` across ranks is zero.*",  # a training without a val list
+        ".*treespec, LeafSpec.*",  # Lightning's own use of torch
     )
 
     def __init__(self) -> None:
@@ -133,6 +143,35 @@ class _Quiet(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.turn_off()
+
+
+class _Threads(pl.Callback):
+    """As many threads as are asked for, while the training runs."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.before = torch.get_num_threads()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        torch.set_num_threads(self.before)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        torch.set_num_threads(self.before)
+
+
+class _Bar(TQDMProgressBar):
+    """A progress bar that is gone when the training has ended."""
+
+    def init_train_tqdm(self) -> Tqdm:
+        bar = super().init_train_tqdm()
+        bar.leave = False
+        return bar
 
 
 def build_trainer(
@@ -183,8 +222,12 @@ def build_trainer(
         Prepare(channels_last=config.channels_last, compile=config.compile),
         Throughput(),
         LearningRateMonitor(logging_interval="epoch"),
-        TQDMProgressBar(refresh_rate=5),
     ]
+    if config.threads is not None:
+        callbacks.append(_Threads(config.threads))
+    watched = sys.stdout.isatty()  # in a file, each step of a bar would be a line
+    if watched:
+        callbacks.append(_Bar(refresh_rate=5))
     trainer = pl.Trainer(
         default_root_dir=output,
         accelerator=config.accelerator,
@@ -204,6 +247,7 @@ def build_trainer(
         callbacks=callbacks,
         log_every_n_steps=10,
         enable_model_summary=False,
+        enable_progress_bar=watched,
         num_sanity_val_steps=0,
     )
     connect(trainer, launch)

@@ -1,6 +1,5 @@
 """What the trainings of classifier and segmentation network have in common."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytorch_lightning as pl
 
 from wsss.parallel.processes import on_first
 from wsss.runs.folder import OutputFolder
+from wsss.runs.settings import Settings
 from wsss.tasks.classification import ClassificationData
 from wsss.tasks.segmentation import SegmentationData
 from wsss.tasks.trainer import fit
@@ -15,8 +15,7 @@ from wsss.tasks.trainer import fit
 
 def train_into(
     output: Path,
-    command: str,
-    settings: Mapping[str, Any],
+    settings: Settings,
     trainer: pl.Trainer,
     task: pl.LightningModule,
     images: ClassificationData | SegmentationData,
@@ -26,8 +25,7 @@ def train_into(
 
     Args:
         output: The folder.
-        command: Name of the command.
-        settings: All its parameters.
+        settings: The command and all its parameters.
         trainer: Runs the training, possibly in several processes; the first writes the files.
         task: What is trained.
         images: What it is trained on.
@@ -38,7 +36,7 @@ def train_into(
     """
     folder = on_first(
         trainer.is_global_zero,
-        lambda: OutputFolder(output, command, dict(settings), free=("trainer",)),
+        lambda: OutputFolder(output, settings, free=("trainer",), local=True),
         trainer.strategy.broadcast,
     )
     metrics = fit(trainer, task, images, output)

@@ -15,6 +15,7 @@ from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.evaluation.tables import format_table
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.refinement import BackgroundConfig, make_mask
+from wsss.runs.evaluation import Evaluation
 from wsss.runs.threshold import given
 
 
@@ -65,7 +66,7 @@ def counts_of_masks(shapes, scores, background: BackgroundConfig) -> np.ndarray:
         stored = read_scores(scores / f"{record.image_id}.npz")
         image = np.zeros((*truth.shape, 3), np.uint8)
         names = [name_of[value] for value in stored.classes.tolist()]
-        mask = make_mask(image, stored.full_size(), background, None, names)
+        mask = make_mask(image, stored.full_size(), background, names=names)
         counts += confusion_counts(np.array([0, *stored.classes])[mask], truth, 6)
     return counts
 
@@ -85,7 +86,7 @@ class TestSweep:
                 "miou": one.miou,
                 "pixel_accuracy": one.pixel_accuracy,
                 "mean_precision": one.mean_precision,
-                "mean_recall": one.mean_accuracy,
+                "mean_recall": one.mean_recall,
             }
             for i, name in enumerate(["background", *SHAPES]):
                 for key in ("iou", "precision", "recall"):
@@ -97,6 +98,10 @@ class TestSweep:
         assert 0 < np.argmax(expected) < 10, "the best is at an end; the test is weak"
         assert result["threshold"] == np.argmax(expected) / 10
         assert result["miou"] == pytest.approx(max(expected), abs=1e-12)
+        best = rows[int(np.argmax(expected))]
+        means = Evaluation.read(out).means
+        for name in ("miou", "pixel_accuracy", "mean_precision", "mean_recall"):
+            assert float(best[name]) == pytest.approx(getattr(means, name), abs=1e-6), name
         history = {
             "value": result["threshold"],
             "chosen_by": "best mIoU of the sweep",

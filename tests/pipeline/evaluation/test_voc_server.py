@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from wsss.data import LabelMap, load_records, read_mask, voc_palette, write_mask
-from wsss.pipeline.eval_miou import BelowError, eval_miou
+from wsss.errors import BelowError
+from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.evaluation.tables import format_table
 from wsss.pipeline.evaluation.voc_server import write_voc_results
 

@@ -19,18 +19,16 @@ from wsss.data import Record, read_image
 from wsss.data.transforms import normalise
 from wsss.errors import IncompleteError
 from wsss.models import BackboneConfig, build_classifier
+from wsss.normalisation import IMAGENET
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
-from wsss.pipeline.mask_making.explaining import (
-    MEMORY_OF_A_NETWORK,
-    Explainer,
-    batches_of,
-    copies_of,
-    networks_that_fit,
-    read_batch,
-)
-from wsss.runs.folder import plain
+from wsss.pipeline.mask_making.explaining import Explainer
+from wsss.pipeline.mask_making.handover import Failed, each
+from wsss.pipeline.mask_making.network import MEMORY_OF_A_NETWORK, copies_of, networks_that_fit
+from wsss.pipeline.mask_making.reading import batches_of, read_photograph
+from wsss.runs.settings import plain
 
 CPU = torch.device("cpu")
+read_batch = each(read_photograph)
 VALUES = np.array([3, 7, 9], np.uint8)
 
 
@@ -87,11 +85,12 @@ class TestBatches:
         records[1].image.write_bytes(b"not an image")
         records[2].image.unlink()
         assert ids(batches_of(records, 8)) == ["ad", "bc"]
-        wrong, missing = (loaded.image for loaded in read_batch(records[1:3]))
-        assert "cannot decode image" in str(wrong)
-        assert "b.jpg" in str(wrong)
-        assert isinstance(missing, FileNotFoundError)
-        assert "c.jpg" in str(missing)
+        wrong, missing = read_batch(records[1:3])
+        assert (wrong.record, missing.record) == (records[1], records[2])
+        assert "cannot decode image" in wrong.error
+        assert "b.jpg" in wrong.error
+        assert "not found" in missing.error
+        assert "c.jpg" in missing.error
 
     def test_one_image_a_batch_opens_no_file(self, draw, monkeypatch):
         records = [draw("a"), draw("b")]
@@ -100,7 +99,9 @@ class TestBatches:
 
 
 def explainer(network, threshold=None, sizes=ONE_SIZE):
-    return Explainer(network, CPU, VALUES, threshold, sizes, AttributionConfig(method="gradcam"))
+    return Explainer(
+        network, IMAGENET, CPU, VALUES, threshold, sizes, AttributionConfig(method="gradcam")
+    )
 
 
 def assert_like_single_ones(explain, records, exactly=False) -> list:
@@ -135,8 +136,8 @@ class TestExplainer:
         data = records[1].image.read_bytes()
         records[1].image.write_bytes(data[: len(data) // 2])
         first, broken, last = explainer(network)(read_batch(records))
-        assert broken.maps is None
-        assert isinstance(broken.image, Exception)
+        assert isinstance(broken, Failed)
+        assert broken.record is records[1]
         (alone,) = explainer(network)(read_batch(records[:1]))
         np.testing.assert_allclose(first.maps, alone.maps, atol=1e-4 * alone.maps.max())
         assert last.maps.any()
@@ -147,7 +148,7 @@ class TestExplainer:
         sizes = MultiScaleConfig(scales=(0.5, 1.0), flip=False, long_side=64)
         images = [loaded.image for loaded in read_batch(records)]
         with torch.no_grad():
-            views = [sizes.base_view(normalise(image)) for image in images]
+            views = [sizes.base_view(normalise(image, IMAGENET)) for image in images]
             chances = torch.cat([network(view) for view in views]).sigmoid()
         threshold = float(chances.flatten().sort().values[11:13].mean())
         found = assert_like_single_ones(explainer(network, threshold, sizes), records)

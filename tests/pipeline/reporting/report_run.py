@@ -71,5 +71,5 @@ def expected_miou(run: ReportRun, image_id: str, threshold: float | dict[str, fl
     names = [list(run.data.classes)[value - 1] for value in stored.classes]
     nothing = np.zeros((*truth.shape, 3), np.uint8)
     background = BackgroundConfig(threshold=threshold)
-    mask = make_mask(nothing, stored.full_size(), background, None, names)
+    mask = make_mask(nothing, stored.full_size(), background, names=names)
     return image_miou(np.array([0, *stored.classes])[mask], truth)

@@ -5,8 +5,13 @@ from pathlib import Path
 
 from wsss.data.config import DataConfig
 from wsss.data.images import image_names, is_image_name
+from wsss.data.sources.detection import SPLITS, Folder, Found, with_classes
 from wsss.data.sources.items import Item, distinct, selected
+from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.storage import folder_names
+
+NO_CLASS = ("background", "none")
+"""Names of folders whose images show no class."""
 
 
 def read_class_folders(
@@ -34,6 +39,7 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
     }
     if not files:
         raise ValueError(f"{folder}: expected a folder of images for each class, found none")
+    # the class's folder is part of the id: cat/1.jpg and dog/1.jpg are two images
     ids = image_names(files)
     return distinct(
         Item(
@@ -47,12 +53,42 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
     )
 
 
-NO_CLASS = ("background", "none")
-"""Names of folders whose images show no class."""
-
-
 def _images(folder: Path) -> Iterator[Path]:
     """The images in a folder and the folders inside it."""
     for path in folder.rglob("*"):
         if is_image_name(path.name) and path.is_file():
             yield path
+
+
+def detect_class_folders(folder: Folder) -> Found | None:
+    """Recognise a folder of images for each class, possibly inside of one for each split."""
+    for prefix in ("", "images/", "data/"):
+        inside = [name[len(prefix) :] for name in folder.images if name.startswith(prefix)]
+        first = {name.split("/")[0] for name in inside if "/" in name}
+        second = {name.split("/")[1] for name in inside if name.count("/") >= 2}
+        splits = sorted(first & set(SPLITS))
+        # train/cat/1.jpg: every upper folder is a split; a class beside them would be in none
+        if splits and first == set(splits) and second:
+            images_in, names = f"{prefix}{{split}}", second
+        # cat/1.jpg: an image beside the folders would have no class, and a single folder is rather
+        # the one that holds all photographs than the only class
+        elif len(first) > 1 and not splits and all("/" in name for name in inside):
+            images_in, names = prefix.rstrip("/") or ".", first
+        else:
+            continue
+        found = Found(
+            f"a folder of images for each class, in {images_in}",
+            "folders",
+            settings={"images": Path(images_in)},
+            splits=splits,
+        )
+        return with_classes(found, names - set(NO_CLASS), folder)
+    return None
+
+
+CLASS_FOLDERS = DataSource(
+    read=read_class_folders,
+    detect=detect_class_folders,
+    evidence=Evidence.NAMES,
+    all_items=folder_items,
+)

@@ -1,4 +1,4 @@
-"""What every reader gives, and what ids and lists may be."""
+"""The images that every reader returns, and the rules for ids, lists and splits."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ class Item:
         image: Its file.
         mask: Where its ground-truth mask would lie, or how it is drawn.
         labels: Names of the labels given to it, or None where they were not asked for.
-        where: File and line that say so, for errors.
+        origin: File and line that name it, for errors.
     """
 
     image_id: str
     image: Path
     mask: Path | DrawnMask
     labels: Sequence[str] | None
-    where: str
+    origin: str
 
 
 class Reader(Protocol):
@@ -43,28 +43,30 @@ class Reader(Protocol):
     ) -> list[Item]: ...
 
 
-def check_id(image_id: str, where: str) -> None:
+def check_id(image_id: str, origin: str) -> None:
     """Refuse an id that cannot name a mask of its own inside a folder.
 
     Args:
         image_id: Any text; slashes make folders.
-        where: Named in the error.
+        origin: File and line, named in the error.
 
     Raises:
         ValueError: It is empty, leads out of a folder, or no file can be called so.
     """
+    # masks are written to <folder>/<id>.png: "../x" would land outside, "a//b" on that of "a/b"
     path = PurePosixPath(image_id)
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{where}: image {image_id!r} leads out of the data set's folders")
+        raise ValueError(f"{origin}: image {image_id!r} leads out of the data set's folders")
     if not image_id.strip() or str(path) != image_id or path == PurePosixPath("."):
         raise ValueError(
-            f"{where}: image {image_id!r}: expected a name, with single slashes if any"
+            f"{origin}: image {image_id!r}: expected a name, with single slashes if any"
         )
+    # control characters, and halves of UTF-16 pairs that JSON may hold
     if any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in image_id):
-        raise ValueError(f"{where}: image {image_id!r} holds a character that no file name can")
+        raise ValueError(f"{origin}: image {image_id!r} holds a character that no file name can")
     if any(len(part.encode()) > _LONGEST for part in path.parts):
         raise ValueError(
-            f"{where}: image {image_id[:40]!r}...: the name is longer than {_LONGEST} bytes"
+            f"{origin}: image {image_id[:40]!r}...: the name is longer than {_LONGEST} bytes"
         )
 
 
@@ -75,6 +77,7 @@ def read_text(path: Path) -> str:
         ValueError: It is not UTF-8; the message names file and line.
     """
     content = path.read_bytes()
+    # utf-8-sig: spreadsheets begin their files with a mark that would belong to the first column
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -110,6 +113,17 @@ def read_list(path: Path) -> list[str]:
     return list(first_line)
 
 
+def label_file(config: DataConfig) -> Path:
+    """The configured file of labels.
+
+    Raises:
+        ValueError: None is configured.
+    """
+    if config.labels is None:
+        raise ValueError(f"data.labels: the layout {config.layout} needs a file")
+    return config.labels
+
+
 def list_of(config: DataConfig, split: str) -> Path | None:
     """The list file of a split, if there is one."""
     path = config.at(config.lists) / f"{split}.txt"
@@ -142,13 +156,13 @@ def distinct(items: Iterable[Item]) -> list[Item]:
     first: dict[str, str] = {}
     kept = []
     for item in items:
-        check_id(item.image_id, item.where)
+        check_id(item.image_id, item.origin)
         if item.image_id in first:
             raise ValueError(
-                f"{item.where}: image {item.image_id!r} is listed twice "
+                f"{item.origin}: image {item.image_id!r} is listed twice "
                 f"(first: {first[item.image_id]})"
             )
-        first[item.image_id] = item.where
+        first[item.image_id] = item.origin
         kept.append(item)
     return kept
 
@@ -167,6 +181,7 @@ def selected(
     Raises:
         ValueError: Neither a list nor {split} says which items it has.
     """
+    # a list comes before {split}: it is what a person adds to a data set
     wanted = list_of(config, split)
     if wanted is not None:
         return chosen(every(config, split), wanted)
@@ -176,7 +191,7 @@ def selected(
 
 
 def no_split(config: DataConfig, split: str, more: str) -> str:
-    """What to say where nothing tells which images a split has."""
+    """Message for a split of which neither a list nor the source tells the images."""
     return (
         f"split {split!r}: nothing says which images it has; expected the list "
         f"{config.at(config.lists) / f'{split}.txt'}, or {more} (wsss init writes lists)"

@@ -41,6 +41,7 @@ class _Array:
     def fill(self, shape: Any, dtype: _Dtype, order: Any, content: Any) -> None:
         kind = dtype.value
         assert kind is not None
+        # objects were built by the unpickler already, and no bytes stand for them
         if kind.hasobject:
             flat = np.empty(len(content), dtype=object)
             flat[:] = content
@@ -110,6 +111,7 @@ def load_dict(path: Path) -> dict[Any, Any]:
     content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
     file = io.BytesIO(content)
     try:
+        # np.load would unpickle whatever the file names; only the header is read as it does
         version = np.lib.format.read_magic(file)
         reader = {
             (1, 0): np.lib.format.read_array_header_1_0,
@@ -163,6 +165,7 @@ def read_label_arrays(
             or not np.isin(vector, (0, 1)).all()
         ):
             raise ValueError(f"{where}: expected an array (K,) of 0 and 1")
+        # a value without a class gets a name that `other_labels` refuses or ignores
         values = (np.flatnonzero(vector) + 1).tolist()
         labels[image_id] = ([names.get(v, f"number {v}") for v in values], where)
     return labels
@@ -170,6 +173,7 @@ def read_label_arrays(
 
 def _number(image_id: str) -> str:
     """The integer that irn makes of an id, as text."""
+    # 2007_000032 has digits only; of COCO_train2014_000000000009 the last group counts
     digits = image_id.replace("_", "")
     if not (digits.isascii() and digits.isdigit()):
         digits = image_id.rpartition("_")[2]

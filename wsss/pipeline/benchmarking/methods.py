@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from wsss.attribution.methods import AttributionConfig
-from wsss.runs.folder import plain
+from wsss.runs.settings import plain
 
 
 @dataclass(frozen=True)

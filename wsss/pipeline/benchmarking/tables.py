@@ -11,11 +11,10 @@ import numpy as np
 import torch
 
 from wsss.data.atomic import atomic_write, atomic_write_text
-from wsss.data.images import read_image
+from wsss.data.images import read_image, write_picture
 from wsss.data.records import Record
 from wsss.data.storage import readable
 from wsss.metrics import ThresholdSweep
-from wsss.pipeline.mask_making.writing import write_picture
 from wsss.refinement.seeds import normalise_maps
 from wsss.visualisation.figures import attribution_figure
 from wsss.visualisation.overlay import MAP_COLOUR, overlay_maps

@@ -7,8 +7,24 @@ from pathlib import Path
 import numpy as np
 
 from wsss.data.atomic import atomic_write
-from wsss.data.masks import IGNORE, LabelMap, read_mask, write_mask
+from wsss.data.masks import LabelMap, existing_masks, read_mask, write_mask
 from wsss.data.records import Record
+from wsss.ignore import IGNORE
+from wsss.pipeline.evaluation.inputs import Files
+
+
+def with_ground_truth(files: Files, split: str) -> list[tuple[Record, Path]]:
+    """The images to score of a list for the server: all, or none of a list without ground truth.
+
+    Raises:
+        ValueError: Images of the list are not there, which the server refuses.
+    """
+    if len(files.found) < files.in_list:
+        raise ValueError(
+            f"voc_results: the server takes whole lists; of the {files.in_list} images of {split} "
+            f"there are {len(files.found)}"
+        )
+    return files.found if existing_masks(record.mask for record, _ in files.found) else []
 
 
 def write_voc_results(

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from wsss.data.config import IGNORE, DataConfig
+from wsss.data.config import DataConfig
 from wsss.data.images import image_size
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import load_records
 from wsss.data.storage import existing
 from wsss.export.regions import Instances, Picture, Region, find_regions
+from wsss.ignore import IGNORE
 
 _NAMED = 5
 """How many missing files an error names."""

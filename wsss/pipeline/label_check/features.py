@@ -1,12 +1,10 @@
 """What a fixed network sees in each image, as one row of numbers."""
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
@@ -15,8 +13,11 @@ from wsss.data.images import pixel_digest, read_image
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
 from wsss.models.folding import fold_batchnorm, fuse_activations
+from wsss.normalisation import Normalisation
+from wsss.parallel.cores import available_cores
 from wsss.parallel.devices import keep_memory
 from wsss.parallel.stream import Stage, overlap
+from wsss.views import views
 
 READERS = 4
 """Threads that decode, at most."""
@@ -47,6 +48,7 @@ class _Read(NamedTuple):
 
 def image_features(
     body: nn.Module,
+    normalisation: Normalisation,
     records: Sequence[Record],
     multiscale: MultiScaleConfig,
     device: torch.device,
@@ -55,6 +57,7 @@ def image_features(
 
     Args:
         body: (1, 3, H, W) normalised images to (1, C, h, w) features.
+        normalisation: Its mean and deviation.
         records: Images.
         multiscale: Sizes at which each image is seen.
         device: Where the network runs.
@@ -72,9 +75,9 @@ def image_features(
         except (OSError, ValueError) as error:
             return _Read(place, None, "", str(error))
         content = pixel_digest(pixels).hex()
-        return _Read(place, normalise(pixels), content, "")
+        return _Read(place, normalise(pixels, normalisation), content, "")
 
-    readers = Stage([read] * min(READERS, os.cpu_count() or 1), waiting=4)
+    readers = Stage([read] * min(READERS, available_cores()), waiting=4)
     rows: dict[int, np.ndarray] = {}
     contents: dict[int, str] = {}
     failed = {}
@@ -96,13 +99,11 @@ def image_features(
 
 def _pooled(network: nn.Module, image: torch.Tensor, multiscale: MultiScaleConfig) -> np.ndarray:
     """(2 * C,) mean and maximum over the feature map of a (3, H, W) image."""
-    views = []
+    pooled = []
     with torch.inference_mode():
-        for size in multiscale.sizes(*image.shape[1:]):
-            view = F.interpolate(
-                image[None], size, mode="bilinear", align_corners=False, antialias=True
-            )
-            for seen in (view, view.flip(3)) if multiscale.flip else (view,):
+        sizes = multiscale.sizes(*image.shape[1:])
+        for view in views(image[None], sizes, flip=multiscale.flip):
+            for seen in view.images.split(1):
                 features = network(seen)
-                views.append(torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], 1))
-    return torch.cat(views).mean(dim=0).float().cpu().numpy()
+                pooled.append(torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], 1))
+    return torch.cat(pooled).mean(dim=0).float().cpu().numpy()

@@ -1,9 +1,9 @@
 """The rows of check_labels' lists."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -112,3 +112,8 @@ def first_rows(path: Path, count: int = 10) -> str:
     if len(rows) > count:
         lines.append(f"and {len(rows) - count} more in {path}")
     return "\n".join(lines if rows else ["no label disagrees with the predictions"])
+
+
+def shown(result: Path, settings: Mapping[str, Any]) -> str:
+    """What a person reads at the end of check_labels."""
+    return f"{first_rows(result)}\nwrote {result}"

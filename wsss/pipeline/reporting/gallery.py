@@ -12,7 +12,7 @@ from wsss.data.records import Record, load_records
 from wsss.data.scores import read_scores
 from wsss.metrics.confusion import confusion_counts
 from wsss.pipeline.evaluation.counting import mask_at
-from wsss.pipeline.reporting.runs import Evaluation
+from wsss.pipeline.reporting.runs import EvaluationFolder
 from wsss.visualisation.report import packed, packed_photograph
 
 MOST_PIXELS = 4_000_000
@@ -31,7 +31,7 @@ class Gallery:
     """
 
     def __init__(
-        self, evaluations: Sequence[Evaluation], most: int, seed: int, remarks: list[str]
+        self, evaluations: Sequence[EvaluationFolder], most: int, seed: int, remarks: list[str]
     ) -> None:
         self.evaluations = evaluations
         self.remarks = remarks
@@ -49,7 +49,7 @@ class Gallery:
         miou = self.chooser.images.miou()
         chosen = choose_images(miou, self.most, self.seed)
         ids = [self.chooser.images.image_ids[i] for i in chosen]
-        split = self.chooser.facts["split"]
+        split = self.chooser.record.split
         records = {r.image_id: r for r in load_records(self.data, split, with_labels=False)}
         images, lost = [], []
         for image_id in tqdm(ids, unit="image"):
@@ -74,7 +74,7 @@ class Gallery:
 
     def _note(self, shown: int) -> str:
         """Which images are shown."""
-        split, total = self.chooser.facts["split"], len(self.chooser.images)
+        split, total = self.chooser.record.split, len(self.chooser.images)
         ends = self.most // 4
         if total <= self.most:
             return f"{shown} of the {total} scored images of the list {split}."
@@ -120,7 +120,7 @@ class Gallery:
         }
 
     def _layer(
-        self, index: int, evaluation: Evaluation, image_id: str, truth: np.ndarray
+        self, index: int, evaluation: EvaluationFolder, image_id: str, truth: np.ndarray
     ) -> dict[str, Any]:
         """The mask, or the scores, of one evaluation and image, and how well they did.
 
@@ -159,7 +159,7 @@ class Gallery:
         }
 
 
-def gallery_classes(evaluation: Evaluation) -> list[dict[str, Any]]:
+def gallery_classes(evaluation: EvaluationFolder) -> list[dict[str, Any]]:
     """Name and colour of each label."""
     palette = voc_palette()
     values = [0, *evaluation.data.classes.values()]
@@ -182,19 +182,19 @@ def choose_images(miou: np.ndarray, most: int, seed: int) -> list[int]:
     return sorted(np.concatenate([kept, drawn]).tolist())
 
 
-def _chooser(evaluations: Sequence[Evaluation]) -> Evaluation:
+def _chooser(evaluations: Sequence[EvaluationFolder]) -> EvaluationFolder:
     """The first evaluation of masks, or else that of the best scores."""
     masks = [one for one in evaluations if one.is_masks]
-    return masks[0] if masks else max(evaluations, key=lambda one: one.facts["miou"] or 0.0)
+    return masks[0] if masks else max(evaluations, key=lambda one: one.record.means.miou or 0.0)
 
 
-def _evaluation(index: int, evaluation: Evaluation) -> dict[str, Any]:
+def _evaluation(index: int, evaluation: EvaluationFolder) -> dict[str, Any]:
     curve, thresholds = evaluation.curve(), evaluation.class_thresholds()
     return {
         "index": index,
         "name": evaluation.name,
-        "kind": evaluation.facts["kind"],
-        "miou": evaluation.facts["miou"],
+        "kind": evaluation.record.kind,
+        "miou": evaluation.record.means.miou,
         "thresholds": None if thresholds is None else list(thresholds.values()),
         "curve": None if curve is None else curve[1],
     }

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from wsss.data.config import CSVFormat, DataConfig
 from wsss.data.storage import to_path
 from wsss.metrics.per_image import ImageCounts
-from wsss.runs.folder import WRITERS
+from wsss.pipeline.commands import with_manifest
+from wsss.runs.evaluation import Evaluation
 
 
 class Folder(NamedTuple):
@@ -29,13 +30,13 @@ class Folder(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationFolder:
     """One folder that eval_miou wrote.
 
     Args:
         name: As of its folder.
         path: The folder.
-        facts: Its eval.json.
+        record: Its eval.json.
         manifest: Its manifest.json.
         images: The counts of each image.
         data: The data set that was scored.
@@ -43,7 +44,7 @@ class Evaluation:
 
     name: str
     path: Path
-    facts: dict[str, Any]
+    record: Evaluation
     manifest: dict[str, Any]
     images: ImageCounts
     data: DataConfig
@@ -51,7 +52,7 @@ class Evaluation:
     @property
     def is_masks(self) -> bool:
         """Whether masks were scored, not score maps."""
-        return bool(self.facts["kind"] == "masks")
+        return self.record.kind == "masks"
 
     @property
     def source(self) -> Path:
@@ -62,14 +63,14 @@ class Evaluation:
     @property
     def labels(self) -> list[str]:
         """Names of the L labels."""
-        return list(self.facts["classes"])
+        return list(self.record.classes)
 
     def class_thresholds(self) -> dict[str, float] | None:
         """The threshold of each class; None for masks."""
-        if self.is_masks:
+        if self.is_masks or self.record.threshold is None:
             return None
-        value = self.facts["threshold"]["value"]
-        return {n: value[n] if isinstance(value, dict) else value for n in self.labels[1:]}
+        names = self.labels[1:]
+        return dict(zip(names, self.record.threshold.of(names), strict=True))
 
     def curve(self) -> tuple[list[float], list[float | None]] | None:
         """Thresholds and mIoU of its sweep; None for masks."""
@@ -110,46 +111,49 @@ def find_folders(runs: Sequence[Path], remarks: list[str]) -> list[Folder]:
         FileNotFoundError: A run does not exist.
     """
     found: dict[Path, Folder] = {}
+    known = with_manifest()
     for run, title in zip(runs, _titles(runs), strict=True):
         if not run.is_dir():
             raise FileNotFoundError(f"runs: no such folder: {run}")
         for path in sorted(run.rglob("manifest.json")):
             try:
-                facts = json.loads(path.read_text(encoding="utf-8"))
+                manifest = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 remarks.append(f"Left out: {path} is damaged: {error}.")
                 continue
-            if not isinstance(facts, dict) or facts.get("command") not in WRITERS:
+            if not isinstance(manifest, dict) or manifest.get("command") not in known:
                 continue
-            if not facts.get("complete"):
+            if not manifest.get("complete"):
                 remarks.append(f"Left out: {path.parent} is not finished.")
                 continue
             below = path.parent.relative_to(run).as_posix()
             parts = [title] if len(runs) > 1 or below == "." else []
             name = "/".join([*parts, *([] if below == "." else [below])])
-            found.setdefault(path.parent.resolve(), Folder(name, path.parent, facts))
+            found.setdefault(path.parent.resolve(), Folder(name, path.parent, manifest))
     return list(found.values())
 
 
-def load_evaluations(folders: Sequence[Folder], remarks: list[str]) -> list[Evaluation]:
+def load_evaluations(folders: Sequence[Folder], remarks: list[str]) -> list[EvaluationFolder]:
     """All evaluations among the folders; a remark for each that cannot be read."""
     evaluations = []
     for name, path, manifest in folders:
         if manifest["command"] != "eval_miou":
             continue
         try:
-            facts = json.loads((path / "eval.json").read_text(encoding="utf-8"))
+            record = Evaluation.read(path)
             images = ImageCounts.read(path / "images.npz")
         except (OSError, ValueError) as error:
             remarks.append(f"Left out: {path}: {error}; delete it and run eval_miou again.")
             continue
-        if not facts["images"]:
+        if not record.images:
             continue
         config = dict(manifest["config"]["data"])
         for key in ("root", "images", "masks", "lists", "annotations", "labels"):
             config[key] = None if config[key] is None else to_path(config[key])
         config["csv"] = CSVFormat(**config.get("csv", {}))
-        evaluations.append(Evaluation(name, path, facts, manifest, images, DataConfig(**config)))
+        evaluations.append(
+            EvaluationFolder(name, path, record, manifest, images, DataConfig(**config))
+        )
     return evaluations
 
 
@@ -181,8 +185,8 @@ def load_spectra(folders: Sequence[Folder]) -> list[tuple[str, list[dict[str, An
 def manifest_text(manifest: dict[str, Any]) -> str:
     """A manifest's provenance, to read: what was run on what, with which versions."""
     wanted = ("identity", "threshold", "versions", "config")
-    facts = {key: manifest[key] for key in wanted if manifest.get(key)}
-    return json.dumps(facts, indent=2, ensure_ascii=False)
+    shown = {key: manifest[key] for key in wanted if manifest.get(key)}
+    return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
 def _titles(runs: Sequence[Path]) -> list[str]:

@@ -6,6 +6,9 @@ What makes it fast:
 - probabilities add up to one, so that the messages of L - 1 labels give that of the last;
 - an iteration is one pass over the pixels in blocks that stay in the cache: slice both lattices,
   softmax, splat into the next ones.
+
+Splat, blur and slice are the three steps of Adams, Baek and Davis (2010); `lattice` finds between
+which vertices.
 """
 
 from collections.abc import Callable
@@ -31,6 +34,8 @@ def blur_kernel(channels: int) -> Callable[..., Any]:
             neighbours: (axes, M + 1, 2) uint32 rows, an odd or even number of axes.
             scale: Factor of the result.
         """
+        # Blur: (1/2, 1, 1/2) along one axis after the other. A neighbour that is not there is
+        # row 0, which is zero, so that there is no branch.
         half = np.float32(0.5)
         old, new = values, spare
         for j in range(neighbours.shape[0]):
@@ -39,6 +44,7 @@ def blur_kernel(channels: int) -> Callable[..., Any]:
                 for k in range(channels):
                     new[i, k] = old[i, k] + half * (old[a, k] + old[b, k])
             old, new = new, old
+        # After an odd number of axes the result is in ``spare``; scaling brings it home.
         factor = np.float32(scale)
         for i in range(1, len(values)):
             for k in range(channels):
@@ -67,6 +73,8 @@ def _splat(
                 new_a, new_b = values[o, 0] + w * a, values[o, 1] + w * b
                 values[o, 0], values[o, 1] = new_a, new_b
         else:
+            # Four channels in four names: only so does LLVM see one load, one multiplication and
+            # one store. All are read before any is written, as arrays might overlap for it.
             for k in range(0, channels, 4):
                 a, b, c, d = inputs[p, k], inputs[p, k + 1], inputs[p, k + 2], inputs[p, k + 3]
                 for j in range(corners):
@@ -178,8 +186,10 @@ def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
             stop = min(start + BLOCK, pixels)
             count = stop - start
             block, near, share = near_pixel[:count], offsets[start:stop], weights[start:stop]
-            last[:] = np.float32(0.0)
+            last[:] = np.float32(0.0)  # the last label's logit: all are relative to it
             if read:
+                # Message of k minus that of the last label. The last's is not filtered: it is the
+                # sum of all messages, which never changes, less those of the others.
                 _slice(values, near, share, block, channels, corners)
                 total[:count] = surplus[start:stop]
                 for k in range(used):
@@ -193,6 +203,7 @@ def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
             else:
                 for k in range(used):
                     logits[k, :count] = base[k, start:stop]
+            # Softmax. Less the largest logit, the last label's 0 among them, no power overflows.
             for k in range(used):
                 row = logits[k]
                 for p in range(count):
@@ -208,6 +219,7 @@ def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
             exponentials(last[:count], powers, bits)
             for p in range(count):
                 total[p] = np.float32(1.0) / (total[p] + last[p])
+            # Splat while the block is in the cache; the last label needs none.
             if write:
                 for k in range(used):
                     for p in range(count):
@@ -235,6 +247,8 @@ def exponentials(values: np.ndarray, powers: np.ndarray, bits: np.ndarray) -> No
         bits: The memory of ``powers`` as int32.
     """
     for i in range(len(values)):
+        # exp(x) = 2 ** n * exp(f), n the whole number nearest to x / log 2. log 2 in two parts: the
+        # product of n and the first is exact, so that f keeps its digits.
         x = max(values[i], np.float32(-60.0))
         n = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
         f = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
@@ -245,6 +259,7 @@ def exponentials(values: np.ndarray, powers: np.ndarray, bits: np.ndarray) -> No
         y = y * f + np.float32(1.6666665459e-1)
         y = y * f + np.float32(5.0000001201e-1)
         y = y * f * f + f + np.float32(1.0)
+        # 2 ** n is a float32 whose exponent field is n + 127. Above -60 that never underflows.
         bits[i] = (np.int32(n) + np.int32(127)) << np.int32(23)
         values[i] = y if values[i] > np.float32(-60.0) else np.float32(0.0)
     for i in range(len(values)):
@@ -258,6 +273,8 @@ def normalising_kernel(corners: int) -> Callable[..., Any]:
     @compiled()
     def normalise(weights: np.ndarray, filtered: np.ndarray) -> None:
         """Divide (N, corners) ``weights`` by the root of the (N, 1) kernel applied to ones."""
+        # Half of the symmetric normalisation of the kernel on either side: splat and slice both
+        # use these weights. 1e-20 is DenseCRF's guard against 0.
         for p in range(len(weights)):
             factor = np.float32(1.0) / np.sqrt(filtered[p, 0] + np.float32(1e-20))
             for j in range(corners):

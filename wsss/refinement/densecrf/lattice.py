@@ -3,7 +3,7 @@
 It is that of Adams, Baek and Davis (2010), with the choices of Kraehenbuehl's DenseCRF library, so
 that results agree. What makes it fast: a vertex is one int64 in which the simplex coordinates are
 packed, and the next vertex of a simplex one addition away; the hash table is not asked where a
-pixel lies in the simplex of its left neighbour.
+pixel lies in the simplex of its left neighbour. Pages in comments are those of the paper.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,8 @@ _EMPTY = np.int64(-(2**63))
 def _slot(table: np.ndarray, key: int, shift: int) -> int:
     """Where a key stands in an open-addressing table of 2 ** (64 - shift) keys, or would."""
     mask = np.uint64(len(table) - 1)
+    # Fibonacci hashing: 2 ** 64 over the golden ratio, of whose product the high bits are spread
+    # well; then one by one. It ends, since the table is never more than half full.
     h = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(shift)
     while table[h] != key and table[h] != _EMPTY:
         h = (h + np.uint64(1)) & mask
@@ -72,6 +74,9 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
             (d + 1, M + 1, 2) uint32 rows of each vertex's two neighbours along each axis; row 0
             stands for no vertex.
         """
+        # A vertex is d + 1 coordinates that add up to 0, alike modulo d + 1: its remainder (p. 3).
+        # The last one follows from the others and is not in the key. ``ones`` adds 1 to all
+        # coordinates of a key, ``step[i]`` adds d + 1 to one; for the last that is nothing.
         pixels = scaled.shape[1]
         shift = 64 - 15
         table = np.full(1 << 15, _EMPTY, dtype=np.int64)
@@ -106,6 +111,8 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
         last_order = np.int64(-1)
         for start in range(0, pixels, BLOCK):
             count = min(BLOCK, pixels - start)
+            # Elevate: x to E x, on the plane of sum 0 (p. 5). E is triangular but for its first
+            # row of ones, so that a running sum does.
             for p in range(count):
                 sm = np.float32(0.0)
                 for j in range(d, 0, -1):
@@ -113,6 +120,8 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
                     elevated[j, p] = sm - np.float32(j) * cf
                     sm += cf
                 elevated[0, p] = sm
+            # Round each coordinate to a multiple of d + 1. That is the nearest remainder-0 point if
+            # they add up to 0; if not, it is this many multiples off the plane.
             off_plane[:] = 0
             for i in range(corners):
                 for p in range(count):
@@ -120,6 +129,9 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
                     nearest[i, p] = v * full
                     off_plane[p] += np.int32(v)
                     rank[i, p] = 0
+            # Rank the residuals, 0 the largest: their order is the permutation that takes the
+            # canonical simplex to the one around x (p. 3-4). Every pair is compared, since a sort
+            # branches and this vectorises over the pixels.
             for i in range(d):
                 for j in range(i + 1, corners):
                     for p in range(count):
@@ -128,6 +140,8 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
                         )
                         rank[i, p] += less
                         rank[j, p] += np.int32(1) - less
+            # Back to the plane: as many coordinates as it is off, those that rounding moved
+            # farthest, go one multiple back, and the ranks go round with them.
             for i in range(corners):
                 for p in range(count):
                     r = rank[i, p] + off_plane[p]
@@ -143,6 +157,8 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
                     order = order * 8 + rank[i, p]
                     bary[i] = 0
                 bary[corners] = 0
+                # Barycentric weights: what a residual is above the next smaller one (p. 10). The
+                # weight of remainder 0 is 1 plus the smallest less the largest (bary[d + 1]).
                 for i in range(corners):
                     v = (elevated[i, p] - nearest[i, p]) * down
                     r = d - rank[i, p]
@@ -152,6 +168,8 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
                 pixel = start + p
                 for i in range(corners):
                     weights[pixel, i] = bary[i]
+                # Remainder-0 vertex and permutation name the simplex: most pixels are in that of
+                # the pixel before, and no hash is asked for them.
                 if key == last_key and order == last_order:
                     for i in range(corners):
                         offsets[pixel, i] = offsets[pixel - 1, i]
@@ -166,6 +184,9 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
                     keys = more
                 for i in range(corners):
                     of_rank[rank[i, p]] = i
+                # Vertices by remainder: from each to the next all coordinates grow by 1, and one,
+                # by its rank, falls by d + 1, so that the sum stays 0 (p. 3-4). New vertices get
+                # the next row; row 0 stays free.
                 for remainder in range(corners):
                     h = _slot(table, key, shift)
                     if table[h] == _EMPTY:
@@ -175,6 +196,8 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
                         rows[h] = vertices
                     offsets[pixel, remainder] = rows[h] + np.uint32(first)
                     key += ones - step[of_rank[d - remainder]]
+        # Neighbours of the blur: along axis j, d in coordinate j and -1 in all others. A vertex is
+        # the neighbour behind of the one it finds ahead, so that each pair is looked up once.
         neighbours = np.zeros((corners, vertices + 1, 2), dtype=np.uint32)
         for j in range(corners):
             move = step[j] - ones

@@ -1,0 +1,119 @@
+"""Layers of networks that do not name them, and the ways to say which classes."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from wsss.attribution import MultiScaleConfig, attribute, attribute_multiscale, find_layers
+from wsss.models import BACKBONES, BackboneConfig, build_classifier
+
+IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+def stages(name: str) -> list[str]:
+    """What our own table says of a network of torchvision."""
+    return [stage.removesuffix(".30") for stage in BACKBONES[name].stages]
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny"]
+)
+def test_the_last_of_each_resolution_is_what_the_table_says(name):
+    torch.manual_seed(0)
+    net = torchvision.models.get_model(name, weights=None).eval()
+    found = find_layers(net, IMAGES)
+    expected = list(BACKBONES[name].stages)
+    if found[-1] == "features":  # the whole body ends where its last stage does
+        expected[-1] = "features"
+    assert found == expected
+    assert attribute(net, IMAGES, 7).layers == tuple(found)
+    assert attribute(net, IMAGES, 7, method="gradcam").layers == (found[-1],)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        ("resnet18", (64, 96), ["layer1", "layer2", "layer3", "layer4"]),
+        ("test_vit", (160, 160), ["blocks.4"]),
+        ("test_convnext", (64, 96), ["stages.0", "stages.1", "stages.2", "norm_pre"]),
+    ],
+)
+def test_networks_of_timm(name, size, expected):
+    """Behind the last block of a ViT only the class token counts: the block before it is taken."""
+    timm = pytest.importorskip("timm", reason="needs the optional package timm")
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=5).eval()
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    found = attribute(net, images, [1, 3])
+    assert found.layers == tuple(expected)
+    assert found.maps.flatten(1).any(dim=1).all()
+    assert all(module.training is False for module in net.modules())
+
+
+def test_a_network_without_cells_is_told_so():
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match="Sequential has no default_layers, and no module was fo"):
+        attribute(net, IMAGES, 0)
+
+
+class TestLabels:
+    @pytest.fixture(scope="class")
+    def model(self):
+        torch.manual_seed(1)
+        return build_classifier(BackboneConfig("squeezenet1_0"), 4).eval()
+
+    @pytest.mark.parametrize(
+        ("given", "rows"),
+        [
+            (2, [[0, 0, 1, 0], [0, 0, 1, 0]]),
+            ([3, 0], [[0, 0, 0, 1], [1, 0, 0, 0]]),
+            (torch.tensor([3, 0]), [[0, 0, 0, 1], [1, 0, 0, 0]]),
+            ([[2, 0], []], [[1, 0, 1, 0], [0, 0, 0, 0]]),
+            ([[1], [3, 2]], [[0, 1, 0, 0], [0, 0, 1, 1]]),
+        ],
+    )
+    def test_indices_say_what_multi_hot_labels_say(self, model, given, rows):
+        expected = attribute(model, IMAGES, torch.tensor(rows))
+        found = attribute(model, IMAGES, given)
+        assert torch.equal(found.maps, expected.maps)
+        assert torch.equal(found.image_index, expected.image_index)
+        assert torch.equal(found.class_index, expected.class_index)
+
+    @pytest.mark.parametrize(
+        "given", [[1], [1, 2, 3], [[1, -1], [0]], [0.5, 1.0], torch.zeros(2, 2, 2), -1]
+    )
+    def test_what_names_no_classes_is_refused(self, model, given):
+        with pytest.raises(ValueError, match="labels: expected"):
+            attribute(model, IMAGES, given)
+
+    def test_an_index_beyond_the_logits(self, model):
+        with pytest.raises(ValueError, match="labels: class 4 of a model with 4 logits"):
+            attribute(model, IMAGES, 4)
+
+    def test_a_single_photograph(self, model):
+        alone = attribute(model, IMAGES[0], 2).maps
+        assert torch.equal(alone, attribute(model, IMAGES[:1], [2]).maps)
+
+
+class TestScales:
+    def test_factors_are_sizes_without_flips(self):
+        torch.manual_seed(1)
+        model = build_classifier(BackboneConfig("squeezenet1_0"), 4).eval()
+        found = attribute(model, IMAGES, [[0, 3], [1]], scales=(0.75, 1.5))
+        sizes = MultiScaleConfig(scales=(0.75, 1.5), flip=False)
+        rows = [torch.tensor([1.0, 0, 0, 1]), torch.tensor([0.0, 1, 0, 0])]
+        expected = [attribute_multiscale(model, i, r, sizes) for i, r in zip(IMAGES, rows)]
+        torch.testing.assert_close(found.maps, torch.cat(expected), rtol=1e-4, atol=1e-6)
+        assert found.layers == tuple(model.default_layers)
+
+    def test_all_scales_look_at_the_layers_of_the_first(self):
+        """Of a network whose coarsest grid is one cell at the smaller size."""
+        torch.manual_seed(0)
+        net = torchvision.models.resnet18(weights=None).eval()
+        found = attribute(net, IMAGES[:, :, :64, :64], 3, scales=MultiScaleConfig((0.5, 1.0)))
+        assert found.layers == ("layer1", "layer2", "layer3", "layer4")
+
+    def test_a_size_and_scales_do_not_go_together(self):
+        with pytest.raises(ValueError, match="size: the maps of several scales"):
+            attribute(torchvision.models.resnet18(), IMAGES, 0, scales=(1.0,), size=(3, 3))

@@ -1,0 +1,72 @@
+"""One call for every method: images and classes in, one map for each of these classes out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from wsss.attribution.engine import Attribution, attribute_many
+from wsss.attribution.gradients import GradientConfig
+from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig
+from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
+from wsss.attribution.targets import Labels
+from wsss.attribution.tif import TIFConfig
+
+
+def attribute(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: Labels,
+    *,
+    method: str = DEFAULT_METHOD,
+    layers: str | Sequence[str] | int | None = None,
+    tif: TIFConfig | None = None,
+    gradient: GradientConfig | None = None,
+    scales: MultiScaleConfig | Sequence[float] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Attribution:
+    """Explain the given classes of a batch of images.
+
+    Images with equally many classes share one forward pass and one backward pass a class. The
+    model is left as it was found: modes, hooks, ``.grad`` and ``requires_grad``.
+
+    Args:
+        model: (B, 3, H, W) images to (B, K) logits. One without ``default_layers`` is asked where
+            its feature maps are: the last one, for TIF the last of each resolution from stride 4
+            on. The result names them.
+        images: (B, 3, H, W), or (3, H, W) for a single one, normalised as the model expects.
+        labels: Which classes to explain: an index for all images, a list of one index for each
+            image, a list of lists of indices, or a (B, K) multi-hot tensor.
+        method, layers, tif, gradient: See `AttributionConfig`; None takes its defaults.
+        scales: Factors of the images' size whose maps are averaged, or sizes and flip.
+        size: Height and width of the maps; those of the images if None. Not with scales.
+
+    Returns:
+        The maps. They are not yet normalised over the image.
+
+    Raises:
+        ValueError: Shapes that do not match, an unknown method, layers that cannot be used, or a
+            method that is not defined for this network.
+    """
+    if images.dim() == 3:
+        images = images[None]
+    config = AttributionConfig(
+        method=method,
+        layers=_listed(layers),
+        tif=tif or TIFConfig(),
+        gradient=gradient or GradientConfig(),
+    )
+    if scales is None:
+        return attribute_many(model, images, labels, [config], size=size)[0]
+    if size is not None:
+        raise ValueError("size: the maps of several scales have the size of the images")
+    if not isinstance(scales, MultiScaleConfig):
+        scales = MultiScaleConfig(scales=tuple(scales), flip=False)
+    return attribute_at_sizes(model, images, labels, scales, [config])[0]
+
+
+def _listed(layers: str | Sequence[str] | int | None) -> list[str] | int | None:
+    """Layers as `AttributionConfig` takes them; one name is a list of one."""
+    if isinstance(layers, str):
+        return [layers]
+    return list(layers) if isinstance(layers, Sequence) else layers

@@ -1,0 +1,148 @@
+"""Which modules of a model can be explained, and which are where nobody says."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from wsss.attribution.layout import INPUT, Reader, grid_reader
+from wsss.attribution.state import prepared
+
+_FINEST = 4
+"""Smallest stride of a layer that is found: finer maps hold edges, not parts of objects."""
+
+
+class FeatureMap(NamedTuple):
+    """What one module gives.
+
+    Args:
+        name: Of the module.
+        rows: Cells from top to bottom.
+        columns: Cells from left to right.
+        cells_count: Whether its cells, and not only a class token beside them, move the output.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    cells_count: bool
+
+
+def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
+    """The modules that run once, give a grid of more than one cell, and move the output.
+
+    Args:
+        model: (B, 3, H, W) images to (B, K) logits.
+        images: Any images that the model takes; one of them is looked at.
+
+    Returns:
+        In the order in which they end: a module after those inside it.
+    """
+    one = images[:1]
+    kept: dict[str, list[tuple[torch.Tensor, Reader] | None]] = {}
+
+    def keep(name: str) -> object:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            found = None
+            try:
+                reader = grid_reader(module, output, one.shape)
+            except ValueError:
+                reader = None
+            if reader is not None and isinstance(output, torch.Tensor):
+                rows, columns = reader(output).shape[2:]
+                if rows * columns > 1:
+                    found = (output, reader)
+            kept.setdefault(name, []).append(found)
+
+        return hook
+
+    with prepared(model):
+        handles = [
+            module.register_forward_hook(keep(name))  # type: ignore[arg-type]
+            for name, module in model.named_modules()
+            if name
+        ]
+        try:
+            logits = model(one.detach().requires_grad_(True))
+        finally:
+            for handle in handles:
+                handle.remove()
+        once = {n: found[0] for n, found in kept.items() if len(found) == 1 and found[0]}
+        outputs = [output for output, _ in once.values()]
+        if not outputs:
+            return []
+        gradients = torch.autograd.grad(logits.sum(), outputs, allow_unused=True)
+    maps = []
+    for (name, (_, reader)), gradient in zip(once.items(), gradients, strict=True):
+        if gradient is not None and gradient.any():
+            cells = reader(gradient)
+            rows, columns = cells.shape[2:]
+            maps.append(FeatureMap(name, rows, columns, bool(cells.any())))
+    return maps
+
+
+def usable_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
+    """Names of the modules that run once, give a grid of more than one cell, and move the output.
+
+    Args:
+        model: (B, 3, H, W) images to (B, K) logits.
+        images: Any images that the model takes; one of them is looked at.
+    """
+    return [one.name for one in feature_maps(model, images)]
+
+
+def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
+    """The last layer of each resolution from stride 4 on, shallow to deep.
+
+    A network that has no such stride is looked at in all its resolutions. Of the modules of one
+    resolution, in the order in which they end, it is the last of those that lie least deep in the
+    model, among the second half: the stages of a network rather than the convolutions inside the
+    block that follows, or the embedding before a transformer's blocks. Pooling to a fixed size
+    does not count, since its cells are no longer those of the network.
+
+    Args:
+        model: (B, 3, H, W) images to (B, K) logits, convolutional or a transformer.
+        images: Any images that the model takes; one of them is looked at.
+
+    Raises:
+        ValueError: There is none.
+    """
+    height, width = images.shape[2:]
+    pooling = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+    maps = [
+        one
+        for one in feature_maps(model, images)
+        if one.cells_count and not isinstance(model.get_submodule(one.name), pooling)
+    ]
+    if not maps:
+        raise ValueError(
+            f"layers: {type(model).__name__} has no default_layers, and no module was found that "
+            "gives a grid of cells; name modules of the model, as model.named_modules() lists them"
+        )
+    coarse = [one for one in maps if min(height / one.rows, width / one.columns) >= _FINEST]
+    groups: dict[tuple[int, int], list[tuple[int, str]]] = {}
+    for place, one in enumerate(coarse or maps):
+        groups.setdefault((one.rows, one.columns), []).append((place, one.name))
+    last = []
+    for group in groups.values():
+        late = group[len(group) // 2 :]
+        least = min(name.count(".") for _, name in late)
+        last.append([found for found in late if found[1].count(".") == least][-1])
+    return [name for _, name in sorted(last)]
+
+
+def unknown_layers(model: nn.Module, images: torch.Tensor, unknown: Sequence[str]) -> str:
+    """What to say of layers that do not exist: near names first, then all that work."""
+    usable = usable_layers(model, images)
+    near = [name for word in unknown for name in get_close_matches(word, usable, n=3, cutoff=0.5)]
+    shallow = sorted(usable, key=lambda name: name.count("."))[:60]
+    listed = [name for name in usable if name in shallow]
+    more = len(usable) - len(listed)
+    return (
+        f"layers: {', '.join(map(repr, unknown)) or 'none given'}; "
+        + (f"did you mean {' or '.join(map(repr, near))}? " if near else "")
+        + f"these layers work: {INPUT} (the images themselves), {', '.join(listed)}"
+        + (f", and {more} inside them" if more else "")
+    )

@@ -1,0 +1,110 @@
+"""The state in which a model is explained, and in which it is found again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
+    """Put a model into the state in which it is explained; undo every change on leaving.
+
+    Inside, all modules are in eval mode, no parameter asks for a gradient, and activation modules
+    work in place only before the first captured layer, whose maps they would overwrite, and never
+    on what the model was given. Gradients are enabled, also under an outer ``torch.no_grad``.
+
+    Args:
+        model: Any module.
+        guided: Guided backpropagation (Springenberg et al., 2015): negative gradients stop at
+            every ReLU on their way back.
+
+    Raises:
+        ValueError: ``guided``, and the model has no ReLU or other activations besides.
+    """
+    training = [(module, module.training) for module in model.modules()]
+    required = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    in_place = [module for module in model.modules() if getattr(module, "inplace", False) is True]
+    hooks = []
+    try:
+        for module, _ in training:
+            module.training = False
+        for parameter, _ in required:
+            parameter.requires_grad_(False)
+        overwriting = _Overwriting()
+        hooks = [model.register_forward_pre_hook(overwriting.start, with_kwargs=True)]
+        hooks += [
+            module.register_forward_pre_hook(overwriting.allow, with_kwargs=True)
+            for module in in_place
+        ]
+        if guided:
+            hooks += [module.register_forward_hook(_clip_gradient) for module in _rectifiers(model)]
+        with torch.enable_grad():
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in in_place:
+            module.inplace = True  # type: ignore[assignment]
+        for parameter, flag in required:
+            parameter.requires_grad_(flag)
+        for module, flag in training:
+            module.training = flag
+
+
+SMOOTH_ACTIVATIONS = (
+    nn.GELU, nn.SiLU, nn.Mish, nn.ELU, nn.Softplus, nn.Tanh, nn.Sigmoid, nn.Softmax,
+    nn.Hardswish, nn.Hardsigmoid,
+)  # fmt: skip
+"""Activations that are not piecewise linear: no ReLU rule and no bias decomposition fits them."""
+
+
+def smooth_activations(model: nn.Module) -> list[str]:
+    """Class names of what makes a model other than piecewise linear, each once."""
+    norms = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
+    smooth = (*SMOOTH_ACTIVATIONS, *norms, nn.MultiheadAttention)
+    return sorted({type(m).__name__ for m in model.modules() if isinstance(m, smooth)})
+
+
+def _rectifiers(model: nn.Module) -> list[nn.Module]:
+    rectifiers: list[nn.Module] = [m for m in model.modules() if isinstance(m, nn.ReLU | nn.ReLU6)]
+    others = smooth_activations(model)
+    if others or not rectifiers:
+        raise ValueError(
+            "gradient.kind: guided backpropagation is defined for networks whose activations are "
+            f"ReLU modules; this one has {', '.join(others) if others else 'none'}"
+        )
+    return rectifiers
+
+
+class _Overwriting:
+    """Which tensors activations may overwrite: none of a graph, and none that the caller gave."""
+
+    def __init__(self) -> None:
+        self._given: set[int] = set()
+
+    def start(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Note what the model is given."""
+        self._given = {_storage(tensor) for tensor in _tensors(inputs, named)}
+
+    def allow(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Let an activation work in place, or not."""
+        module.inplace = not any(  # type: ignore[assignment]
+            tensor.requires_grad or _storage(tensor) in self._given
+            for tensor in _tensors(inputs, named)
+        )
+
+
+def _tensors(inputs: tuple[Any, ...], named: dict[str, Any]) -> list[torch.Tensor]:
+    return [value for value in (*inputs, *named.values()) if isinstance(value, torch.Tensor)]
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _clip_gradient(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+    if output.requires_grad:
+        output.register_hook(lambda gradient: gradient.clamp(min=0))

@@ -1,0 +1,4 @@
+"""The one value that is no label."""
+
+IGNORE = 255
+"""Mask value of pixels that are neither trained on nor scored."""

@@ -1,0 +1,64 @@
+"""What torchrun or SLURM says of this process: the one place that asks."""
+
+import os
+from typing import Literal, NamedTuple
+
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+
+class Started(NamedTuple):
+    """This process among those that torchrun or SLURM has started.
+
+    Args:
+        by: Which of the two.
+        size: Number of processes.
+        per_node: Number of those on this machine.
+        environment: Lightning's view of it, which also knows where the processes meet.
+    """
+
+    by: Literal["torchrun", "SLURM"]
+    size: int
+    per_node: int
+    environment: ClusterEnvironment
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        return self.environment.global_rank()
+
+    @property
+    def nodes(self) -> int:
+        """Number of machines, if each has as many processes as this one."""
+        return self.size // self.per_node
+
+
+def started() -> Started | None:
+    """This process's place, or None if neither has started it.
+
+    torchrun comes first: inside of a SLURM job it is torchrun that counts.
+    """
+    if TorchElasticEnvironment.detect():
+        torchrun = TorchElasticEnvironment()
+        size = torchrun.world_size()
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+        return Started("torchrun", size, here, torchrun)
+    if SLURMEnvironment.detect():
+        slurm = SLURMEnvironment()
+        size = slurm.world_size()
+        here = max(1, size // int(os.environ.get("SLURM_NNODES", "1")))
+        return Started("SLURM", size, here, slurm)
+    return None
+
+
+def started_together() -> Started | None:
+    """This process's place among several, or None if it works alone."""
+    place = started()
+    return place if place is not None and place.size > 1 else None
+
+
+def first_of_all() -> bool:
+    """Whether this is the first of those processes, or the only one."""
+    place = started_together()
+    return place is None or place.rank == 0

@@ -1,0 +1,23 @@
+"""What tables call the scores: one word for a number, in the terminal and in the report."""
+
+MEANS = {
+    "miou": "mIoU",
+    "frequency_weighted_iou": "fw IoU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_recall": "mean recall",
+    "mean_precision": "mean precision",
+    "mean_f1": "mean F1",
+    "coverage": "coverage",
+}
+"""Fields of `wsss.runs.evaluation_scores.Means`."""
+
+OF_A_CLASS = {
+    "iou": "IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "false_positive_rate": "false positives",
+    "false_negative_rate": "misses",
+    "boundary_iou": "boundary IoU",
+}
+"""Fields of `wsss.runs.evaluation_scores.ClassScores`; the errors are shares of the union."""

@@ -1,0 +1,146 @@
+"""What the steps of mask making hand to each other: an image on its way, or why it got no further.
+
+A step takes one type and gives the next: Photograph, Explained, Scored, Masked, Finished. The
+functions `each` and `together` turn it into one over batches, past which failed images are carried.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from wsss.data.records import Record
+from wsss.data.scores import Scores
+
+
+class Photograph(NamedTuple):
+    """A decoded image.
+
+    Args:
+        record: Its files and labels.
+        image: (H, W, 3) uint8 RGB.
+    """
+
+    record: Record
+    image: np.ndarray
+
+
+class Explained(NamedTuple):
+    """An image with the maps of its P present classes.
+
+    Args:
+        record: Its files and labels.
+        image: (H, W, 3) uint8 RGB.
+        maps: (P, H, W) float32, at least 0.
+        classes: (P,) uint8 mask values of the classes.
+    """
+
+    record: Record
+    image: np.ndarray
+    maps: np.ndarray
+    classes: np.ndarray
+
+
+class Scored(NamedTuple):
+    """An image with the scores of its present classes.
+
+    Args:
+        record: Its files and labels.
+        image: (H, W, 3) uint8 RGB.
+        scores: As they are stored.
+    """
+
+    record: Record
+    image: np.ndarray
+    scores: Scores
+
+
+class Masked(NamedTuple):
+    """An image with its mask.
+
+    Args:
+        record: Its files and labels.
+        image: (H, W, 3) uint8 RGB.
+        scores: As they are stored.
+        full: (P, H, W) float32 scores in [0, 1], at the image's size.
+        values: (H, W) uint8 mask values of the data set.
+    """
+
+    record: Record
+    image: np.ndarray
+    scores: Scores
+    full: np.ndarray
+    values: np.ndarray
+
+
+class Finished(NamedTuple):
+    """An image whose files are written.
+
+    Args:
+        record: Its files and labels.
+        empty: It has no class, so that its mask is all background.
+    """
+
+    record: Record
+    empty: bool
+
+
+class Failed(NamedTuple):
+    """An image that got no further.
+
+    Args:
+        record: Its files and labels.
+        error: Why.
+    """
+
+    record: Record
+    error: str
+
+
+Given = TypeVar("Given", bound=Record | Photograph | Explained | Scored | Masked)
+Made = TypeVar("Made", bound=Photograph | Explained | Scored | Masked | Finished)
+
+
+def each(
+    step: Callable[[Given], Made],
+) -> Callable[[Sequence[Given | Failed]], list[Made | Failed]]:
+    """A step that takes one image, over a batch.
+
+    An image that cannot be read or written (OSError, ValueError) fails alone; any other error is
+    one of the program and ends the command.
+    """
+
+    def over_batch(batch: Sequence[Given | Failed]) -> list[Made | Failed]:
+        return [one if isinstance(one, Failed) else _tried(step, one) for one in batch]
+
+    return over_batch
+
+
+def together(
+    step: Callable[[list[Given]], list[Made]],
+) -> Callable[[Sequence[Given | Failed]], list[Made | Failed]]:
+    """A step that takes all images of a batch at once.
+
+    Where that fails, the images are taken one by one: the others shall not fail with one.
+    """
+
+    def alone(one: Given) -> Made:
+        return step([one])[0]
+
+    def over_batch(batch: Sequence[Given | Failed]) -> list[Made | Failed]:
+        sound = [one for one in batch if not isinstance(one, Failed)]
+        try:
+            made: list[Made | Failed] = [*step(sound)] if sound else []
+        except (OSError, ValueError):
+            made = [_tried(alone, one) for one in sound]
+        following = iter(made)
+        return [one if isinstance(one, Failed) else next(following) for one in batch]
+
+    return over_batch
+
+
+def _tried(step: Callable[[Given], Made], one: Given) -> Made | Failed:
+    try:
+        return step(one)
+    except (OSError, ValueError) as error:
+        return Failed(one if isinstance(one, Record) else one.record, str(error))

@@ -1,0 +1,57 @@
+"""From records to photographs, or to the scores that an earlier run has stored."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wsss.data.images import image_size, read_image
+from wsss.data.masks import LabelMap
+from wsss.data.records import Record
+from wsss.data.scores import read_scores
+from wsss.pipeline.mask_making.handover import Photograph, Scored
+
+
+def batches_of(records: Sequence[Record], batch_size: int) -> list[list[Record]]:
+    """Images of one size and number of classes together, in the order of the list.
+
+    They depend on the list alone, and so does what the network computes: not on what is done
+    already, nor on how many processes share the work.
+    """
+    if batch_size == 1:
+        return [[record] for record in records]
+    groups: dict[object, list[Record]] = {}
+    for record in records:
+        labels = None if record.labels is None else int((record.labels > 0).sum())
+        groups.setdefault((image_size(record.image), labels), []).append(record)
+    return [
+        group[start : start + batch_size]
+        for group in groups.values()
+        for start in range(0, len(group), batch_size)
+    ]
+
+
+def read_photograph(record: Record) -> Photograph:
+    """Decode an image.
+
+    Raises:
+        OSError, ValueError: It cannot be; the message names it.
+    """
+    return Photograph(record, read_image(record.image))
+
+
+def stored_scores(folder: Path, label_map: LabelMap) -> Callable[[Record], Scored]:
+    """A function that decodes an image and reads its scores from an earlier run.
+
+    Args:
+        folder: Output folder of that run, or its folder of scores.
+        label_map: The classes that may occur.
+    """
+    directory = folder / "scores" if (folder / "scores").is_dir() else folder
+
+    def read(record: Record) -> Scored:
+        image = read_image(record.image)
+        path = directory / f"{record.image_id}.npz"
+        scores = read_scores(path)
+        label_map.to_index(scores.classes, path)
+        return Scored(record, image, scores)
+
+    return read

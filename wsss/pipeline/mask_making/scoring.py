@@ -1,0 +1,91 @@
+"""From class maps to scores, and from scores to a mask."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from wsss.data.scores import Scores, stored_size
+from wsss.ignore import IGNORE
+from wsss.pipeline.mask_making.handover import Explained, Masked, Scored
+from wsss.refinement.seeds import BackgroundConfig, make_masks, normalise_maps
+from wsss.refinement.steps import RefinementChain
+
+
+def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:
+    """Class maps of one image as they are stored: divided by their maxima, stride 4, uint8.
+
+    Args:
+        maps: (P, H, W) maps, at least 0.
+        classes: (P,) uint8 mask values of the classes.
+    """
+    height, width = maps.shape[1:]
+    rows, columns = stored_size((height, width))
+    small = np.zeros((len(classes), rows, columns), dtype=np.float32)
+    for plane, class_map in zip(small, maps, strict=True):
+        plane[:] = cv2.resize(class_map, (columns, rows), interpolation=cv2.INTER_AREA)
+    stored = np.rint(normalise_maps(small) * 255).astype(np.uint8)
+    return Scores(classes.astype(np.uint8), stored, (height, width))
+
+
+def normalised(explained: Explained) -> Scored:
+    """The maps of an image as scores in [0, 1]."""
+    scores = to_scores(explained.maps, explained.classes)
+    return Scored(explained.record, explained.image, scores)
+
+
+@dataclass(frozen=True)
+class MaskMaker:
+    """Masks from scores: the background's score, refinement, and the best label of each pixel.
+
+    Args:
+        classes: Class names with their mask values.
+        background: The background's score, and what is ignored.
+        refinement: Steps from scores to marginals.
+        device: Where a step runs that can run on a GPU.
+    """
+
+    classes: Mapping[str, int]
+    background: BackgroundConfig
+    refinement: RefinementChain
+    device: str
+
+    def __call__(self, batch: list[Scored]) -> list[Masked]:
+        """The masks of some images, refined together where a step can do that.
+
+        Raises:
+            ValueError: Scores were made for an image of another size.
+        """
+        for one in batch:
+            _check_size(one)
+        full = [one.scores.full_size() for one in batch]
+        name_of = {value: name for name, value in self.classes.items()}
+        labels = make_masks(
+            [one.image for one in batch],
+            full,
+            self.background,
+            self.refinement,
+            [[name_of[value] for value in one.scores.classes.tolist()] for one in batch],
+            device=self.device,
+        )
+        return [
+            Masked(one.record, one.image, one.scores, maps, _values(mask, one.scores.classes))
+            for one, maps, mask in zip(batch, full, labels, strict=True)
+        ]
+
+
+def _values(mask: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Labels 0, 1, ..., P and 255 of an image as mask values of the data set."""
+    to_value = np.full(256, IGNORE, dtype=np.uint8)
+    to_value[: len(classes) + 1] = [0, *classes]
+    return to_value[mask]
+
+
+def _check_size(one: Scored) -> None:
+    if one.scores.size != one.image.shape[:2]:
+        raise ValueError(
+            f"scores of {one.record.image_id} were made for an image of {one.scores.size[1]} x "
+            f"{one.scores.size[0]} pixels, but {one.record.image} is {one.image.shape[1]} x "
+            f"{one.image.shape[0]}"
+        )

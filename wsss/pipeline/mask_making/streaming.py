@@ -1,0 +1,137 @@
+"""The threads and processes of mask making: batches sent through its steps."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from wsss.data.records import Record
+from wsss.parallel.cores import cores_per_process
+from wsss.parallel.devices import Device, current, keep_memory, resolve_device, torch_threads
+from wsss.parallel.ranks import Ranks
+from wsss.parallel.stream import Stage, overlap
+from wsss.pipeline.mask_making.handover import Failed, Finished
+from wsss.pipeline.mask_making.network import networks_that_fit
+from wsss.pipeline.mask_making.reading import batches_of
+
+GPU_BATCH = 8
+"""Images at once on a GPU."""
+
+READERS = 4
+"""Threads that decode images, at most: a core decodes far more than a network explains."""
+
+Batch = list[Any]
+Step = Callable[[Batch], Batch]
+
+
+class Workers(NamedTuple):
+    """What this process may use.
+
+    Args:
+        device: Where the network runs.
+        cores: Threads for reading, refining and writing.
+        networks: Copies of the network that run beside each other.
+        batch_size: Images of one size that the network sees at once.
+    """
+
+    device: torch.device
+    cores: int
+    networks: int
+    batch_size: int
+
+    @classmethod
+    def of(
+        cls, ranks: Ranks, device: Device, workers: int | None, batch_size: int | None
+    ) -> "Workers":
+        """By the machine, where the user does not say otherwise."""
+        place = resolve_device(device)
+        cores = cores_per_process(ranks.size_here) if workers is None else workers
+        if batch_size is None:
+            batch_size = 1 if place.type == "cpu" else GPU_BATCH
+        return cls(place, cores, networks_that_fit(cores, place), batch_size)
+
+
+class Outcome(NamedTuple):
+    """What came of the images.
+
+    Args:
+        failed: What went wrong, by image id.
+        empty: How many finished images have no class.
+    """
+
+    failed: dict[str, str]
+    empty: int
+
+
+def stream(
+    records: Sequence[Record],
+    wanted: set[str],
+    ranks: Ranks,
+    workers: Workers,
+    *,
+    read: Step,
+    explain: Sequence[Step],
+    finish: Sequence[Step],
+) -> Outcome:
+    """Send batches of images through all steps, in threads of this process and in all processes.
+
+    Reading, explaining and finishing overlap. A batch with an image that is wanted is explained as
+    a whole, since what the network computes must not depend on what is done already; only the
+    wanted images go on from there.
+
+    Args:
+        records: All images of the command.
+        wanted: Ids of those whose files are missing.
+        ranks: The processes that share them.
+        workers: Threads and batch size.
+        read: Records to photographs or scores.
+        explain: The same step, by each copy of the network; none where there is nothing to explain.
+        finish: What follows, step by step, up to the files.
+
+    Returns:
+        The outcome in all processes.
+    """
+
+    def finished(batch: Batch) -> Batch:
+        batch = [one for one in batch if one.record.image_id in wanted]
+        with current(workers.device):
+            for step in finish:
+                batch = step(batch)
+        return batch
+
+    keep_memory()
+    readers, cores = min(READERS, workers.cores), workers.cores
+    stages = [Stage([read] * readers, waiting=2)]
+    if explain:
+        stages.append(Stage(explain, waiting=2 * len(explain)))
+    stages.append(Stage([finished] * cores, waiting=2 * cores))
+    batches = [
+        batch
+        for batch in batches_of(records, workers.batch_size if explain else 1)
+        if any(record.image_id in wanted for record in batch)
+    ]
+    with torch_threads(max(1, cores // workers.networks)):
+        outcome = _counted(ranks.share(batches), stages, wanted, show=ranks.first)
+    parts = ranks.gather(outcome)
+    failed = {image_id: error for part in parts for image_id, error in part.failed.items()}
+    return Outcome(failed, sum(part.empty for part in parts))
+
+
+def _counted(
+    batches: list[list[Record]], stages: list[Stage], wanted: set[str], show: bool
+) -> Outcome:
+    """The outcome of this process's batches, with a progress bar where ``show``."""
+    count = sum(record.image_id in wanted for batch in batches for record in batch)
+    failed: dict[str, str] = {}
+    empty = 0
+    with tqdm(total=count, unit="image", disable=None if show else True) as progress:
+        for batch in overlap(batches, stages):
+            for one in batch:
+                if isinstance(one, Failed):
+                    failed[one.record.image_id] = one.error
+                    progress.write(f"failed: {one.error}")
+                elif isinstance(one, Finished):
+                    empty += one.empty
+                progress.update()
+    return Outcome(failed, empty)

@@ -1,0 +1,41 @@
+"""Which background threshold the masks take, and how it came about."""
+
+import dataclasses
+from pathlib import Path
+
+from wsss.data.config import DataConfig
+from wsss.metrics.sweep import power_threshold
+from wsss.refinement.seeds import BackgroundConfig
+from wsss.runs.threshold import GIVEN, ChosenThreshold, given, read_threshold
+
+
+def background_of(
+    background: BackgroundConfig, threshold_from: Path | None, data: DataConfig
+) -> tuple[BackgroundConfig, ChosenThreshold]:
+    """The background with its threshold filled in, and how that was chosen.
+
+    Args:
+        background: As it was configured.
+        threshold_from: A threshold.json, or its folder, that takes the place of the threshold.
+        data: The data set, whose classes need a threshold each where thresholds have names.
+
+    Raises:
+        FileNotFoundError, ValueError: No such file, or a background that has no threshold to set.
+    """
+    plain = background.kind == "constant" and background.ignore_above is None
+    if not plain and threshold_from is not None:
+        raise ValueError(
+            "threshold_from: expected a constant background without ignore_below, ignore_above"
+        )
+    if background.kind == "power":
+        chosen_by = f"the power background, gamma {background.gamma:g}, comes to it without CRF"
+        return background, ChosenThreshold(power_threshold(background.gamma), chosen_by)
+    if background.ignore_above is not None:
+        chosen_by = f"foreground; background below {background.ignore_below:g}, 255 between"
+        return background, ChosenThreshold(background.ignore_above, f"{chosen_by}; {GIVEN}")
+    if threshold_from is None:
+        chosen = given(background.threshold)
+        chosen.of(data.class_names)
+        return background, chosen
+    chosen = read_threshold(threshold_from, data)
+    return dataclasses.replace(background, threshold=chosen.value), chosen

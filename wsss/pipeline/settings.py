@@ -1,0 +1,127 @@
+"""How the parameters of a command are read from YAML and command lines."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import ArgumentParser
+from jsonargparse.typing import register_type
+
+from wsss.data.storage import is_remote, is_store_error, to_path
+from wsss.pipeline.commands import COMMANDS, Command
+from wsss.refinement.steps import STEPS, RefinementChain, check_kinds
+
+__all__ = ["arguments", "built", "command_parser", "is_store_error", "parse_settings"]
+
+Built = TypeVar("Built")
+
+
+def built(config: type[Built], values: Mapping[str, Any], key: str) -> Built:
+    """A dataclass from plain values, as YAML has them.
+
+    Args:
+        config: The dataclass.
+        values: Values of its fields; those left out take their defaults.
+        key: What the values are called, for the error.
+
+    Raises:
+        ValueError: Unknown or ill-typed keys; the message names them.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(config, "config")
+    try:
+        made: Built = parser.instantiate(parser.parse_object({"config": dict(values)}))["config"]
+    except Exception as error:  # jsonargparse raises several kinds
+        raise ValueError(f"{key}: {error}") from error
+    return made
+
+
+def _chain(given: Any) -> RefinementChain:
+    """Refinement steps from their plain form, also where a command line spells it as text."""
+    plain = yaml.safe_load(given) if isinstance(given, str) else given
+    if not isinstance(plain, Sequence):
+        raise ValueError(f"refine: expected a list of steps such as {{kind: crf}}, got {plain!r}")
+    check_kinds(plain)
+    return RefinementChain(
+        tuple(
+            built(
+                STEPS[step["kind"]].config,
+                {key: value for key, value in step.items() if key != "kind"},
+                f"refine, step {number}, {step['kind']}",
+            )
+            for number, step in enumerate(plain, start=1)
+        )
+    )
+
+
+register_type(  # what a signature calls a Path may be a URL
+    Path,
+    serializer=str,
+    deserializer=to_path,
+    deserializer_exceptions=(ValueError, TypeError),
+    type_check=lambda value, _: isinstance(value, Path) or is_remote(value),
+    fail_already_registered=False,
+)
+register_type(
+    RefinementChain,
+    serializer=RefinementChain.plain,
+    deserializer=_chain,
+    fail_already_registered=False,
+)
+
+
+def command_parser(name: str, command: Command, *, for_shell: bool = False) -> ArgumentParser:
+    """Parser whose keys are the parameters of a command's function.
+
+    Values come from the function's defaults, then ``--config FILE.yaml``, then the command line;
+    unknown and ill-typed keys are refused by name.
+
+    Args:
+        name: Name of the command.
+        command: Its line in the table.
+        for_shell: Answer ``--help`` and mistakes as a program does, and take its positional
+            arguments.
+    """
+    function = command.function
+    parser = ArgumentParser(
+        prog=f"wsss {name}" if for_shell else None,
+        description=(inspect.getdoc(function) or "").split("\n\n")[0],
+        exit_on_error=for_shell,
+        print_config=None,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with these keys.")
+    by_hand: set[str | int] = set()
+    if for_shell:
+        for argument in command.words:
+            parser.add_argument(
+                argument.flag,
+                type=argument.type,
+                help=argument.help,
+                nargs="+" if argument.many else None,
+            )
+            by_hand.add(argument.name)
+    parser.add_function_arguments(
+        function, as_group=False, fail_untyped=True, sub_configs=True, skip=by_hand
+    )
+    return parser
+
+
+def parse_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Typed parameters of a command from plain YAML values.
+
+    Raises:
+        ValueError: Unknown or ill-typed keys; the message names them.
+    """
+    parser = command_parser(name, COMMANDS[name])
+    try:
+        return arguments(parser, parser.parse_object(dict(settings)))
+    except Exception as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def arguments(parser: ArgumentParser, parsed: Any) -> dict[str, Any]:
+    """Keyword arguments of the function, dataclasses built."""
+    ready = parser.instantiate(parsed)
+    return {key: ready[key] for key in vars(ready) if key != "config"}

@@ -1,0 +1,105 @@
+"""Refinement steps by name, and chains of them.
+
+A step is a file with two things: a frozen dataclass of its options, and a function that prepares it
+for some images (what depends on the pixels alone is computed once, however many maps of these
+images follow) and returns the function that refines their maps. Its line in `STEPS` is all that the
+commands need to know of it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from wsss.refinement.crf import prepare_crf
+from wsss.refinement.densecrf.config import CRFConfig
+from wsss.refinement.maps import LabelMaps, Refine
+
+
+class Step(NamedTuple):
+    """One kind of refinement.
+
+    Args:
+        config: Frozen dataclass of its options.
+        prepare: Images (H, W, 3) uint8 RGB, options and torch's name of a device to the function
+            that refines the maps of these images.
+    """
+
+    config: type[Any]
+    prepare: Callable[[Sequence[np.ndarray], Any, str], Refine]
+
+
+STEPS: dict[str, Step] = {
+    "crf": Step(CRFConfig, prepare_crf),
+}
+
+
+@dataclass(frozen=True)
+class RefinementChain:
+    """Steps one after another.
+
+    Args:
+        steps: The options of each; their types say which steps they are.
+    """
+
+    steps: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        for step in self.steps:
+            _kind(step)
+
+    def plain(self) -> list[dict[str, Any]]:
+        """As YAML has it: ``[{kind: crf, iterations: 10, ...}]``."""
+        return [
+            {"kind": _kind(step), **{f.name: getattr(step, f.name) for f in fields(step)}}
+            for step in self.steps
+        ]
+
+    def prepare(self, images: Sequence[np.ndarray], device: str = "cpu") -> Refine:
+        """Prepare all steps for some images.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, of any sizes.
+            device: Where steps run that can run on a GPU.
+
+        Raises:
+            ValueError, ImportError: A step cannot be made for these images or on this machine.
+        """
+        ready = [STEPS[_kind(step)].prepare(images, step, device) for step in self.steps]
+
+        def refine(maps: Sequence[LabelMaps]) -> list[LabelMaps]:
+            refined = list(maps)
+            for step in ready:
+                refined = step(refined)
+            return refined
+
+        return refine
+
+
+NO_REFINEMENT = RefinementChain()
+"""The maps as they are."""
+
+
+def _kind(options: Any) -> str:
+    """The name of the step that has these options."""
+    for name, step in STEPS.items():
+        if type(options) is step.config:
+            return name
+    raise ValueError(
+        f"refine: expected the options of one of {', '.join(STEPS)}, got {type(options).__name__}"
+    )
+
+
+def check_kinds(chain: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse plain steps without a kind, or of one that does not exist.
+
+    Raises:
+        ValueError: The message counts the steps from 1.
+    """
+    for number, step in enumerate(chain, start=1):
+        kind = step.get("kind") if isinstance(step, Mapping) else None
+        if kind not in STEPS:
+            raise ValueError(
+                f"refine, step {number}: expected kind: {' or '.join(STEPS)}, got {step!r}"
+            )

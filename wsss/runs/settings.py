@@ -1,0 +1,113 @@
+"""The settings of a command: what is written beside its results and compared in a rerun."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wsss.data.storage import is_remote
+
+
+class Settings(NamedTuple):
+    """The parameters of one call of a command.
+
+    Args:
+        command: Its name.
+        values: The value of each parameter.
+        defaults: What parameters are where nobody sets them.
+    """
+
+    command: str
+    values: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], values: Mapping[str, Any]) -> "Settings":
+        """Those of a function: its first line reads ``Settings.of(function, locals())``."""
+        parameters = inspect.signature(function).parameters
+        defaults = {
+            name: parameter.default
+            for name, parameter in parameters.items()
+            if parameter.default is not parameter.empty
+        }
+        return cls(function.__name__, {name: values[name] for name in parameters}, defaults)
+
+    def plain(self) -> dict[str, Any]:
+        """As YAML and JSON know them."""
+        return dict(plain(self.values))
+
+    def changed_since(self, old: Mapping[str, Any], free: tuple[str, ...] = ()) -> list[str]:
+        """Where earlier plain settings differ, as ``key: old -> new``.
+
+        A parameter that did not exist then was, in effect, at its default: it differs only if it
+        is set to something else now.
+
+        Args:
+            old: Plain settings, possibly of an older version.
+            free: Names of parameters that may differ.
+        """
+        known = {key: value for key, value in old.items() if key not in free}
+        values = {key: value for key, value in self.values.items() if key not in free}
+        return differences(_completed(known, values, self.defaults), plain(values))
+
+
+def _completed(
+    old: Mapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Old plain settings with what they lack, where that is at its default now."""
+    completed = {}
+    for key, value in values.items():
+        if key not in old:
+            if key in defaults and value == defaults[key]:
+                completed[key] = plain(value)
+        elif _is_config(value) and isinstance(old[key], Mapping):
+            inner = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            completed[key] = _completed(old[key], inner, _field_defaults(value))
+        else:
+            completed[key] = old[key]
+    return completed | {key: value for key, value in old.items() if key not in values}
+
+
+def _is_config(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _field_defaults(config: Any) -> dict[str, Any]:
+    """What the fields of a dataclass are where nobody sets them."""
+    found = {}
+    for field in dataclasses.fields(config):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Configuration as JSON and YAML know it: dataclasses to dicts, paths to strings.
+
+    What has a plain form of its own gives it by a method of that name.
+    """
+    if hasattr(value, "plain") and not isinstance(value, type):
+        return plain(value.plain())
+    if _is_config(value):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) or is_remote(value) else value
+
+
+def differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """Where two plain configurations differ, as ``key: old -> new``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for name in [*old, *(name for name in new if name not in old)]:
+            path = f"{key}.{name}" if key else name
+            found += differences(old.get(name, "(not set)"), new.get(name, "(not set)"), path)
+        if key and not found and list(old) != list(new):
+            found.append(f"{key}, order: {', '.join(old)} -> {', '.join(new)}")
+        return found
+    return [] if old == new else [f"{key}: {old} -> {new}"]
