@@ -33,15 +33,15 @@ from ratios import write_ratios
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 STAGES = {
-    "sweep_cam": "CAM",
-    "sweep_gradcam": "Grad-CAM",
-    "sweep_layercam": "LayerCAM",
-    "sweep_tif": "TIF",
-    "score_otsu": "TIF, Otsu's threshold",
-    "score_masks": "masks after CRF",
-    "score_predictions": "network on val",
+    "sweep_cam": "CAM seeds, train",
+    "sweep_gradcam": "Grad-CAM seeds, train",
+    "sweep_layercam": "LayerCAM seeds, train",
+    "sweep_tif": "TIF seeds, train",
+    "score_otsu": "TIF seeds at Otsu's threshold, train",
+    "score_masks": "TIF masks after the dense CRF, train",
+    "score_predictions": "DeepLab trained on these masks, val",
 }
-"""Steps that score, in the order of the demo's table, and what they score."""
+"""Steps that score, in the order of the demo's table, and what they score on which list."""
 
 Scores = Mapping[str, float]
 """mIoU in points, by step."""

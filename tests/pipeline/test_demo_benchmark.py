@@ -62,7 +62,7 @@ def test_the_table_has_a_row_a_stage_and_a_column_a_seed(benchmark):
     rows = benchmark.markdown(runs).splitlines()
     assert rows[0] == "| stage | seed 0 | seed 3 | spread |"
     assert len(rows) == 2 + len(benchmark.STAGES)
-    assert rows[2] == "| CAM | 50.0 | 52.3 | 2.2 |"
+    assert rows[2] == "| CAM seeds, train | 50.0 | 52.3 | 2.2 |"
 
 
 def test_scores_are_points_read_from_the_run(benchmark, tmp_path):

@@ -20,6 +20,7 @@ def gradcampp_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.T
         (B, h, w), at least 0.
     """
     denominator = 2 + activation.sum(dim=(2, 3), keepdim=True) * gradient
+    # where the denominator is 0 the quotient is inf or nan; torch.where drops it
     zero = torch.zeros((), dtype=gradient.dtype, device=gradient.device)
     pulls = torch.where(denominator != 0, gradient.relu() / denominator, zero)
     return fuse_neurons(pulls.sum(dim=(2, 3)), activation)

@@ -32,7 +32,7 @@ OwnPasses = Callable[[nn.Module, torch.Tensor, Targets, tuple[int, int]], torch.
 
 @dataclass(frozen=True)
 class Method:
-    """How one method explains. It has one of ``layer_map``, ``whole_map`` and ``passes``.
+    """Definition of one method. It has one of ``layer_map``, ``whole_map`` and ``passes``.
 
     Args:
         layer_map: Its map of one layer; the maps of several are fused as TIF's are.
@@ -58,22 +58,24 @@ class Method:
 
     @property
     def takes_layers(self) -> bool:
-        """Whether it looks at the layers that are configured."""
+        """Whether it explains the layers that are configured."""
         return self.looks_at is None and self.passes is None
 
 
 def _plain(layer_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> LayerMap:
-    """A map of a layer that has no options."""
+    """Wrap the map of a layer that has no options."""
     return lambda activation, gradient, _: layer_map(activation, gradient)
 
 
 def _pixels(
     layer_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], gradient: GradientKind
 ) -> Method:
-    """A method that explains the input's pixels."""
+    """Build a method that explains the input's pixels."""
     return Method(_plain(layer_map), looks_at=lambda model: [INPUT], gradient=gradient)
 
 
+# Integrated Gradients and SmoothGrad are input x gradient and saliency of an averaged gradient:
+# `gradients` does the averaging, so their maps need no code of their own.
 METHODS: dict[str, Method] = {
     "tif": Method(tif_layer, several_layers=True),
     "base": Method(lambda activation, gradient, tif: base_layer(activation, gradient, tif.base)),
@@ -123,6 +125,7 @@ class AttributionConfig:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {self.method!r}")
+        # "plain" is what nobody asked for: the method then takes its own kind
         kind, fixed = self.gradient.kind, self.spec.gradient
         if fixed is not None and kind not in ("plain", fixed):
             raise ValueError(
@@ -139,11 +142,13 @@ class AttributionConfig:
 
     @property
     def spec(self) -> Method:
-        """The method's line in the table."""
+        """The method's entry in `METHODS`."""
         return METHODS[self.method]
 
     def resolved_gradient(self) -> GradientConfig:
         """The gradient to compute; equal for all methods that can share it."""
+        # steps, noise and seed mean nothing to these kinds: dropped, so that configurations which
+        # differ in them alone compare equal and share their passes
         kind = self.spec.gradient or self.gradient.kind
         if kind in ("plain", "guided"):
             return GradientConfig(kind=kind)

@@ -31,4 +31,5 @@ def product_pixels(image: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, H, W), at least 0.
     """
+    # the sum first: what the colours of a pixel contribute may cancel
     return (image * gradient).sum(dim=1).abs()

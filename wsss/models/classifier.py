@@ -1,4 +1,4 @@
-"""The multi-label classifier whose decisions are explained: backbone, average pooling, linear."""
+"""Multi-label classifier whose decisions are explained: backbone, average pooling, linear."""
 
 import torch
 from torch import nn
@@ -34,6 +34,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(channels, num_classes, bias=False)
+        # small, so that all classes start at a probability near 0.5
         nn.init.normal_(self.head.weight, std=0.01)
         self.normalisation = normalisation
         self.default_layers = [f"backbone.{layer}".removesuffix(".") for layer in layers]

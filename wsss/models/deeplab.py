@@ -22,7 +22,7 @@ DEEPLAB_V3 = {
 
 @dataclass(frozen=True)
 class DeepLabConfig:
-    """Which network segments the images.
+    """Architecture of the network that segments images.
 
     Args:
         name: ``deeplabv2`` on ``backbone``, or one of torchvision's DeepLab v3 networks, which
@@ -45,11 +45,12 @@ class DeepLabConfig:
         if not self.rates or min(self.rates) < 1:
             raise ValueError(f"model.rates: expected positive dilations, got {self.rates}")
         if self.name == "deeplabv2":
+            # made for its checks alone
             BackboneConfig(name=self.backbone, output_stride=self.output_stride)
 
 
 class Segmenter(nn.Module):
-    """A backbone with a head whose scores are upsampled to the input size.
+    """Segmentation network: a backbone, and a head whose scores are upsampled to the input size.
 
     Args:
         backbone: (B, 3, H, W) to (B, C, h, w) features.
@@ -75,7 +76,9 @@ class ASPPSum(nn.Module):
     def __init__(self, channels: int, num_labels: int, rates: tuple[int, ...]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Conv2d(channels, num_labels, 3, padding=rate, dilation=rate) for rate in rates
+            # padding = dilation keeps the size
+            nn.Conv2d(channels, num_labels, 3, padding=rate, dilation=rate)
+            for rate in rates
         )
         for branch in self.branches:
             assert isinstance(branch, nn.Conv2d)
@@ -89,7 +92,7 @@ class ASPPSum(nn.Module):
 
 
 class _TensorFeatures(nn.Module):
-    """torchvision's segmentation backbones return a dict; keep its one map."""
+    """Wrapper of torchvision's segmentation backbones: the one map of the dict that they return."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

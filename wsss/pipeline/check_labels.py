@@ -83,9 +83,10 @@ def check_labels(
         raise ValueError(f"at_least: expected 0 <= x <= 1, got {at_least}")
     if pictures < 0:
         raise ValueError(f"pictures: expected at least 0, got {pictures}")
-    where = resolve_device(device)
+    place = resolve_device(device)
     records = load_records(data, split, with_labels=True, limit=limit)
     labels = np.array([record.labels for record in records])
+    # before the network runs: a list that cannot be judged is refused at once
     _judged(labels, [r.image_id for r in records], data.class_names, validation.folds, split)
     pl.seed_everything(seed, workers=True, verbose=False)
     if checkpoint is None:
@@ -95,10 +96,13 @@ def check_labels(
         classifier = load_classifier(checkpoint, data)[0]
         body, normalisation = classifier.backbone, classifier.normalisation
     out = OutputFolder(output, settings, free=("device", "pictures"))
-    seen = image_features(body, normalisation, records, multiscale, where)
+    seen = image_features(body, normalisation, records, multiscale, place)
+    # without images that could not be read; duplicates are known by content only now
     records, labels = [records[i] for i in seen.indices], labels[seen.indices]
     faults = _judged(labels, seen.contents, data.class_names, validation.folds, split)
+    # classes with too few images are left out of the regressions and have no probability
     known = np.array([fault is None for fault in faults])
+    # duplicates share a fold: a copy in another one would give the label away
     fold = stratified_folds(labels, seen.contents, validation.folds, seed=seed)
     judged = out_of_fold(seen.values, labels[:, known], fold, validation)
     probabilities = np.full(labels.shape, np.nan)
@@ -124,6 +128,7 @@ def check_labels(
     }
     atomic_write_text(output / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
     done = {key: summary[key] for key in ("images", "listed", "cross_validated", "failed")}
+    # incomplete while images failed, so that a rerun tries them again
     (out.record if seen.failed else out.finish)(**done)
     if checkpoint is not None:
         log.warning("not cross-validated: %s may have learned these labels by heart", checkpoint)
@@ -135,13 +140,14 @@ def check_labels(
 def _judged(
     labels: np.ndarray, contents: Sequence[str], names: Sequence[str], folds: int, split: str
 ) -> list[str | None]:
-    """For each class, why it cannot be judged, or None.
+    """Find the reason for which each class cannot be judged, or None.
 
     Raises:
-        ValueError: None can be.
+        ValueError: No class can be judged.
     """
     faults: list[str | None] = []
     for k in range(len(names)):
+        # different contents: copies of one image would fill all folds alike
         sides = [{c for c, y in zip(contents, labels[:, k]) if y == side} for side in (1, 0)]
         few = [
             f"{len(side)} different images {word} it"
@@ -161,7 +167,7 @@ def _judged(
 def _classes(
     labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], faults: list[str | None]
 ) -> dict[str, dict[str, object]]:
-    """What is known of each class."""
+    """Summarise each class: its images, average precision and doubted labels."""
     taken = confident_counts(labels, probabilities)
     scores, truth = torch.from_numpy(probabilities), torch.from_numpy(labels > 0).long()
     return {
@@ -181,7 +187,7 @@ def _classes(
 def _duplicates(
     records: Sequence[Record], labels: np.ndarray, contents: Sequence[str]
 ) -> list[dict[str, object]]:
-    """Images that are there more than once, and whether their labels differ."""
+    """List images that occur more than once, and whether their labels differ."""
     places: dict[str, list[int]] = {}
     for place, content in enumerate(contents):
         places.setdefault(content, []).append(place)
@@ -196,7 +202,7 @@ def _duplicates(
 
 
 def _sheet(doubts: Sequence[Doubt], records: Sequence[Record], names: Sequence[str]) -> np.ndarray:
-    """The photographs of the first rows, with what is doubted."""
+    """Draw the photographs of the first rows, each with the label that is doubted."""
     strips = []
     for rank, doubt in enumerate(doubts, start=1):
         caption = f"{rank} {names[doubt.label]} {doubt.kind} p={doubt.probability:.2f}"

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class LabelMaps(NamedTuple):
-    """How much each pixel of one image speaks for each of its L labels.
+    """Scores or probabilities of each pixel of one image for its L labels.
 
     Args:
         values: (L, H, W) float32 in [0, 1], background first.

@@ -1,4 +1,4 @@
-"""The scores of an evaluation, as its file holds them.
+"""Scores of an evaluation, as its file holds them.
 
 Fields are named as in the file, but for one: for `Means.mean_recall` version 1 of the file says
 ``mean_accuracy``.
@@ -53,7 +53,7 @@ class Means:
 
 @dataclass(frozen=True)
 class Intervals:
-    """How far the means would move on other images: percentiles of a bootstrap over images.
+    """Bootstrap intervals of the means: how far they would move on other images.
 
     Args:
         level: Share of the resamples that lie inside.
@@ -68,6 +68,7 @@ class Intervals:
     @classmethod
     def read(cls, section: Section) -> "Intervals":
         """Read them from their section; its resamples and seed are those of the evaluation."""
+        # the file holds pairs of ends by score, the record a set of scores for each end
         ends = {mean: section.interval(file_key(mean)) for mean in MEANS}
         low, high = (Means(**{mean: ends[mean][side] for mean in MEANS}) for side in (0, 1))
         return cls(section.number("level"), low, high)
@@ -117,7 +118,7 @@ class ClassScores:
 
 
 def class_columns(*, intervals: bool, boundary: bool) -> tuple[str, ...]:
-    """The fields of `ClassScores` that an evaluation has."""
+    """Fields of `ClassScores` that an evaluation has."""
     ends = ("iou_low", "iou_high") if intervals else ()
     return (*PER_LABEL, *ends, *(("boundary_iou",) if boundary else ()))
 
@@ -138,6 +139,7 @@ class Boundary:
     def read(cls, section: Section) -> "Boundary":
         """Read them from the section that holds them."""
         trimap = section.section("trimap_miou")
+        # keys of JSON are text; anything but digits would only fail later, without a name
         for width in trimap:
             if not width.isdecimal():
                 section.refuse("trimap_miou", "widths in pixels", width)
@@ -172,7 +174,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pixels of each true label (rows) by what they were predicted as (columns).
+    """Confusion matrix: pixels by true label (rows) and predicted label (columns).
 
     Args:
         columns: The L labels, and the column of pixels that were given none.

@@ -11,7 +11,7 @@ _BANDS = {"low": "#31688e", "middle": "#35b779", "high": "#fde725"}
 def attribution_figure(
     rows: Sequence[Mapping[str, Any]], thresholds: np.ndarray, curves: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Quality against cost, the spectrum of the maps, and mIoU over the threshold.
+    """Draw quality against cost, the spectrum of the maps, and mIoU over the threshold.
 
     Args:
         rows: One a method, with ``way``, ``miou``, ``threshold``, ``cost`` and the shares ``low``,
@@ -22,6 +22,7 @@ def attribution_figure(
     Returns:
         (H, W, 3) uint8 RGB.
     """
+    # a canvas of its own and no pyplot: no window system is asked, and no figure is kept globally
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,6 +30,7 @@ def attribution_figure(
     canvas = FigureCanvasAgg(figure)
     quality, spectrum, threshold = figure.subplots(1, 3)
     for i, (row, curve) in enumerate(zip(rows, curves, strict=True)):
+        # after ten colours the lines are dashed, then dotted
         colour, dash = f"C{i % 10}", ("-", "--", ":")[i // 10 % 3]
         quality.scatter(row["cost"], 100 * row["miou"], color=colour, zorder=3)
         quality.annotate(
@@ -44,6 +46,7 @@ def attribution_figure(
     names = [str(row["way"]) for row in rows] + ["ground truth"]
     left = np.zeros(len(names))
     for band, colour in _BANDS.items():
+        # the ground truth's spectrum is the same in every row
         shares = np.array([row[band] for row in rows] + [rows[0][f"mask_{band}"]], dtype=float)
         spectrum.barh(names, 100 * shares, left=100 * left, color=colour, label=band)
         left += shares

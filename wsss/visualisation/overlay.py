@@ -9,7 +9,7 @@ MAP_COLOUR = np.array([[255, 205, 40]], dtype=np.uint8)
 
 
 def colour_mask(values: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 mask values to (H, W, 3) uint8 RGB by a (256, 3) palette."""
+    """Colour (H, W) uint8 mask values by a (256, 3) palette: (H, W, 3) uint8 RGB."""
     return palette[values]
 
 
@@ -55,6 +55,7 @@ def overlay_maps(
         colours = _around(len(scores))
     total = scores.sum(axis=0)
     colour = np.einsum("phw,pc->hwc", scores, colours.astype(np.float64))
+    # where classes overlap: the mean of their colours, weighted by score
     colour /= np.maximum(total, 1e-6)[..., None]
     alpha = opacity * scores.max(axis=0)[..., None]
     return _blend(grey, colour, alpha)

@@ -1,4 +1,4 @@
-"""Count a list in the shares of all processes: the counts of a single one, in each of them."""
+"""Counts of a list shared by all processes; each gets those of the whole list."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ def masks_of_all(
     *,
     boundary: bool,
 ) -> CountedMasks:
-    """Counts of the masks of a list.
+    """Count the masks of a list.
 
     Args:
         ranks: The processes that share them.
@@ -71,6 +71,7 @@ def masks_of_all(
     threshold = threshold_of_masks(folder)  # first: a damaged manifest is said before the work
     mine = count_masks(ranks.share(files), label_map, boundary=boundary, quiet=not ranks.first)
     whole = joined(ranks.gather(mine))
+    # back in the order of the list, which the shares of the processes have mixed
     return CountedMasks(whole.images.select(_ids(files)), threshold, whole.boundary)
 
 
@@ -83,14 +84,14 @@ def scores_of_all(
     *,
     steps: int,
 ) -> CountedScores:
-    """Counts of the scores of a list, at a threshold that was given or is the best of the sweep.
+    """Count the scores of a list, at a threshold that was given or is the best of the sweep.
 
     Args:
         ranks: The processes that share them.
         files: Images with the files of their scores.
         label_map: The labels.
         names: Names of the foreground classes.
-        wanted: The threshold, or how the sweep chooses one.
+        wanted: The threshold, or the rule that chooses one of the sweep.
         steps: See `ThresholdSweep`.
     """
     mine = count_scores(

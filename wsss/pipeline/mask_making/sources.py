@@ -1,4 +1,4 @@
-"""Where scores come from: a classifier that is explained now, or an earlier run."""
+"""Sources of scores: a classifier that is explained now, or an earlier run."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from wsss.pipeline.mask_making.streaming import Step, Workers
 
 
 class Source(NamedTuple):
-    """The steps up to the scores.
+    """Steps from records to scores.
 
     Args:
         read: Records to photographs, or to scores that are stored.
@@ -40,7 +40,7 @@ def from_classifier(
     likely: float | None,
     workers: Workers,
 ) -> Source:
-    """Scores of a classifier's maps.
+    """Build the steps that explain a classifier and normalise its maps.
 
     Args:
         model: The classifier.
@@ -62,6 +62,6 @@ def from_classifier(
 
 
 def from_stored(folder: Path, data: DataConfig) -> Source:
-    """Scores that an earlier run has written."""
+    """Build the steps that read the scores of an earlier run."""
     label_map = LabelMap(list(data.classes.values()))
     return Source(each(stored_scores(folder, label_map)), [], [])

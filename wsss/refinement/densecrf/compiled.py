@@ -1,4 +1,4 @@
-"""How the kernels of the `fast` dense CRF are compiled by Numba.
+"""Compilation of the kernels of the `fast` dense CRF by Numba.
 
 They release the GIL and are compiled once for each machine; the result is kept on disk. It is found
 again only if a kernel's closure holds plain numbers: other kernels are globals.
@@ -15,7 +15,7 @@ os.environ.setdefault("NUMBA_SLP_VECTORIZE", "1")
 twice as long. Not numba.config: Numba reads that anew whenever such a variable has changed."""
 
 BLOCK = 128
-"""Pixels that a kernel takes together: what it knows of them stays in the cache."""
+"""Pixels that a kernel takes together, so that their values stay in the processor's cache."""
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
