@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsss.attribution.gradients import GradientConfig
-from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig
+from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig, MethodName
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.attribution.tif import TIFConfig
 from wsss.data.config import DataConfig
@@ -44,7 +44,7 @@ def make_pseudo_masks(
     scores_from: Path | None = None,
     label_mode: Literal["given", "predicted"] = "given",
     predicted_threshold: float = 0.5,
-    method: str = DEFAULT_METHOD,
+    method: MethodName = DEFAULT_METHOD,
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),

@@ -9,6 +9,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 
+from wsss.attribution.methods import MethodName
 from wsss.data.storage import is_remote, is_store_error, to_path
 from wsss.pipeline.commands import COMMANDS, Command
 from wsss.refinement.steps import STEPS, RefinementChain, check_kinds
@@ -64,6 +65,7 @@ register_type(  # what a signature calls a Path may be a URL
     type_check=lambda value, _: isinstance(value, Path) or is_remote(value),
     fail_already_registered=False,
 )
+register_type(MethodName, serializer=str, deserializer=MethodName, fail_already_registered=False)
 register_type(
     RefinementChain,
     serializer=RefinementChain.plain,

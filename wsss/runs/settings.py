@@ -98,6 +98,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, str):
+        return str(value)  # YAML knows no classes derived from it
     return str(value) if isinstance(value, Path) or is_remote(value) else value
 
 
