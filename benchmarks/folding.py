@@ -142,8 +142,9 @@ def measure(name: str, side: int, turns: int, contestants: list[str]) -> dict[st
             spent = seconds(network, seen)
             best[key] = min(best[key], spent) if turn else best[key]
     found = {f"milliseconds_plain_{name}": 1e3 * best["plain"]}
-    found |= {f"plain_over_{key}_{name}": best["plain"] / best[key] for key in best}
-    return found | {f"prepare_seconds_{key}_{name}": wait for key, wait in waits.items()}
+    ratios = {f"plain_over_{key}_{name}": best["plain"] / best[key] for key in best}
+    del ratios[f"plain_over_plain_{name}"]
+    return found | ratios | {f"prepare_seconds_{key}_{name}": waits[key] for key in waits}
 
 
 def main(

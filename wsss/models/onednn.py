@@ -8,7 +8,7 @@ def convolve_by_onednn(model: nn.Module) -> None:
     """Run convolutions by oneDNN on a CPU wherever no gradient is asked for.
 
     PyTorch does so too, but for convolutions of one pixel on a single thread, which it multiplies
-    itself: half the time of MobileNetV2 and of a ResNet with bottlenecks (docs/performance.md).
+    itself: a third of the time of MobileNetV2 and of ResNet-50 (docs/performance.md).
     Outputs are the same but for float rounding.
 
     Args:

@@ -120,14 +120,12 @@ def make_pseudo_masks(
         wanted = ranks.from_first(unfinished(files))
         here = Workers.of(ranks, device, workers, batch_size)
         if isinstance(origin, Path):
-            source = from_stored(origin, data)
+            scored = from_stored(origin, data)
         else:
-            source = from_classifier(origin, data, attribution, multiscale, likely, here)
+            scored = from_classifier(origin, data, attribution, multiscale, likely, here)
         mask = MaskMaker(data.classes, background, refinement, str(here.device))
-        finish = [*source.normalise, together(mask), each(MaskWriter(files))]
-        outcome = stream(
-            records, wanted, ranks, here, read=source.read, explain=source.explain, finish=finish
-        )
+        steps = scored.then(together(mask), each(MaskWriter(files)))
+        outcome = stream(records, wanted, ranks, here, steps)
         if folder is not None:
             facts = _facts(records, wanted, outcome, threshold, refinement)
             mode = label_mode if scores_from is None else _label_mode_of(scores_from)

@@ -25,6 +25,24 @@ Batch = list[Any]
 Step = Callable[[Batch], Batch]
 
 
+class Steps(NamedTuple):
+    """The steps of mask making, each from batch to batch.
+
+    Args:
+        read: Records to photographs, or to scores that are stored.
+        explain: Photographs to maps: the same step by each copy of the network, or none.
+        finish: What follows, up to the files.
+    """
+
+    read: Step
+    explain: list[Step]
+    finish: list[Step]
+
+    def then(self, *steps: Step) -> "Steps":
+        """These steps, and further ones behind them."""
+        return self._replace(finish=[*self.finish, *steps])
+
+
 class Workers(NamedTuple):
     """Device, threads and batch size of this process.
 
@@ -69,10 +87,7 @@ def stream(
     wanted: set[str],
     ranks: Ranks,
     workers: Workers,
-    *,
-    read: Step,
-    explain: Sequence[Step],
-    finish: Sequence[Step],
+    steps: Steps,
 ) -> Outcome:
     """Send batches of images through all steps, in threads of this process and in all processes.
 
@@ -85,9 +100,7 @@ def stream(
         wanted: Ids of those whose files are missing.
         ranks: The processes that share them.
         workers: Threads and batch size.
-        read: Records to photographs or scores.
-        explain: The same step, by each copy of the network; none where there is nothing to explain.
-        finish: The steps after that, up to the files.
+        steps: What is done with a batch.
 
     Returns:
         The outcome in all processes.
@@ -97,21 +110,21 @@ def stream(
         batch = [one for one in batch if one.record.image_id in wanted]
         # which GPU is current is known to each thread alone, and new threads start at GPU 0
         with current(workers.device):
-            for step in finish:
+            for step in steps.finish:
                 batch = step(batch)
         return batch
 
     keep_memory()
     readers, cores = min(READERS, workers.cores), workers.cores
-    stages = [Stage([read] * readers, waiting=2)]
-    if explain:
-        stages.append(Stage(explain, waiting=2 * len(explain)))
+    stages = [Stage([steps.read] * readers, waiting=2)]
+    if steps.explain:
+        stages.append(Stage(steps.explain, waiting=2 * len(steps.explain)))
     stages.append(Stage([finished] * cores, waiting=2 * cores))
     # whole batches are shared and skipped, so that their images stay together; from stored scores
     # no network runs, and batches of one are as good
     batches = [
         batch
-        for batch in batches_of(records, workers.batch_size if explain else 1)
+        for batch in batches_of(records, workers.batch_size if steps.explain else 1)
         if any(record.image_id in wanted for record in batch)
     ]
     # each copy of the network has its part of the cores
