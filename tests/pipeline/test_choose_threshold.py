@@ -198,7 +198,7 @@ class TestCRF:
             marginals[1, :, :width] = marginals[0, :, width:] = 1
             return marginals
 
-        monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", crf_that(left))
+        monkeypatch.setattr("wsss.refinement.crf.DenseCRF", crf_that(left))
         scores = write_maps(tmp_path / "s", ramps())
         found = choose(scores, rule="crf")
         assert found.value == 0.7
@@ -322,7 +322,7 @@ class TestRefused:
     def test_maps_without_a_score(self, choose, tmp_path, monkeypatch, rule, maps):
         """No threshold is made up for them."""
         unrefined = crf_that(lambda image, unary: np.exp(-unary))
-        monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", unrefined)
+        monkeypatch.setattr("wsss.refinement.crf.DenseCRF", unrefined)
         scores = write_maps(tmp_path / "s", maps)
         other = {"other_scores": write_maps(tmp_path / "t", maps)} if rule == "views" else {}
         message = "fewer than two different scores|no class map of the list train has a score"
