@@ -12,7 +12,9 @@ import yaml
 
 log = logging.getLogger(__name__)
 
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED: dict[str, dict[str, str]] = {
+    "benchmark_attribution": {"families": "methods"},
+}
 """For each command the old names of its parameters, and what they are called now."""
 
 _WORD = re.compile(r"--([^.=+]+)(.*)", re.DOTALL)
