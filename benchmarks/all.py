@@ -2,8 +2,8 @@
 
     python benchmarks/all.py --folder benchmarks/results
 
-attribution, check_data, crf, evaluation, training, pseudo_masks, check_labels; report.py and
-thresholds.py need a run of yours and are called with it. Nothing else should run meanwhile. A
+attribution, check_data, crf, evaluation, folding, training, pseudo_masks, check_labels; report.py
+and thresholds.py need a run of yours and are called with it. Nothing else should run meanwhile. A
 benchmark that fails is named at the end; the others are run.
 """
 
@@ -15,7 +15,8 @@ from pathlib import Path
 from jsonargparse import auto_cli
 
 NAMES = (
-    "attribution", "check_data", "crf", "evaluation", "training", "pseudo_masks", "check_labels",
+    "attribution", "check_data", "crf", "evaluation", "folding", "training", "pseudo_masks",
+    "check_labels",
 )  # fmt: skip
 
 

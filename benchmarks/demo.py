@@ -15,7 +15,6 @@ every stage's mIoU as a table for the README, and writes one flat object, in poi
 Each run is three processes, as in ``make demo``. Nothing else should run meanwhile.
 """
 
-import json as json_module
 import os
 import re
 import subprocess
@@ -30,18 +29,20 @@ import yaml
 from jsonargparse import auto_cli
 from ratios import write_ratios
 
+from wsss.runs.evaluation import Evaluation
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 STAGES = {
-    "sweep_cam": "CAM",
-    "sweep_gradcam": "Grad-CAM",
-    "sweep_layercam": "LayerCAM",
-    "sweep_tif": "TIF",
-    "score_otsu": "TIF, Otsu's threshold",
-    "score_masks": "masks after CRF",
-    "score_predictions": "network on val",
+    "sweep_cam": "CAM seeds, train",
+    "sweep_gradcam": "Grad-CAM seeds, train",
+    "sweep_layercam": "LayerCAM seeds, train",
+    "sweep_tif": "TIF seeds, train",
+    "score_otsu": "TIF seeds at Otsu's threshold, train",
+    "score_masks": "TIF masks after the dense CRF, train",
+    "score_predictions": "DeepLab trained on these masks, val",
 }
-"""Steps that score, in the order of the demo's table, and what they score."""
+"""Steps that score, in the order of the demo's table, and what they score on which list."""
 
 Scores = Mapping[str, float]
 """mIoU in points, by step."""
@@ -91,10 +92,7 @@ def run_demo(seed: int, drawing: int, folder: Path) -> float:
 
 def read_scores(output: Path) -> dict[str, float]:
     """mIoU in points of each stage of a run, by step."""
-    return {
-        step: 100 * json_module.loads((output / step / "eval.json").read_text())["miou"]
-        for step in STAGES
-    }
+    return {step: 100 * (Evaluation.read(output / step).means.miou or 0.0) for step in STAGES}
 
 
 def summary(runs: Sequence[Scores]) -> dict[str, float]:

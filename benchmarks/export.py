@@ -20,7 +20,7 @@ from ratios import write_ratios
 
 from wsss.data import DataConfig, read_mask
 from wsss.data.records import load_records
-from wsss.export.outlines import outlines
+from wsss.export.polygons import mask_polygons
 from wsss.export.regions import Picture, find_regions
 from wsss.export.yolo import yolo_lines
 
@@ -76,7 +76,7 @@ def main(data: DataConfig, split: str, masks: Path | None = None, json: Path | N
 
 def through_coco(mask: np.ndarray) -> np.ndarray:
     """COCO polygons, read by pycocotools."""
-    return by_pycocotools(outlines(mask), mask.shape)
+    return by_pycocotools(mask_polygons(mask), mask.shape)
 
 
 def through_yolo(mask: np.ndarray) -> np.ndarray:

@@ -212,6 +212,7 @@ class TestTrap10:
                 without / f"{name}.png"
             ).read_bytes()
 
+    @pytest.mark.slow
     def test_the_segmenter_keeps_its_last_epoch(self, shapes, tmp_path):
         train_seg(
             data=shapes,

@@ -9,7 +9,8 @@ from PIL import Image
 from tests.conftest import REPOSITORY
 
 
-def test_the_five_lines_explain_a_photograph(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_six_lines_explain_a_photograph(tmp_path, monkeypatch):
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert 'weights="DEFAULT"' in code

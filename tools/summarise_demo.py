@@ -1,9 +1,8 @@
 """The end of ``make demo``: a table, a contact sheet, where the report lies, what to do next."""
 
 import argparse
-import json
+import math
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from wsss.data import read_image, read_mask, voc_palette
 from wsss.data.images import write_picture
 from wsss.data.scores import read_scores
+from wsss.runs.evaluation import Evaluation
 from wsss.visualisation import contact_sheet, overlay_maps, overlay_mask, strip
 
 NEXT = """
@@ -40,29 +40,27 @@ def main() -> None:
 
 
 def table(run: Path) -> str:
-    """mIoU of each stage, from the eval.json files."""
-
-    def report(step: str) -> dict[str, Any]:
-        return json.loads((run / step / "eval.json").read_text(encoding="utf-8"))
-
+    """mIoU of each stage, from the evaluations of the run."""
     lines = ["", f"{'stage':<44}{'images':<8}{'mIoU':>6}  threshold"]
     for method, name in METHODS.items():
-        facts = report(f"sweep_{method}")
         lines.append(
-            f"{name + ' seeds, best threshold':<44}{'train':<8}{100 * facts['miou']:>6.1f}"
-            f"  {facts['threshold']['value']:.2f}, best with the masks of train"
+            row(run / f"sweep_{method}", f"{name} seeds, best threshold")
+            + ", best with the masks of train"
         )
-    facts = report("score_otsu")
-    lines.append(
-        f"{'TIF seeds, threshold of Otsu':<44}{'train':<8}{100 * facts['miou']:>6.1f}"
-        f"  {facts['threshold']['value']:.2f}, chosen without masks"
-    )
-    for step, name, split in (
-        ("score_masks", "TIF pseudo-masks after the dense CRF", "train"),
-        ("score_predictions", "DeepLab trained on these masks", "val"),
-    ):
-        lines.append(f"{name:<44}{split:<8}{100 * report(step)['miou']:>6.1f}")
+    lines.append(row(run / "score_otsu", "TIF seeds, threshold of Otsu") + ", chosen without masks")
+    lines.append(row(run / "score_masks", "TIF pseudo-masks after the dense CRF"))
+    lines.append(row(run / "score_predictions", "DeepLab trained on these masks"))
     return "\n".join(lines)
+
+
+def row(folder: Path, stage: str) -> str:
+    """A stage with its list, its mIoU in percent and, of scores, the threshold they are cut at."""
+    found = Evaluation.read(folder)
+    miou = math.nan if found.means.miou is None else 100 * found.means.miou
+    text = f"{stage:<44}{found.split:<8}{miou:>6.1f}"
+    if found.kind == "scores" and found.threshold is not None:
+        text += f"  {found.threshold.value:.2f}"
+    return text
 
 
 def draw_sheet(run: Path, data: Path, count: int = 12) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The command line: ``wsss <command>``, and the scripts under ``tools/``."""
+"""Command line: ``wsss <command>``, and the scripts under ``tools/``."""
 
 import logging
 import sys
@@ -26,13 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(name: str, argv: Sequence[str] | None = None) -> int:
-    """Run one command with its own arguments (those of the process if None).
+    """Run one command with its own arguments; None takes the process's.
 
     Returns:
         The exit code: 0 done, 1 error, 2 wrong usage, 3 mIoU below fail_under, 4 errors in a data
         set, 130 interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # their notes on hardware and retries stand between a command's own lines
     for talkative in ("pytorch_lightning", "aiobotocore"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     from wsss.parallel.environment import first_of_all
@@ -58,11 +59,13 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
             return _failed(name, error)
     except (ValueError, OSError, ImportError) as error:
         return _failed(name, error)
+    # object stores raise their libraries' own kinds; any other is a fault of ours, shown in full
     except Exception as error:
         if not is_store_error(error):
             raise
         print(f"wsss {name}: error: the object store: {error!r}", file=sys.stderr)
         return 1
+    # of several processes only one prints
     if first_of_all():
         shown = entry.shown(result, settings)
         if shown is not None:
@@ -73,14 +76,14 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
 
 
 def _failed(name: str, error: Exception) -> int:
-    """Say what went wrong, unless it has been said; the exit code."""
+    """Print an error, unless it is a result that was printed before; return the exit code."""
     if not isinstance(error, CommandError) or not error.is_result:
         print(f"wsss {name}: error: {error}", file=sys.stderr)
     return error.exit_code if isinstance(error, CommandError) else 1
 
 
 def _with_underscores(word: str) -> str:
-    """--fail-under as --fail_under: the first part of a key may be written with dashes.
+    """Rewrite --fail-under as --fail_under: a key's first part may be written with dashes.
 
     --no-save-scores stands for --save_scores=false.
     """

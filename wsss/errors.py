@@ -1,10 +1,10 @@
-"""Errors that end a command in a way of its own."""
+"""Errors that end a command with an exit code of their own."""
 
 from collections.abc import Mapping
 
 
 class CommandError(RuntimeError):
-    """A command cannot go on, or has found what its user asked to be told of.
+    """Error of a command that cannot go on, or has found what its user asked to be told of.
 
     Attributes:
         exit_code: What the program then returns.
@@ -18,11 +18,11 @@ class CommandError(RuntimeError):
 
 
 class IncompleteError(CommandError):
-    """A command did what it could, but some images failed; the message names them."""
+    """Error of a command that finished but for some images, which the message names."""
 
     @classmethod
     def of(cls, failed: Mapping[str, str], total: int, shown: int = 5) -> "IncompleteError":
-        """Name failed images and what happened to the first ones.
+        """Build the error from failed images, and say what happened to the first ones.
 
         Args:
             failed: What went wrong, by image id.
@@ -34,14 +34,14 @@ class IncompleteError(CommandError):
 
 
 class BelowError(CommandError):
-    """The mIoU is below what was asked for; the results are written."""
+    """Error of an mIoU below what was asked for; the results are written."""
 
     exit_code = 3
     written = True
 
 
 class FaultsError(CommandError, ValueError):
-    """A data set has errors; the message is the table of them."""
+    """Error of a data set with faults; the message is the table of them."""
 
     exit_code = 4
     is_result = True

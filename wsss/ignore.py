@@ -1,4 +1,4 @@
-"""The one value that is no label."""
+"""Mask value that is no label."""
 
 IGNORE = 255
 """Mask value of pixels that are neither trained on nor scored."""

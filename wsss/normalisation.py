@@ -1,4 +1,4 @@
-"""How the colours of an image are scaled before a network sees them."""
+"""Normalisation: the scale of an image's colours that a network's weights expect."""
 
 from dataclasses import dataclass
 
@@ -30,4 +30,4 @@ class Normalisation:
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""torchvision's weights, most of timm's, and checkpoints that do not say."""
+"""ImageNet's: torchvision's weights, most of timm's, and checkpoints that do not say."""

@@ -1,4 +1,4 @@
-"""One image seen at several sizes and mirrored: the loop that every command shares."""
+"""Views of images at several sizes and mirrored: the loop that every command shares."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class View(NamedTuple):
     mirrored: bool
 
     def undo(self, maps: torch.Tensor) -> list[torch.Tensor]:
-        """Maps of these images as those of the images as they are.
+        """Turn maps of the mirrored images back.
 
         Args:
             maps: (n, ..., H, W), or (2 n, ..., H, W) with those of the mirrored images behind.
@@ -34,14 +34,15 @@ class View(NamedTuple):
 
 
 def resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """(B, C, H, W) images at another size, bilinear, blurred against aliasing where they shrink."""
+    """Resize (B, C, H, W) images, bilinear, blurred against aliasing where they shrink."""
+    # at its own size an image stays exactly what it is
     if size == tuple(images.shape[2:]):
         return images
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def views(images: torch.Tensor, sizes: Sequence[tuple[int, int]], *, flip: bool) -> Iterator[View]:
-    """Images at each size, with their mirror images if asked for.
+    """Yield images at each size, with their mirror images if asked for.
 
     Args:
         images: (B, C, H, W).
@@ -50,4 +51,5 @@ def views(images: torch.Tensor, sizes: Sequence[tuple[int, int]], *, flip: bool)
     """
     for size in sizes:
         scaled = resized(images, size)
+        # one batch for both: a second pass would cost its own overhead at each layer
         yield View(torch.cat([scaled, scaled.flip(3)]) if flip else scaled, flip)

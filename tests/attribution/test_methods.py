@@ -42,7 +42,15 @@ def classifier(name: str) -> nn.Module:
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=BACKBONE_NAMES)
+LARGE = {"vgg16", "resnet34", "resnet50", "resnet101", "vit_b_16", "convnext_tiny", "timm/resnet18"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in BACKBONE_NAMES
+    ],
+)
 def backbone(request):
     return request.param, classifier(request.param)
 
@@ -77,6 +85,7 @@ class TestSharedPasses:
         AttributionConfig(method="base", gradient=GradientConfig(kind="guided")),
     )
 
+    @pytest.mark.slow
     def test_many_ways_at_once_are_the_same_as_one_by_one(self):
         model = classifier("resnet18").double()
         together = attribute_many(model, images().double(), LABELS, self.CONFIGS)
@@ -124,6 +133,7 @@ class TestFullGrad:
             expected = one.logits.gather(1, classes[:, r : r + 1])[:, 0]
             torch.testing.assert_close(total, expected, rtol=1e-9, atol=1e-9)
 
+    @pytest.mark.slow
     def test_against_the_authors_code(self):
         """Their post-processing, layer by layer: absolute value, stretch, upsample, add."""
         model = classifier("vgg16")
@@ -233,6 +243,7 @@ class TestLayouts:
         assert torch.isfinite(inside).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "timm/vit_tiny_patch16_224"])
 def test_transformers_take_images_of_any_size(name):
     model = classifier(name)

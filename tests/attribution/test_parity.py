@@ -25,7 +25,7 @@ CLASS = 2
 LABELS = torch.tensor([[0, 0, 1, 0]] * 2)
 
 
-@pytest.fixture(scope="module", params=["resnet18", "vgg16"])
+@pytest.fixture(scope="module", params=["resnet18", pytest.param("vgg16", marks=pytest.mark.slow)])
 def model(request):
     """Random weights, lively BatchNorm, nothing in place (captum and grad-cam need that)."""
     torch.manual_seed(3)
@@ -43,7 +43,7 @@ def model(request):
 @pytest.fixture(scope="module")
 def images():
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(2, 3, 64, 80, generator=generator, dtype=torch.float64)
+    return torch.randn(2, 3, 48, 64, generator=generator, dtype=torch.float64)
 
 
 def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
@@ -126,7 +126,7 @@ def test_their_whole_road_is_ours_stretched_to_0_1(model, images, method):
     maps = cell_maps(model, images, layer, method)
     low = maps.amin((1, 2), keepdim=True)
     stretched = (maps - low) / (maps.amax((1, 2), keepdim=True) - low)
-    ours = nn.functional.interpolate(stretched[:, None], (64, 80), mode="bilinear")[:, 0]
+    ours = nn.functional.interpolate(stretched[:, None], (48, 64), mode="bilinear")[:, 0]
     low = ours.amin((1, 2), keepdim=True)
     ours = (ours - low) / (ours.amax((1, 2), keepdim=True) - low)
     torch.testing.assert_close(ours, theirs.double(), rtol=1e-5, atol=1e-5)
@@ -148,6 +148,7 @@ def test_captums_gradient_x_activation_is_hirescam(model, images, depth):
     assert_same(cell_maps(model, images, layer, "hirescam"), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 9])
 def test_captums_integrated_gradients(model, images, steps):
     theirs = captum_attr.IntegratedGradients(model).attribute(

@@ -137,6 +137,7 @@ class TestLayers:
         with pytest.raises(ValueError, match="overwritten in place"):
             attribute(Overwrites(), IMAGES, torch.ones(2, 4), layers=["conv", "second"])
 
+    @pytest.mark.slow
     def test_in_place_activations_after_a_layer_do_no_harm(self):
         torch.manual_seed(0)
         model = build_classifier(BackboneConfig(name="vgg16"), 3).double()

@@ -30,7 +30,14 @@ def classifier(name: str, num_classes: int = 4) -> nn.Module:
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=["resnet18", "mobilenet_v2", "squeezenet1_0", "vgg16"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "resnet18",
+        "squeezenet1_0",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v2", "vgg16")),
+    ],
+)
 def model(request):
     return classifier(request.param)
 
@@ -180,7 +187,7 @@ def test_xgradcam_behind_pooling_is_cam_over_the_cells(model):
 
 def test_a_map_of_zeros_has_no_pull():
     zero = torch.zeros(1, 2, 3, 3)
-    tried = [n for n, m in METHODS.items() if m.layer_map is not None and m.looks_at is None]
+    tried = [n for n, m in METHODS.items() if m.layer_map is not None and m.fixed_layers is None]
     assert len(tried) == 8
     for name in tried:
         layer = METHODS[name].layer_map
@@ -229,6 +236,7 @@ def test_no_class_gives_no_map(model):
     assert attribute(model, images, labels * 0).maps.shape == (0, 32, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_usable_default_layers(name):
     model = classifier(name).float()
@@ -239,6 +247,7 @@ def test_every_backbone_has_usable_default_layers(name):
     assert (maps.amax((1, 2)) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["integrated", "smooth", "guided"])
 def test_averaged_and_guided_gradients(kind):
     model = classifier("resnet18")

@@ -361,6 +361,7 @@ class TestCommand:
         rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
         assert rows == [["train", "2", "2"], ["train_aug", "5", "5"], ["val", "1", "1"]]
 
+    @pytest.mark.slow
     def test_a_wrong_count_is_exit_code_1(self, root, archives):
         """In a process of its own: the miniature is not VOC."""
         words = ["--root", root, "--voc", archives["voc"], "--sbd", archives["sbd"]]

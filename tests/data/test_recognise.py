@@ -57,12 +57,13 @@ def test_the_stronger_evidence_goes_first(tmp_path):
     assert recognise(tmp_path).layout == "coco"
 
 
-def test_whatever_the_order_of_the_table(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("write", "layout"), [(write_lists, "voc"), (write_csv, "csv")])
+def test_whatever_the_order_of_the_table(tmp_path, monkeypatch, write, layout):
     draw(tmp_path, *[f"{name}.jpg" for name in NAMES])
-    write_csv(tmp_path)
+    write(tmp_path)
     for names in itertools.permutations(SOURCES):
         monkeypatch.setattr(recognition, "SOURCES", {name: SOURCES[name] for name in names})
-        assert recognise(tmp_path).layout == "csv"
+        assert recognise(tmp_path).layout == layout
 
 
 def test_lists_beside_a_csv_file_say_which_images_there_are(tmp_path):
@@ -71,6 +72,7 @@ def test_lists_beside_a_csv_file_say_which_images_there_are(tmp_path):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/few.txt").write_text("\n".join(NAMES[:2]))
     (tmp_path / "lists/notes.txt").write_text("taken in May\n")
+    (tmp_path / "lists/latin.txt").write_bytes(b"\xe9t\xe9")
     found = recognise(tmp_path)
     assert (found.layout, found.splits, found.settings["lists"]) == ("voc", ["few"], Path("lists"))
 

@@ -131,6 +131,13 @@ class TestConfig:
         assert "unicorn" not in DataConfig(root=Path("x")).classes
         assert "unicorn" not in VOC_CLASSES
 
+    @pytest.mark.parametrize("layout", ["csv", "coco"])
+    def test_layouts_that_need_a_file(self, layout):
+        message = rf"data\.labels: the layout {layout} needs a file"
+        with pytest.raises(ValueError, match=message):
+            DataConfig(root=Path("x"), layout=layout, labels=None)
+        assert DataConfig(root=Path("x"), layout="voc", labels=None).labels is None
+
     @pytest.mark.parametrize(
         ("classes", "message"),
         [

@@ -85,6 +85,7 @@ class TestToPath:
         with pytest.raises(ImportError, match="gcsfs"):
             read_image(path)
 
+    @pytest.mark.slow
     def test_local_runs_load_no_upath(self):
         code = (
             "import sys, wsss.pipeline.mask_making.writing; from pathlib import Path\n"

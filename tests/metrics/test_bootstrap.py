@@ -79,6 +79,7 @@ def test_against_scipy(counts):
         assert getattr(found.high, name) == pytest.approx(theirs.high, abs=0.04 * width)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_score_of_the_population():
     """Of 400 lists of 60 images, 95 % should cover it: 1.1 % is a standard deviation, and
     percentile intervals of 60 images are known to be a little short."""

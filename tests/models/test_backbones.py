@@ -266,6 +266,7 @@ class TestNarrowResNet:
 
 
 class TestTransformers:
+    @pytest.mark.slow
     def test_vit_tokens_are_torchvisions(self):
         net = torchvision.models.vit_b_16(weights=None).eval()
         body = BACKBONES["vit_b_16"].body(net).eval()

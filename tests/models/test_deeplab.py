@@ -139,6 +139,7 @@ class TestBackboneWeights:
         for key, value in model.backbone.state_dict().items():
             assert torch.equal(value, theirs[key]), key
 
+    @pytest.mark.slow
     def test_v3_resnet_from_a_state_dict_and_a_checkpoint(self, tmp_path):
         model = build_deeplab(config(name="deeplabv3_resnet50"), 6)
         net = torchvision.models.resnet50(weights=None)

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from wsss.attribution import AttributionConfig, attribute
-from wsss.attribution.gradients import GradientConfig
 from wsss.models import BackboneConfig, build_classifier
-from wsss.models.folding import _FusedConvolution, fold_batchnorm, fuse_activations
+from wsss.models.folding import fold_batchnorm
 from wsss.pipeline.mask_making.network import prepared_network
 
 IMAGES = torch.randn(2, 3, 48, 40, generator=torch.Generator().manual_seed(0)).double()
@@ -219,103 +218,3 @@ def test_fullgrad_keeps_them():
     network = prepared_network(model, AttributionConfig(method="fullgrad"), torch.device("cpu"))
     found = attribute(network, IMAGES, LABELS, method="fullgrad").maps
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
-
-
-def fused(model: nn.Module, keep=()) -> nn.Module:
-    found = fold_batchnorm(model, keep=keep)
-    fuse_activations(found, keep=keep)
-    return found
-
-
-def fusions(model: nn.Module) -> int:
-    """Convolutions that have taken an activation in."""
-    found = [module for module in model.modules() if isinstance(module, _FusedConvolution)]
-    return sum(module.activation is not None for module in found)
-
-
-class TestActivations:
-    IMAGES = IMAGES.float()
-
-    @pytest.fixture(autouse=True)
-    def can_fuse(self):
-        probe = fused(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
-        if not fusions(probe):
-            pytest.skip("this PyTorch has no oneDNN with fused activations")
-
-    @pytest.mark.parametrize(
-        ("name", "layers", "count"),
-        [
-            ("resnet18", None, 1),  # its blocks use one activation twice
-            ("mobilenet_v2", None, 35),
-            ("mobilenet_v2", ["input"], 35),
-            ("squeezenet1_0", None, 25),
-            ("vgg", ["5", "12"], 4),
-            ("vgg", ["3"], 3),
-            ("vgg", ["4"], 3),
-        ],
-    )
-    def test_outputs_and_maps_agree_to_rounding(self, name, layers, count):
-        model = build(name).float()
-        config = AttributionConfig(layers=layers)
-        network = prepared_network(model, config, torch.device("cpu"))
-        assert fusions(network) == count
-        with torch.no_grad():
-            found, expected = network(self.IMAGES), model(self.IMAGES)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-        found, expected = (
-            attribute(m, self.IMAGES, LABELS, layers=layers).maps for m in (network, model)
-        )
-        scale = float(expected.abs().max())
-        torch.testing.assert_close(found / scale, expected / scale, rtol=1e-3, atol=1e-4)
-
-    def test_what_the_modules_give_is_what_they_gave(self):
-        model = build("vgg").float()
-        network = fused(model, keep=["4"])
-        for index in (2, 4, 5, 8, 12):  # after activations, and what is kept
-            with torch.no_grad():
-                found, expected = network[: index + 1](self.IMAGES), model[: index + 1](self.IMAGES)
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-    @pytest.mark.parametrize("weights", [False, True])
-    def test_gradients_are_those_of_the_network(self, weights):
-        """Of the images, and of the weights in a training that nobody should do with it."""
-        model = build("vgg").float()
-        network = fused(model)
-        for one in (model, network):
-            for parameter in one.parameters():
-                parameter.requires_grad_(weights)
-        gradients = []
-        for one in (model, network):
-            images = self.IMAGES.clone().requires_grad_(not weights)
-            one(images).sum().backward()
-            gradients.append(one[-1].weight.grad if weights else images.grad)
-        torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-5)
-
-    def test_guided_backpropagation_finds_the_activations(self):
-        model = build("vgg").float()
-        guided = {"gradient": GradientConfig(kind="guided"), "layers": ["input"]}
-        expected = attribute(model, self.IMAGES, LABELS, **guided).maps
-        found = attribute(fused(model), self.IMAGES, LABELS, **guided).maps
-        scale = float(expected.abs().max())
-        torch.testing.assert_close(found / scale, expected / scale, rtol=1e-3, atol=1e-4)
-
-    @pytest.mark.parametrize(
-        "layer",
-        [
-            nn.Conv2d(3, 4, 3, padding="same"),
-            nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
-            nn.ConvTranspose2d(3, 4, 3),
-            nn.Linear(40, 7),
-        ],
-    )
-    @pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU6()])
-    def test_other_layers_stay(self, layer, activation):
-        model = nn.Sequential(layer, activation)
-        network = fused(model)
-        assert fusions(network) == 0
-        with torch.no_grad():
-            assert torch.equal(network(self.IMAGES), model(self.IMAGES))
-
-    def test_a_pytorch_without_the_operation(self, monkeypatch):
-        monkeypatch.setattr("wsss.models.folding._can_fuse", lambda: False)
-        assert fusions(fused(build("vgg"))) == 0

@@ -19,7 +19,7 @@ from tests.conftest import REPOSITORY
 from tests.pipeline.conftest import IDS, ONE_SIZE
 from wsss.data import load_records
 from wsss.data.masks import LabelMap
-from wsss.parallel.ranks import Ranks, joined_ranks
+from wsss.parallel.ranks import Ranks, command_ranks
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.evaluation.counting import BestThreshold, count_masks, count_scores
 from wsss.pipeline.evaluation.sharing import masks_of_all, scores_of_all
@@ -76,7 +76,7 @@ def test_one_process_asks_for_no_connection(environment, monkeypatch):
         "wsss.parallel.ranks.distributed.init_process_group",
         lambda *_, **__: pytest.fail("one process waits for others"),
     )
-    with joined_ranks() as ranks:
+    with command_ranks() as ranks:
         assert (ranks.rank, ranks.size, ranks.size_here) == (0, 1, 1)
 
 
@@ -88,7 +88,7 @@ def test_processes_that_nobody_has_started_are_not_waited_for_forever(monkeypatc
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("wsss.parallel.ranks._START", datetime.timedelta(seconds=1))
     message = r"process 0 of 2 .* the others were not found at 127\.0\.0\.1:\d+ within 0:00:01"
-    with pytest.raises(ConnectionError, match=message), joined_ranks():
+    with pytest.raises(ConnectionError, match=message), command_ranks():
         pytest.fail("there is only one process")
 
 

@@ -139,8 +139,11 @@ def coco(root):
     return data
 
 
+OTHERS = (one_image, one_class, many_classes, class_folders, coco)
+
+
 @pytest.mark.parametrize(
-    "make", [one_image, one_class, many_classes, wild_names, class_folders, coco]
+    "make", [wild_names, *(pytest.param(make, marks=pytest.mark.slow) for make in OTHERS)]
 )
 def test_the_whole_road(make, tmp_path):
     data = make(tmp_path / "data")

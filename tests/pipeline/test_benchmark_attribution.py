@@ -148,6 +148,7 @@ def without_cost(path):
     return [{k: v for k, v in row.items() if k != "cost"} for row in rows(path)]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(finished, arguments, tmp_path, monkeypatch):
     monkeypatch.setattr(measuring, "_PART", 4)
     with monkeypatch.context() as until:
@@ -173,6 +174,7 @@ def as_of_version_0_1(folder) -> None:
     (folder / "manifest.json").write_text(json.dumps(facts))
 
 
+@pytest.mark.slow
 def test_a_run_of_before_the_key_had_its_name_goes_on(finished, arguments, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     shutil.copytree(finished, folder)
@@ -216,6 +218,7 @@ def test_a_damaged_part_is_named(finished, arguments, tmp_path):
         benchmark_attribution(**arguments, output=tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_images_without_a_class_are_counted_and_change_nothing_else(
     arguments, tmp_path, shapes, monkeypatch
 ):

@@ -330,6 +330,7 @@ def test_the_cheap_part_runs_before_a_training(own_shapes, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_photographs(tmp_path):
     root = SHARED / "data/voc-animals"

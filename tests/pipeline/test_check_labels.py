@@ -125,6 +125,7 @@ class TestList:
         rows = check(at_least=0.0)
         assert len({(r["image"], r["class"]) for r in rows}) == len(rows) == 80
 
+    @pytest.mark.slow
     def test_the_same_again(self, check):
         first, again, other = check("a"), check("b"), check("c", seed=1)
         assert first == again
@@ -296,6 +297,7 @@ def test_the_command(shapes, tmp_path, capsys):
     assert f"wrote {tmp_path / 'out/labels_to_check.csv'}" in out
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_planted_errors_in_photographs(tmp_path):
     """160 photographs, 8 flips among 960 entries: by chance none would be among the first 16."""

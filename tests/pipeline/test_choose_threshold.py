@@ -209,6 +209,7 @@ class TestCRF:
         assert (np.diff(values[1 : best + 1]) > 0).all()
         assert (np.diff(values[best:-1]) < 0).all()
 
+    @pytest.mark.slow
     def test_the_real_one_keeps_what_the_colours_show(self, choose, tmp_path):
         """Cells at .62 inside the object and .3 outside, and noise: above .62 the CRF has nothing
         to start from, below .3 it cuts down what covers the image."""

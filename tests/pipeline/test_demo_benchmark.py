@@ -62,13 +62,15 @@ def test_the_table_has_a_row_a_stage_and_a_column_a_seed(benchmark):
     rows = benchmark.markdown(runs).splitlines()
     assert rows[0] == "| stage | seed 0 | seed 3 | spread |"
     assert len(rows) == 2 + len(benchmark.STAGES)
-    assert rows[2] == "| CAM | 50.0 | 52.3 | 2.2 |"
+    assert rows[2] == "| CAM seeds, train | 50.0 | 52.3 | 2.2 |"
 
 
 def test_scores_are_points_read_from_the_run(benchmark, tmp_path):
+    whole = json.loads((REPOSITORY / "tests/runs/eval_without_version.json").read_text())
     for number, step in enumerate(benchmark.STAGES):
         (tmp_path / step).mkdir()
-        (tmp_path / step / "eval.json").write_text(json.dumps({"miou": number / 10}))
+        text = json.dumps({**whole, "miou": number / 10})
+        (tmp_path / step / "eval.json").write_text(text)
     assert benchmark.read_scores(tmp_path)["sweep_tif"] == pytest.approx(30)
 
 

@@ -117,6 +117,7 @@ class TestRoad:
         # the gallery is named by the root's last part, which differs
         assert there.replace("(shapes)", f"({shapes.root.name})") == here
 
+    @pytest.mark.slow
     def test_predict_and_explain(
         self, shapes, remote_shapes, segmenter_checkpoint, remote_checkpoint, store, tmp_path
     ):
@@ -135,6 +136,7 @@ class TestRoad:
         picture = explain(photograph, remote_checkpoint, output=store / "why.png", device="cpu")
         assert picture.read_bytes()[:4] == b"\x89PNG"
 
+    @pytest.mark.slow
     def test_benchmark_goes_on_from_parts_in_a_store(
         self, shapes, remote_shapes, classifier_checkpoint, remote_checkpoint, store, tmp_path
     ):

@@ -369,6 +369,7 @@ class TestCommandLine:
         assert f'command("{name}")' in text
         assert len(text.splitlines()) < 15
 
+    @pytest.mark.slow
     def test_a_script_runs_as_a_process(self, tmp_path):
         script = REPOSITORY / "tools" / "eval_miou.py"
         done = subprocess.run(

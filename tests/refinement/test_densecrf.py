@@ -145,6 +145,7 @@ def test_no_further_from_every_pair_of_pixels_than_the_library(name, labels, ker
     assert errors[name] <= errors["pydensecrf"] + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("labels", [2, 3, 21])
 def test_photographs(labels):

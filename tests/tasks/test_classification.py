@@ -100,6 +100,7 @@ def test_losses_by_hand():
         assert float(loss(logits, labels)) == pytest.approx(float(expected), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", [True, False])
 def test_batchnorm_statistics_move_only_if_not_frozen(shapes, tmp_path, freeze):
     train_cls(

@@ -44,6 +44,7 @@ def assert_close(found, expected):
 
 
 class TestLayout:
+    @pytest.mark.slow
     def test_channels_last_gives_the_same_weights(self, shapes, tmp_path):
         rows = dataclasses.replace(CPU, channels_last=False)
         assert_close(train(shapes, tmp_path / "a", CPU), train(shapes, tmp_path / "b", rows))
@@ -101,6 +102,7 @@ def test_where_kernels_may_be_fused(precision, clip, device, expected):
     assert may_fuse(trainer) is expected
 
 
+@pytest.mark.slow
 def test_compile_changes_neither_names_nor_what_validates(shapes, tmp_path, monkeypatch):
     compiled = []
 
@@ -123,6 +125,7 @@ def test_compile_changes_neither_names_nor_what_validates(shapes, tmp_path, monk
     load_classifier(tmp_path / "a/last.ckpt")
 
 
+@pytest.mark.slow
 def test_the_cache_changes_no_result_and_is_used(shapes, tmp_path, monkeypatch):
     expected = train(shapes, tmp_path / "a", CPU)
     cached = dataclasses.replace(CPU, cache=tmp_path / "cache", cache_gib=1.0)
@@ -214,6 +217,7 @@ class TestThroughput:
         assert logged["data_wait_share"] == pytest.approx(2 / 3)
         assert logged["images_per_second"] == pytest.approx(10 / 0.12)
 
+    @pytest.mark.slow
     def test_a_slow_reader_is_seen(self, shapes, tmp_path, monkeypatch):
         logged, clock, spent = [], time.perf_counter, 0.0
         monkeypatch.setattr("wsss.tasks.speed.time.perf_counter", lambda: clock() + spent)

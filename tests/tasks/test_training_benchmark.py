@@ -28,6 +28,7 @@ def benchmark(monkeypatch):
     sys.modules.pop("ratios", None)
 
 
+@pytest.mark.slow
 def test_all_contestants_run(benchmark, tmp_path):
     data = benchmark.make_lists(tmp_path)
     assert len((data.root / data.lists / "timed.txt").read_text().split()) == 8

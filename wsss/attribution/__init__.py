@@ -1,4 +1,4 @@
-"""Attribution: which pixels speak for a class. TIF, and the methods it is compared with."""
+"""Attribution of classes to pixels: TIF, and the methods it is compared with."""
 
 from wsss.attribution.attribute import attribute
 from wsss.attribution.engine import Attribution, attribute_many

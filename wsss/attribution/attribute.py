@@ -1,4 +1,4 @@
-"""One call for every method: images and classes in, one map for each of these classes out."""
+"""Attribution by any method in one call: images and classes in, a map for each class out."""
 
 from collections.abc import Sequence
 
@@ -56,6 +56,7 @@ def attribute(
         tif=tif or TIFConfig(),
         gradient=gradient or GradientConfig(),
     )
+    # a single pass at the images' own size, whose maps may have any size
     if scales is None:
         return attribute_many(model, images, labels, [config], size=size)[0]
     if size is not None:
@@ -66,7 +67,7 @@ def attribute(
 
 
 def _listed(layers: str | Sequence[str] | int | None) -> list[str] | int | None:
-    """Layers as `AttributionConfig` takes them; one name is a list of one."""
+    """Convert layer names to the form of `AttributionConfig`; one name is a list of one."""
     if isinstance(layers, str):
         return [layers]
     return list(layers) if isinstance(layers, Sequence) else layers

@@ -23,6 +23,7 @@ def cam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """
     weights = gradient.sum(dim=(2, 3))
     cells = gradient.shape[2] * gradient.shape[3]
+    # relative to the largest weight: rounding stays far below, any other head far above
     deviation = (gradient * cells - weights[:, :, None, None]).abs().amax()
     if deviation > 1e-3 * weights.abs().amax():
         raise ValueError(

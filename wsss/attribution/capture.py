@@ -11,7 +11,7 @@ from wsss.attribution.layout import INPUT, Reader, grid_reader
 
 
 class Captured:
-    """What one forward pass left at the chosen layers.
+    """Record of one forward pass at the chosen layers.
 
     Args:
         images: (B, 3, H, W) to give to the model.
@@ -50,6 +50,7 @@ def capture(
             once or not at all, one whose output is overwritten in place by what follows, or has
             no grid.
     """
+    # "" is the model itself: its output are the logits, which have no cells
     modules = dict(model.named_modules())
     unknown = [layer for layer in layers if layer != INPUT and (layer not in modules or not layer)]
     if unknown or not layers:
@@ -59,6 +60,8 @@ def capture(
     captured = Captured(images)
     outputs, readers = captured.outputs, captured.readers
     versions: dict[str, int] = {}
+    # no module gives the images, so a leaf of the graph is made of them here; detached, so that the
+    # caller's tensor keeps its own requires_grad
     if INPUT in layers:
         captured.images = outputs[INPUT] = images.detach().requires_grad_(True)
         readers[INPUT] = lambda tensor: tensor
@@ -66,16 +69,21 @@ def capture(
 
     def keep(name: str) -> object:
         def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+            # which of its runs was meant cannot be told; the dict would keep the last one
             if name in outputs:
                 raise ValueError(f"layer {name!r} runs more than once in a forward pass")
             try:
                 readers[name] = grid_reader(module, output, images.shape)
             except ValueError as error:
                 raise ValueError(f"layer {name!r}: {error}") from error
+            # nothing before asks for a gradient (parameters are frozen), so the graph starts here;
+            # layers behind this one are already part of it and stay as they are
             if not output.requires_grad:
                 output = output.detach().requires_grad_(True)
             outputs[name] = output
+            # torch counts in-place writes to a tensor: compared below to find overwritten maps
             versions[name] = output._version
+            # what a forward hook returns is what the next module is given
             return output.clone() if protect else output
 
         return hook
@@ -89,6 +97,7 @@ def capture(
     finally:
         for handle in handles:
             handle.remove()
+    # only after a pass that went well: an error of the model itself is not hidden by these
     for layer in layers:
         if layer not in outputs:
             raise ValueError(f"layer {layer!r} does not run in the model's forward pass")

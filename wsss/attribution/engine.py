@@ -1,4 +1,4 @@
-"""Images and labels in, one map for each present class out, by methods that share passes."""
+"""Attribution by several methods that share passes: a map for each present class."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Attribution(NamedTuple):
         maps: (N, H, W), at least 0, on the device of the images. Not yet normalised.
         image_index: (N,) int64, the pair's image in the batch.
         class_index: (N,) int64, the pair's class, 0..K-1.
-        layers: Names of the layers that were looked at; none for a method with passes of its own.
+        layers: Names of the layers that were explained; none for a method with passes of its own.
     """
 
     maps: torch.Tensor
@@ -55,8 +55,10 @@ def attribute_many(
     targets = targets_of(labels, images)
     size = size or (images.shape[2], images.shape[3])
     names = [layers_of(model, config, images) for config in configs]
+    # one row a pair: images without a present class have none, and enter no pass
     maps = [images.new_zeros((len(targets.image_index), *size)) for _ in configs]
     groups: dict[GradientConfig, list[int]] = defaultdict(list)
+    # equal gradients are computed once for all methods that use them
     for i, config in enumerate(configs):
         passes = config.spec.passes
         if passes is None:
@@ -65,13 +67,17 @@ def attribute_many(
             with prepared(model):
                 maps[i][:] = passes(model, images, targets, size).to(images.dtype)
     for gradient, members in groups.items():
+        # a dict keeps the order and drops what two methods have in common
         layers = list(dict.fromkeys(name for i in members for name in names[i]))
+        # maps of the whole network capture activations too, which in-place ones would overwrite
         protect = any(configs[i].spec.whole_map is not None for i in members)
+        # images with equally many classes fill every backward pass of their bucket
         for chosen, classes, rows in targets.buckets():
             rounds = layer_rounds(model, images[chosen], classes, layers, gradient, protect=protect)
             _check_classes(rounds[0], targets)
             for r, one in enumerate(rounds):
                 for i in members:
+                    # rows[:, r] are the pairs of the r-th class of each image in the bucket
                     found = explain_round(model, one, names[i], configs[i], size)
                     maps[i][rows[:, r]] = found.to(images.dtype)
     pairs = (targets.image_index, targets.class_index)
@@ -81,7 +87,7 @@ def attribute_many(
 def layers_of(
     model: nn.Module, config: AttributionConfig, images: torch.Tensor | None = None
 ) -> list[str]:
-    """Names of the layers that a configuration looks at.
+    """Name the layers that a configuration explains.
 
     Args:
         model: The network.
@@ -94,10 +100,11 @@ def layers_of(
     """
     if config.spec.passes is not None:
         return []
-    if config.spec.looks_at is not None:
-        return config.spec.looks_at(model)
+    if config.spec.fixed_layers is not None:
+        return config.spec.fixed_layers(model)
     if isinstance(config.layers, list):
         return config.layers
+    # a list of names, not a submodule or parameter that happens to be called so
     names = getattr(model, "default_layers", None)
     if not isinstance(names, list):
         if images is None:
@@ -105,6 +112,7 @@ def layers_of(
                 f"layers: {type(model).__name__} has no default_layers; name modules of the model"
             )
         names = find_layers(model, images)
+    # layers is a number or None here; None leaves the choice to the method
     count = config.layers or (len(names) if config.spec.several_layers else 1)
     if count > len(names):
         raise ValueError(f"layers: {count} of {len(names)} default layers: {', '.join(names)}")
@@ -118,7 +126,7 @@ def explain_round(
     config: AttributionConfig,
     size: tuple[int, int],
 ) -> torch.Tensor:
-    """(B, H, W) maps of one class an image from its activations and gradients.
+    """Compute (B, H, W) maps of one class an image from its activations and gradients.
 
     Args:
         model: The network that was explained.
@@ -135,6 +143,7 @@ def explain_round(
     layer_maps = [
         method.layer_map(one.activations[name], one.gradients[name], tif) for name in layers
     ]
+    # a method of one layer given several is fused as TIF is, so that only the maps differ
     if method.several_layers or len(layer_maps) > 1:
         return fuse_layers(layer_maps, size, normalise=tif.normalise, fusion=tif.fusion)
     return fuse_layers(layer_maps, size, normalise="none", fusion="sum")
@@ -143,6 +152,7 @@ def explain_round(
 def _check(images: torch.Tensor) -> None:
     if images.dim() != 4:
         raise ValueError(f"images: expected (B, 3, H, W), got {tuple(images.shape)}")
+    # inference tensors cannot enter a graph later; no_grad is lifted by `prepared`
     if torch.is_inference(images) or torch.is_inference_mode_enabled():
         raise ValueError("images: torch.inference_mode() records no gradients; use torch.no_grad()")
 

@@ -17,11 +17,11 @@ from wsss.attribution.layout import INPUT
 from wsss.attribution.state import smooth_activations
 
 _EPS = 1e-6
-"""Of the authors' code: keeps a constant map from being divided by 0."""
+"""Least divisor, from the authors' code: keeps a constant map from being divided by 0."""
 
 
 def fullgrad_layers(model: nn.Module) -> list[str]:
-    """The layers whose gradients FullGrad needs: the input and all layers with a bias.
+    """List the layers whose gradients FullGrad needs: the input and all layers with a bias.
 
     Raises:
         ValueError: The network is not piecewise linear, so its logit is no such sum, or it has a
@@ -36,6 +36,7 @@ def fullgrad_layers(model: nn.Module) -> list[str]:
     layers = [INPUT]
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
+            # timm's BatchNormAct2d inherits from it and applies its ReLU inside
             if type(module) is not nn.BatchNorm2d:
                 raise ValueError(
                     f"method fullgrad: {name!r} is a {type(module).__name__}, which may hold an "
@@ -52,7 +53,7 @@ def fullgrad_layers(model: nn.Module) -> list[str]:
 def fullgrad_terms(
     model: nn.Module, layer: str, activation: torch.Tensor, gradient: torch.Tensor
 ) -> torch.Tensor:
-    """The products that add up to a layer's part of the logit.
+    """Products that add up to a layer's part of the logit.
 
     Args:
         model: The network.
@@ -68,10 +69,12 @@ def fullgrad_terms(
         return activation * gradient
     module = model.get_submodule(layer)
     if isinstance(module, nn.ReLU6):
+        # at the ceiling ReLU6 is the constant 6, which is a bias; below it is a ReLU without one
         return 6.0 * (activation >= 6.0) * gradient
     if isinstance(module, nn.BatchNorm2d):
         if module.running_mean is None or module.running_var is None:
             raise ValueError(f"method fullgrad: {layer!r} keeps no running statistics")
+        # in eval mode BatchNorm is scale * x + bias
         scale = (module.running_var + module.eps).rsqrt()
         if module.affine:
             scale = scale * module.weight
@@ -86,7 +89,7 @@ def fullgrad_terms(
 def fullgrad_maps(
     model: nn.Module, one: LayerRound, layers: Sequence[str], size: tuple[int, int]
 ) -> torch.Tensor:
-    """(B, H, W) FullGrad maps of one class an image.
+    """Compute (B, H, W) FullGrad maps of one class an image.
 
     Args:
         model: The network.
@@ -102,7 +105,7 @@ def fullgrad_maps(
 
 
 def fullgrad_layer(terms: torch.Tensor) -> torch.Tensor:
-    """The authors' post-processing: absolute values, stretched to [0, 1], summed over channels.
+    """Apply the authors' post-processing: absolute values to [0, 1], summed over channels.
 
     Args:
         terms: (B, C, h, w) products ``x * G`` of the input or ``b * G`` of a layer.
@@ -112,6 +115,7 @@ def fullgrad_layer(terms: torch.Tensor) -> torch.Tensor:
         before it.
     """
     size = terms.abs()
+    # over all channels of an image together, as the authors' code does
     low = size.amin(dim=(1, 2, 3), keepdim=True)
     high = size.amax(dim=(1, 2, 3), keepdim=True)
     return ((size - low) / (high - low + _EPS)).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Joining the neurons of a layer, and the maps of several layers at the size of the image."""
+"""Fusion of the neurons of a layer, and of the maps of several layers at the image's size."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 def fuse_neurons(weights: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """relu(sum over k of w_k * map_k).
+    """Fuse the maps of a layer's neurons: relu(sum over k of w_k * map_k).
 
     Args:
         weights: (B, C), one for each neuron.
@@ -41,6 +41,7 @@ def fuse_layers(
     """
     upsampled = []
     for layer_map in layer_maps:
+        # before the upsampling, which flattens the peaks of a coarse map
         if normalise == "max":
             layer_map = divide_by_max(layer_map)
         upsampled.append(
@@ -55,6 +56,7 @@ def fuse_layers(
 
 
 def divide_by_max(maps: torch.Tensor) -> torch.Tensor:
-    """(B, H, W) maps, at least 0, each divided by its maximum; a map of zeros stays zero."""
+    """Divide each of (B, H, W) maps, at least 0, by its maximum; a map of zeros stays zero."""
     peak = maps.amax(dim=(1, 2), keepdim=True)
+    # the smallest normal number: a map of zeros is divided by it and stays 0, others are unchanged
     return maps / peak.clamp_min(torch.finfo(maps.dtype).tiny)

@@ -6,7 +6,7 @@ from wsss.attribution.fusion import fuse_neurons
 
 
 def gradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """relu(sum over k of mean(G_k) * A_k).
+    """Grad-CAM map: relu(sum over k of mean(G_k) * A_k).
 
     Args:
         activation: (B, C, h, w) feature maps.

@@ -6,7 +6,7 @@ from wsss.attribution.fusion import fuse_neurons
 
 
 def gradcampp_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """relu(sum over k of w_k * A_k) with w_k = sum(alpha_k * relu(G_k)).
+    """Grad-CAM++ map: relu(sum over k of w_k * A_k) with w_k = sum(alpha_k * relu(G_k)).
 
     ``alpha = G^2 / (2 G^2 + sum(A_k) G^3)``, computed as ``1 / (2 + sum(A_k) G)``, which holds for
     every G that is not 0. The paper differentiates exp(logit), which multiplies a whole map by one
@@ -20,6 +20,7 @@ def gradcampp_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.T
         (B, h, w), at least 0.
     """
     denominator = 2 + activation.sum(dim=(2, 3), keepdim=True) * gradient
+    # where the denominator is 0 the quotient is inf or nan; torch.where drops it
     zero = torch.zeros((), dtype=gradient.dtype, device=gradient.device)
     pulls = torch.where(denominator != 0, gradient.relu() / denominator, zero)
     return fuse_neurons(pulls.sum(dim=(2, 3)), activation)

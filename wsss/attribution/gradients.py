@@ -15,7 +15,7 @@ GradientKind = Literal["plain", "integrated", "smooth", "guided"]
 
 @dataclass(frozen=True)
 class GradientConfig:
-    """Which gradient the attribution is made of.
+    """Kind of gradient that an attribution is made of, and its options.
 
     Args:
         kind: ``plain``; ``integrated`` (Integrated Gradients: the mean along the straight line
@@ -40,7 +40,7 @@ class GradientConfig:
 
 
 class LayerRound(NamedTuple):
-    """One class of each image of a batch, seen at every layer.
+    """Activations and gradients of one class of each image of a batch, at every layer.
 
     Args:
         activations: For each layer, (B, C, h, w) feature maps.
@@ -62,7 +62,7 @@ def layer_rounds(
     *,
     protect: bool = False,
 ) -> list[LayerRound]:
-    """One forward pass, then one backward pass for each class, for a whole batch.
+    """Run one forward pass, then one backward pass for each class, for a whole batch.
 
     In eval mode images do not mix, so the gradient of the sum over images of one logit each
     holds every image's own gradient.
@@ -84,6 +84,7 @@ def layer_rounds(
     with prepared(model, guided=config.kind == "guided"):
         if config.kind in ("plain", "guided"):
             return _rounds(model, images, classes, layers, protect)
+        # activations and logits are those of the image itself; only gradients are averaged
         with torch.no_grad(), capture(model, layers, images, protect=protect) as captured:
             logits = model(captured.images)
         activations = _grids(captured, captured.outputs)
@@ -91,10 +92,12 @@ def layer_rounds(
         for changed in _changed_inputs(images, config):
             rounds = _rounds(model, changed, classes, layers, protect)
             if not sums:
+                # the first gradients become the sums: no zeros of that size are made before
                 sums = [{k: g / config.steps for k, g in one.gradients.items()} for one in rounds]
                 continue
             for total, one in zip(sums, rounds, strict=True):
                 for layer, gradient in one.gradients.items():
+                    # scaled and added in one pass over memory
                     total[layer].add_(gradient, alpha=1 / config.steps)
         return [LayerRound(activations, gradients, logits) for gradients in sums]
 
@@ -117,14 +120,19 @@ def _rounds(
     names = list(captured.outputs)
     if not logits.requires_grad:
         raise ValueError(f"layers: {', '.join(names)} have no influence on the logits")
+    # shared by all rounds: the forward pass is the same whatever class is differentiated
     activations = _grids(captured, captured.outputs)
     rounds = []
     for r in range(classes.shape[1]):
+        # the sum over images of one logit each: images do not mix in eval mode, so its gradient at
+        # an image is that image's own
         target = logits.gather(1, classes[:, r : r + 1]).sum()
         found = torch.autograd.grad(
             target,
             list(captured.outputs.values()),
+            # the last class frees the graph
             retain_graph=r + 1 < classes.shape[1],
+            # None in place of torch's error, which would not name the layer
             allow_unused=True,
         )
         raw: dict[str, torch.Tensor] = {}
@@ -134,6 +142,7 @@ def _rounds(
             raw[layer] = gradient
         gradients = _grids(captured, raw)
         for layer, gradient in raw.items():
+            # tokens: the grid's gradients are all 0 where only the class token is read further on
             if gradient.dim() == 3 and not gradients[layer].any() and gradient.any():
                 raise ValueError(
                     f"layer {layer!r}: only its class token reaches the logits; choose an earlier "
@@ -146,6 +155,7 @@ def _rounds(
 def _grids(captured: Captured, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Each layer's tensor as (B, C, h, w), in float32 where the network ran with less."""
     grids = {layer: captured.readers[layer](t.detach()) for layer, t in tensors.items()}
+    # half precision loses small values in the sums and products of the methods
     return {
         layer: grid.float() if grid.dtype in (torch.float16, torch.bfloat16) else grid
         for layer, grid in grids.items()
@@ -153,12 +163,15 @@ def _grids(captured: Captured, tensors: Mapping[str, torch.Tensor]) -> dict[str,
 
 
 def _changed_inputs(images: torch.Tensor, config: GradientConfig) -> Iterator[torch.Tensor]:
-    """The inputs whose gradients are averaged; 0 is the mean colour of normalised images."""
+    """Inputs whose gradients are averaged; 0 is the mean colour of normalised images."""
     if config.kind == "integrated":
         for step in range(config.steps):
+            # midpoint rule: the middle of each of the equal pieces of the straight line
             yield images * ((step + 0.5) / config.steps)
         return
+    # a generator of its own leaves the caller's random state alone
     generator = torch.Generator(device=images.device).manual_seed(config.seed)
+    # each image's own value range, as SmoothGrad states its noise
     extent = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
     for _ in range(config.steps):
         noise = torch.randn(

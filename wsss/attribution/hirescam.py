@@ -6,7 +6,7 @@ from wsss.attribution.neurons import base_layer
 
 
 def hirescam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """relu(sum over k of G_k * A_k), cell by cell.
+    """HiResCAM map: relu(sum over k of G_k * A_k), cell by cell.
 
     Args:
         activation: (B, C, h, w) feature maps.

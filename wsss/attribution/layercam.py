@@ -6,7 +6,7 @@ from wsss.attribution.neurons import base_layer
 
 
 def layercam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """relu(sum over k of relu(G_k) * A_k), cell by cell.
+    """LayerCAM map: relu(sum over k of relu(G_k) * A_k), cell by cell.
 
     Args:
         activation: (B, C, h, w) feature maps.

@@ -1,4 +1,4 @@
-"""Which modules of a model can be explained, and which are where nobody says."""
+"""Layers of a model that can be explained, and the default ones of a model that names none."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -15,7 +15,7 @@ _FINEST = 4
 
 
 class FeatureMap(NamedTuple):
-    """What one module gives.
+    """Grid of cells that one module gives.
 
     Args:
         name: Of the module.
@@ -31,20 +31,23 @@ class FeatureMap(NamedTuple):
 
 
 def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
-    """The modules that run once, give a grid of more than one cell, and move the output.
+    """Find the modules that run once, give a grid of more than one cell, and move the output.
 
     Args:
         model: (B, 3, H, W) images to (B, K) logits.
-        images: Any images that the model takes; one of them is looked at.
+        images: Any images that the model takes; the first of them is used.
 
     Returns:
         In the order in which they end: a module after those inside it.
     """
+    # a single image is enough to see shapes, and the cheapest
     one = images[:1]
     kept: dict[str, list[tuple[torch.Tensor, Reader] | None]] = {}
 
     def keep(name: str) -> object:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
+            # None for a run without a grid: it counts all the same, so that a module that runs
+            # twice is not taken for one that runs once
             found = None
             try:
                 reader = grid_reader(module, output, one.shape)
@@ -65,6 +68,7 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
             if name
         ]
         try:
+            # the input asks for a gradient, so that every feature map is part of the graph
             logits = model(one.detach().requires_grad_(True))
         finally:
             for handle in handles:
@@ -73,9 +77,11 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
         outputs = [output for output, _ in once.values()]
         if not outputs:
             return []
+        # one backward pass tells of all modules at once whether they reach the output
         gradients = torch.autograd.grad(logits.sum(), outputs, allow_unused=True)
     maps = []
     for (name, (_, reader)), gradient in zip(once.items(), gradients, strict=True):
+        # exactly 0 everywhere: a branch that is computed but not used, or a dead end
         if gradient is not None and gradient.any():
             cells = reader(gradient)
             rows, columns = cells.shape[2:]
@@ -94,9 +100,9 @@ def usable_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
 
 
 def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
-    """The last layer of each resolution from stride 4 on, shallow to deep.
+    """Find the last layer of each resolution from stride 4 on, shallow to deep.
 
-    A network that has no such stride is looked at in all its resolutions. Of the modules of one
+    A network that has no such stride is taken in all its resolutions. Of the modules of one
     resolution, in the order in which they end, it is the last of those that lie least deep in the
     model, among the second half: the stages of a network rather than the convolutions inside the
     block that follows, or the embedding before a transformer's blocks. Pooling to a fixed size
@@ -104,7 +110,7 @@ def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
 
     Args:
         model: (B, 3, H, W) images to (B, K) logits, convolutional or a transformer.
-        images: Any images that the model takes; one of them is looked at.
+        images: Any images that the model takes; the first of them is used.
 
     Raises:
         ValueError: There is none.
@@ -121,22 +127,26 @@ def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
             f"layers: {type(model).__name__} has no default_layers, and no module was found that "
             "gives a grid of cells; name modules of the model, as model.named_modules() lists them"
         )
+    # the smaller stride of both sides decides; all maps where a network has no stride of 4
     coarse = [one for one in maps if min(height / one.rows, width / one.columns) >= _FINEST]
     groups: dict[tuple[int, int], list[tuple[int, str]]] = {}
+    # grouped by shape: modules of one resolution compete for one place
     for place, one in enumerate(coarse or maps):
         groups.setdefault((one.rows, one.columns), []).append((place, one.name))
     last = []
     for group in groups.values():
         late = group[len(group) // 2 :]
+        # depth in the tree of modules is counted by the dots of the name
         least = min(name.count(".") for _, name in late)
         last.append([found for found in late if found[1].count(".") == least][-1])
     return [name for _, name in sorted(last)]
 
 
 def unknown_layers(model: nn.Module, images: torch.Tensor, unknown: Sequence[str]) -> str:
-    """What to say of layers that do not exist: near names first, then all that work."""
+    """Message about layers that do not exist: near names first, then all that work."""
     usable = usable_layers(model, images)
     near = [name for word in unknown for name in get_close_matches(word, usable, n=3, cutoff=0.5)]
+    # sorting is stable, so that the least deep come first and 60 are enough to choose from
     shallow = sorted(usable, key=lambda name: name.count("."))[:60]
     listed = [name for name in usable if name in shallow]
     more = len(usable) - len(listed)

@@ -15,7 +15,7 @@ MAX_PREFIX_TOKENS = 8
 
 
 def grid_reader(module: nn.Module, output: object, images: torch.Size) -> Reader:
-    """How a module's output, and a gradient of the same shape, is read as a grid of cells.
+    """Find how a module's output, and a gradient of its shape, is read as a grid of cells.
 
     - (B, C, h, w) is taken as it is.
     - (B, h, w, C), as in Swin transformers, is recognised by the ``LayerNorm`` and ``Linear``
@@ -38,6 +38,7 @@ def grid_reader(module: nn.Module, output: object, images: torch.Size) -> Reader
     if not isinstance(output, torch.Tensor) or not output.is_floating_point():
         raise ValueError("gives no tensor")
     shape, image_size = tuple(output.shape), (images[2], images[3])
+    # such as the windows inside a Swin block, which are moved into the batch
     if output.dim() > 0 and shape[0] != images[0]:
         raise ValueError(f"gives {shape} for {images[0]} images; expected one row an image")
     if output.dim() == 4:
@@ -61,23 +62,29 @@ def token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | No
     and columns fall together with a growing patch, there is one answer but for tiny grids.
     """
     found = []
+    # the patch size is not known: all are tried, and prefix tokens have to make up the rest
     for side in range(1, min(image_size) + 1):
         rows, columns = image_size[0] // side, image_size[1] // side
         prefix = tokens - rows * columns
         if 0 <= prefix <= MAX_PREFIX_TOKENS:
             gap = image_size[0] % side + image_size[1] % side > 0
+            # False sorts before True: patches that fill the image win
             found.append((gap, prefix, rows, columns))
+    # tuples compare by gap, then by prefix
     return min(found)[2:] if found else None
 
 
 def _is_channels_last(module: nn.Module, shape: tuple[int, ...], image: tuple[int, int]) -> bool:
-    """Whether (B, a, b, c) is (B, h, w, C): by the layers inside, else by the image's shape."""
+    """Tell whether (B, a, b, c) is (B, h, w, C): by the layers inside, else by the aspect ratio."""
     leaves = [part for part in module.modules() if not any(part.children())]
     if any(isinstance(leaf, nn.Conv2d) for leaf in leaves):
         return _last_width(leaves[-1]) == shape[3]  # a convolution that is flattened and normed
+    # no convolution inside: channels are where the layers' last dimension is
     widths = {width for leaf in leaves if (width := _last_width(leaf)) is not None}
     if widths:
         return shape[3] in widths
+    # neither: the middle two dimensions have the image's aspect ratio and the last two clearly not;
+    # a square image with as many channels as cells stays channels first
     return _stretch(shape[1:3], image) < 1.1 and _stretch(shape[2:4], image) > 1.3
 
 
@@ -85,13 +92,14 @@ def _last_width(leaf: nn.Module) -> int | None:
     """Size of the last dimension that a layer gives, if the last dimension is what it works on."""
     if isinstance(leaf, nn.Linear):
         return leaf.out_features
+    # LayerNorm2d of torchvision and timm norms the channels of (B, C, h, w), though it inherits
     if isinstance(leaf, nn.LayerNorm) and not type(leaf).__name__.endswith("2d"):
         return int(leaf.normalized_shape[-1])
     return None
 
 
 def _stretch(grid: tuple[int, ...], image: tuple[int, int]) -> float:
-    """Factor, at least 1, by which a grid's cells are longer one way than the other."""
+    """Ratio, at least 1, of the longer to the shorter side of a grid's cells in pixels."""
     ratio = (image[0] / grid[0]) / (image[1] / grid[1])
     return max(ratio, 1 / ratio)
 
@@ -106,6 +114,7 @@ def _from_channels_last(tensor: torch.Tensor) -> torch.Tensor:
 
 def _from_tokens(rows: int, columns: int) -> Reader:
     def read(tensor: torch.Tensor) -> torch.Tensor:
+        # counted from the end: class and register tokens stand in front
         cells = tensor[:, tensor.shape[1] - rows * columns :]
         return cells.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
 

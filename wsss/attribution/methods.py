@@ -32,14 +32,14 @@ OwnPasses = Callable[[nn.Module, torch.Tensor, Targets, tuple[int, int]], torch.
 
 @dataclass(frozen=True)
 class Method:
-    """How one method explains. It has one of ``layer_map``, ``whole_map`` and ``passes``.
+    """Definition of one method. It has one of ``layer_map``, ``whole_map`` and ``passes``.
 
     Args:
         layer_map: Its map of one layer; the maps of several are fused as TIF's are.
         whole_map: Its map from all of its layers at once.
         passes: It runs the network itself, however often; its options are its own.
-        looks_at: The layers where it says itself where it looks; None takes those that are
-            configured.
+        fixed_layers: Names of the layers that it is defined on, from the network; None takes those
+            that are configured.
         gradient: The kind of gradient that it is defined by; None takes any.
         several_layers: By default it takes all default layers of a network in place of the last,
             and even a single one is normalised before it is fused.
@@ -50,7 +50,7 @@ class Method:
     layer_map: LayerMap | None = None
     whole_map: WholeMap | None = None
     passes: OwnPasses | None = None
-    looks_at: Callable[[nn.Module], list[str]] | None = None
+    fixed_layers: Callable[[nn.Module], list[str]] | None = None
     gradient: GradientKind | None = None
     several_layers: bool = False
     foldable: bool = True
@@ -58,27 +58,29 @@ class Method:
 
     @property
     def takes_layers(self) -> bool:
-        """Whether it looks at the layers that are configured."""
-        return self.looks_at is None and self.passes is None
+        """Whether it explains the layers that are configured."""
+        return self.fixed_layers is None and self.passes is None
 
 
 def _plain(layer_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> LayerMap:
-    """A map of a layer that has no options."""
+    """Wrap the map of a layer that has no options."""
     return lambda activation, gradient, _: layer_map(activation, gradient)
 
 
 def _pixels(
     layer_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], gradient: GradientKind
 ) -> Method:
-    """A method that explains the input's pixels."""
-    return Method(_plain(layer_map), looks_at=lambda model: [INPUT], gradient=gradient)
+    """Build a method that explains the input's pixels."""
+    return Method(_plain(layer_map), fixed_layers=lambda model: [INPUT], gradient=gradient)
 
 
+# Integrated Gradients and SmoothGrad are input x gradient and saliency of an averaged gradient:
+# `gradients` does the averaging, so their maps need no code of their own.
 METHODS: dict[str, Method] = {
     "tif": Method(tif_layer, several_layers=True),
     "base": Method(lambda activation, gradient, tif: base_layer(activation, gradient, tif.base)),
     "fullgrad": Method(
-        whole_map=fullgrad_maps, looks_at=fullgrad_layers, gradient="plain", foldable=False
+        whole_map=fullgrad_maps, fixed_layers=fullgrad_layers, gradient="plain", foldable=False
     ),
     "cam": Method(_plain(cam_layer), gradient="plain", differentiates=False),
     "gradcam": Method(_plain(gradcam_layer)),
@@ -123,6 +125,7 @@ class AttributionConfig:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {self.method!r}")
+        # "plain" is what nobody asked for: the method then takes its own kind
         kind, fixed = self.gradient.kind, self.spec.gradient
         if fixed is not None and kind not in ("plain", fixed):
             raise ValueError(
@@ -139,11 +142,13 @@ class AttributionConfig:
 
     @property
     def spec(self) -> Method:
-        """The method's line in the table."""
+        """The method's entry in `METHODS`."""
         return METHODS[self.method]
 
     def resolved_gradient(self) -> GradientConfig:
         """The gradient to compute; equal for all methods that can share it."""
+        # steps, noise and seed mean nothing to these kinds: dropped, so that configurations which
+        # differ in them alone compare equal and share their passes
         kind = self.spec.gradient or self.gradient.kind
         if kind in ("plain", "guided"):
             return GradientConfig(kind=kind)

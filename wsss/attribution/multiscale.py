@@ -14,7 +14,7 @@ from wsss.views import resized, views
 
 @dataclass(frozen=True)
 class MultiScaleConfig:
-    """At which sizes an image is explained.
+    """Sizes at which an image is explained, and whether mirrored too.
 
     Args:
         scales: Factors of the base size; the maps are averaged.
@@ -49,14 +49,16 @@ class MultiScaleConfig:
         ]
 
     def base_view(self, image: torch.Tensor) -> torch.Tensor:
-        """(3, H, W) image to its (1, 3, h, w) view at scale 1, on which classes are predicted."""
+        """Resize a (3, H, W) image to scale 1, on which classes are predicted: (1, 3, h, w)."""
         base = MultiScaleConfig(scales=(1.0,), long_side=self.long_side, cell=self.cell)
         size = base.sizes(*image.shape[1:])[0]
         return resized(image[None], size)
 
     def _side(self, length: float) -> int:
+        # 32 pixels is the largest stride of the usual backbones: their last layer keeps a cell
         if self.cell is None:
             return max(32, round(length))
+        # negated twice, floor division rounds up: at least 32 pixels here too
         return max(-(-32 // self.cell), round(length / self.cell)) * self.cell + 1
 
 
@@ -94,7 +96,7 @@ def attribute_multiscale_many(
     sizes: MultiScaleConfig,
     configs: Sequence[AttributionConfig],
 ) -> list[torch.Tensor]:
-    """The maps of `attribute_multiscale` for several configurations that share passes."""
+    """Maps as of `attribute_multiscale` for several configurations that share passes."""
     return attribute_multiscale_batch(model, image[None], labels[None], sizes, configs)
 
 
@@ -137,6 +139,7 @@ def attribute_at_sizes(
     present = len(targets.image_index)
     totals = [images.new_zeros((present, height, width)) for _ in configs]
     pairs = (targets.image_index, targets.class_index)
+    # no pass, and no search for layers, where there is nothing to explain
     if not present:
         return [Attribution(total, *pairs) for total in totals]
     # found once, at the images' own size: all views look at the same layers
@@ -145,14 +148,16 @@ def attribute_at_sizes(
         replace(config, layers=found) if config.spec.takes_layers else config
         for config, found in zip(configs, names, strict=True)
     ]
-    seen_as = 2 if sizes.flip else 1
-    view_targets = targets.repeated(seen_as)
+    copies = 2 if sizes.flip else 1
+    # the mirrored half of a view holds the same images, so it has the same classes
+    view_targets = targets.repeated(copies)
     for view in views(images, sizes.sizes(height, width), flip=sizes.flip):
         found_maps = attribute_many(model, view.images, view_targets, fixed, size=(height, width))
         for total, one in zip(totals, found_maps, strict=True):
             for maps in view.undo(one.maps):
+                # summed and divided once: no view's maps are kept
                 total += maps
-    count = len(sizes.scales) * seen_as
+    count = len(sizes.scales) * copies
     return [
         Attribution(total / count, *pairs, tuple(found))
         for total, found in zip(totals, names, strict=True)

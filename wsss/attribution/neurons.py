@@ -10,7 +10,7 @@ Base = Literal["relu_ga", "relu_g_a", "ga", "a", "relu_g"]
 def neuron_attribution(
     activation: torch.Tensor, gradient: torch.Tensor, base: Base
 ) -> torch.Tensor:
-    """What each cell of each neuron (channel) contributes to the logit.
+    """Contribution of each cell of each neuron (channel) to the logit.
 
     Args:
         activation: (B, C, h, w) feature maps A.
@@ -26,13 +26,14 @@ def neuron_attribution(
     if base == "relu_g":
         return gradient.relu()
     if base == "relu_g_a":
+        # relu gives a new tensor, so that the product may be written over it
         return gradient.relu().mul_(activation)
     product = gradient * activation
     return product.relu_() if base == "relu_ga" else product
 
 
 def base_layer(activation: torch.Tensor, gradient: torch.Tensor, base: Base) -> torch.Tensor:
-    """relu(sum over k of R_k): a base attribution alone, all neurons alike.
+    """Map of a base attribution alone, all neurons alike: relu(sum over k of R_k).
 
     With ``ga`` this is HiResCAM, with ``relu_g_a`` LayerCAM.
 

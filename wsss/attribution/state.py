@@ -1,4 +1,4 @@
-"""The state in which a model is explained, and in which it is found again."""
+"""Preparation of a model for an explanation, undone on leaving."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
-    """Put a model into the state in which it is explained; undo every change on leaving.
+    """Prepare a model for an explanation; undo every change on leaving.
 
     Inside, all modules are in eval mode, no parameter asks for a gradient, and activation modules
     work in place only before the first captured layer, whose maps they would overwrite, and never
@@ -24,16 +24,20 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
     Raises:
         ValueError: ``guided``, and the model has no ReLU or other activations besides.
     """
+    # every module's own flag: a model may be in training with a BatchNorm frozen in eval mode
     training = [(module, module.training) for module in model.modules()]
     required = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     in_place = [module for module in model.modules() if getattr(module, "inplace", False) is True]
     hooks = []
     try:
         for module, _ in training:
+            # set rather than by eval(), which would call train() of a model that overrides it
             module.training = False
         for parameter, _ in required:
+            # no gradient of weights: only activations are differentiated, in less memory
             parameter.requires_grad_(False)
         overwriting = _Overwriting()
+        # each forward pass decides anew, since what is captured may differ from pass to pass
         hooks = [model.register_forward_pre_hook(overwriting.start, with_kwargs=True)]
         hooks += [
             module.register_forward_pre_hook(overwriting.allow, with_kwargs=True)
@@ -47,6 +51,7 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
         for hook in hooks:
             hook.remove()
         for module in in_place:
+            # `allow` may have left it at False; only modules that had True are in this list
             module.inplace = True  # type: ignore[assignment]
         for parameter, flag in required:
             parameter.requires_grad_(flag)
@@ -62,7 +67,7 @@ SMOOTH_ACTIVATIONS = (
 
 
 def smooth_activations(model: nn.Module) -> list[str]:
-    """Class names of what makes a model other than piecewise linear, each once."""
+    """Class names of the modules that are not piecewise linear, each once."""
     norms = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
     smooth = (*SMOOTH_ACTIVATIONS, *norms, nn.MultiheadAttention)
     return sorted({type(m).__name__ for m in model.modules() if isinstance(m, smooth)})
@@ -80,18 +85,19 @@ def _rectifiers(model: nn.Module) -> list[nn.Module]:
 
 
 class _Overwriting:
-    """Which tensors activations may overwrite: none of a graph, and none that the caller gave."""
+    """Switch of in-place activations: off for tensors of a graph and those that the caller gave."""
 
     def __init__(self) -> None:
         self._given: set[int] = set()
 
     def start(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Note what the model is given."""
+        """Note the tensors that the model is given; a forward pre-hook of the model."""
         self._given = {_storage(tensor) for tensor in _tensors(inputs, named)}
 
     def allow(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Let an activation work in place, or not."""
+        """Let an activation work in place, or not; a forward pre-hook of the activation."""
         module.inplace = not any(  # type: ignore[assignment]
+            # a tensor of the graph is a captured layer or comes after one
             tensor.requires_grad or _storage(tensor) in self._given
             for tensor in _tensors(inputs, named)
         )
@@ -102,9 +108,11 @@ def _tensors(inputs: tuple[Any, ...], named: dict[str, Any]) -> list[torch.Tenso
 
 
 def _storage(tensor: torch.Tensor) -> int:
+    # by storage, so that views of what the caller gave count as well
     return tensor.untyped_storage().data_ptr()
 
 
 def _clip_gradient(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+    # together with ReLU's own mask, which stops where the input was negative, this is the rule
     if output.requires_grad:
         output.register_hook(lambda gradient: gradient.clamp(min=0))

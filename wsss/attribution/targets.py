@@ -1,4 +1,4 @@
-"""Which classes of which images are explained."""
+"""Pairs of image and class that are explained."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Targets(NamedTuple):
     num_classes: int | None
 
     def repeated(self, times: int) -> "Targets":
-        """Those of a batch that holds the same images several times."""
+        """Pairs of a batch that holds the same images several times, one copy after the other."""
         shifts = [self.batch * i for i in range(times)]
         return Targets(
             torch.cat([self.image_index + shift for shift in shifts]),
@@ -35,17 +35,18 @@ class Targets(NamedTuple):
         )
 
     def buckets(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Images with equally many classes: their indices, (B, R) classes, (B, R) pair numbers."""
+        """Group images with equally many classes: indices, (B, R) classes, (B, R) pair numbers."""
         counts = torch.bincount(self.image_index, minlength=self.batch)
         for count in counts.unique().tolist():
             if count:
                 chosen = (counts == count).nonzero()[:, 0]
+                # pairs are ordered by image: those of one image lie side by side and fill a row
                 rows = (counts[self.image_index] == count).nonzero()[:, 0].view(-1, count)
                 yield chosen, self.class_index[rows], rows
 
 
 def targets_of(labels: Labels | Targets, images: torch.Tensor) -> Targets:
-    """The pairs that labels name.
+    """Build the pairs that labels name.
 
     Args:
         labels: See `Labels`.
@@ -73,6 +74,7 @@ def targets_of(labels: Labels | Targets, images: torch.Tensor) -> Targets:
             f"labels: expected (B, K) multi-hot, or a class index, or one or a list of them for "
             f"each of the {batch} images; got {labels!r}"
         )
+    # sorted and each once, whatever the order in which they were named
     pairs = [(i, k) for i, row in enumerate(rows) for k in sorted(set(row))]
     index = torch.tensor(pairs, dtype=torch.int64, device=device).view(-1, 2)
     return Targets(index[:, 0], index[:, 1], batch, None)

@@ -25,7 +25,7 @@ from wsss.attribution.neurons import Base, neuron_attribution
 
 @dataclass(frozen=True)
 class TIFConfig:
-    """The freedoms that TIF's abstract leaves.
+    """Options of TIF: the choices that its abstract leaves open.
 
     Args:
         base: Neuron attribution R from activation A and gradient G: ``relu_g_a`` is relu(G) * A,
@@ -40,7 +40,7 @@ class TIFConfig:
             G * A), or ``one``.
         negative_weights: Weights below zero are ``cut`` to zero or ``keep`` their sign.
         normalise: Each layer's map is divided by its ``max``, or not (``none``).
-        fusion: How the layers' upsampled maps are joined.
+        fusion: Rule that joins the layers' upsampled maps.
     """
 
     base: Base = "relu_g_a"
@@ -88,12 +88,13 @@ def tif_layer(activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfi
 def _neuron_weights(
     activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfig
 ) -> torch.Tensor | None:
-    """(B, C) weights, or None where all are one."""
+    """Weights w_k of the neurons, (B, C), or None where all are one."""
     if config.weights == "one":
         return None
     if config.weights == "mean_gradient":
         weights = gradient.mean(dim=(2, 3))
     else:
+        # sum of G * A by einsum: the product of that size is not written to memory
         weights = torch.einsum("bkhw,bkhw->bk", gradient, activation)
     return weights.relu() if config.negative_weights == "cut" else weights
 
@@ -111,6 +112,7 @@ def _intercept(attribution: torch.Tensor, config: TIFConfig) -> torch.Tensor:
         level = config.alpha * flat.mean(dim=2)
     else:
         level = _quantile(flat, config.alpha)
+    # R > t and R > 0 at once: R > max(t, 0)
     level = level[:, :, None, None]
     # written as 0 and 1 at once: a bool mask would be turned into numbers, in four times the time
     inside = torch.gt(attribution, level.clamp_min(0), out=torch.empty_like(attribution))
@@ -118,10 +120,12 @@ def _intercept(attribution: torch.Tensor, config: TIFConfig) -> torch.Tensor:
         return inside
     if config.region == "residual":
         return (attribution - level) * inside
+    # base "a" is the activation itself, which other methods still read; else R is our own
     return attribution * inside if config.base == "a" else attribution.mul_(inside)
 
 
 def _quantile(flat: torch.Tensor, alpha: float) -> torch.Tensor:
     """Lower alpha-quantile of (B, C, n) over n: the value of rank floor(alpha * (n - 1))."""
     rank = int(alpha * (flat.shape[2] - 1))
+    # kthvalue counts from 1
     return flat.kthvalue(rank + 1, dim=2).values

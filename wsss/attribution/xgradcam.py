@@ -6,7 +6,7 @@ from wsss.attribution.fusion import fuse_neurons
 
 
 def xgradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """relu(sum over k of w_k * A_k) with w_k = sum(G_k * A_k) / sum(A_k).
+    """XGrad-CAM map: relu(sum over k of w_k * A_k) with w_k = sum(G_k * A_k) / sum(A_k).
 
     A channel whose activations add up to 0 gets no weight.
 
@@ -17,6 +17,7 @@ def xgradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Te
     Returns:
         (B, h, w), at least 0.
     """
+    # torch.where computes both sides: the quotient by 0 is dropped
     total = activation.sum(dim=(2, 3))
     pull = torch.einsum("bkhw,bkhw->bk", gradient, activation)
     weights = torch.where(total != 0, pull / total, torch.zeros_like(total))

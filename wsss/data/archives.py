@@ -1,4 +1,4 @@
-"""Files of a published data set: out of its archives, or out of folders they were unpacked to.
+"""Files of a published data set, from its archives or from folders they were unpacked to.
 
 Nothing is unpacked to where an archive says. Files are asked for by name, their content is read,
 and it is written where the caller says: a member that leads out of the folder is never asked for,
@@ -20,7 +20,7 @@ from wsss.data.storage import existing
 
 @dataclass(frozen=True)
 class Archive:
-    """One published archive.
+    """Published archive of a data set.
 
     Args:
         path: A ``.zip``, a tar (compressed or not), or the folder that it was unpacked to. It need
@@ -39,7 +39,7 @@ class Archive:
 
 
 def fetch(archive: Archive, root: Path, names: Iterable[str], *, download: bool = False) -> None:
-    """Bring those files below ``root`` that are not there yet, each whole or not at all.
+    """Fetch the files that are missing below ``root``, each whole or not at all.
 
     If none is missing, the archive is not even looked for.
 
@@ -149,7 +149,7 @@ def _obtain(archive: Archive, download: bool) -> None:
 
 
 def _from_tar(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Members of those names. The caller removes a name from ``names`` when its member has come."""
+    """Yield members by name. The caller removes a name from ``names`` when its member has come."""
     with tarfile.open(path) as archive:
         for member in archive:
             name = member.name.removeprefix("./")  # which tar writes if it was given a dot
@@ -165,7 +165,7 @@ def _from_tar(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]
 
 
 def _from_zip(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Members of those names; see `_from_tar`."""
+    """Yield members by name; see `_from_tar`."""
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if member.filename in names:
@@ -173,7 +173,7 @@ def _from_zip(path: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]
 
 
 def _from_folder(archive: Archive, names: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """Files of those names in the folder that an archive was unpacked to."""
+    """Yield files by name from the folder that an archive was unpacked to."""
     # people name the folder that holds the archive's own, or any on the path down the prefix
     parts = Path(archive.prefix).parts
     bases = [archive.path.joinpath(*parts[depth:]) for depth in range(len(parts) + 1)]

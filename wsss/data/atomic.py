@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes: a file is either whole or not there."""
 
 import io
 import os
@@ -27,15 +27,18 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         put(path, content.getvalue())
         return
     path.parent.mkdir(parents=True, exist_ok=True)
+    # beside the target: only within one file system is a rename atomic
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
+        # mkstemp makes files for their owner alone; the umask can only be read by setting it
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    # an interrupt too leaves nothing behind
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

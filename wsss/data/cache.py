@@ -11,7 +11,7 @@ from wsss.data.images import image_size, read_image
 
 
 class ImageCache:
-    """Reads images as `read_image` does, the second time from their decoded bytes.
+    """Cache of decoded images: reads as `read_image` does, the second time from decoded bytes.
 
     The bytes are one file an image, which all processes of a training share, as may later trainings
     on the same images: a file that has changed is decoded anew. Whatever the order of reading, the
@@ -26,6 +26,7 @@ class ImageCache:
     def __init__(self, folder: Path, limit: int, images: Iterable[Path]) -> None:
         self.folder = folder
         self.kept: set[Path] = set()
+        # chosen before anything is read: all processes agree on what is kept
         for path in dict.fromkeys(images):
             height, width = image_size(path) or (0, 0)
             limit -= 3 * height * width
@@ -34,7 +35,7 @@ class ImageCache:
             self.kept.add(path)
 
     def __call__(self, path: Path) -> np.ndarray:
-        """(H, W, 3) uint8 RGB.
+        """Read an image: (H, W, 3) uint8 RGB.
 
         Raises:
             FileNotFoundError, ImageReadError: See `read_image`.
@@ -46,6 +47,7 @@ class ImageCache:
         try:
             found: np.ndarray = np.load(file)
             return found
+        # not there yet, or cut off by a full disk: decoded and written again
         except (FileNotFoundError, ValueError, EOFError):
             image = read_image(path)
         with atomic_write(file) as opened:
@@ -53,7 +55,7 @@ class ImageCache:
         return image
 
     def file(self, path: Path) -> Path:
-        """Where the bytes of an image lie; the name changes with the image."""
+        """Path of the decoded bytes of an image; the name changes with the image."""
         facts = path.stat()
         name = f"{path.resolve()} {facts.st_mtime_ns} {facts.st_size}"
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"

@@ -1,4 +1,4 @@
-"""Faults of a data set: of an image and its mask alone, and of the images of a split together."""
+"""Faults of a data set: in an image and its mask alone, and in the images of a split together."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -52,7 +52,7 @@ SMALL = 32
 
 
 class Finding(NamedTuple):
-    """A fault of the data set, or a fact to know before training on it.
+    """Fault of the data set, or a fact to know before training on it.
 
     Args:
         kind: A key of `SEVERITY`.
@@ -70,13 +70,13 @@ class Finding(NamedTuple):
 
     @property
     def severity(self) -> Severity:
-        """How bad it is."""
+        """Severity of the finding."""
         return SEVERITY[self.kind]
 
 
 @dataclass
 class CheckedImage:
-    """An image with its findings, and the facts that the checks of a whole split compare.
+    """Image with its findings, and the facts that the checks of a whole split compare.
 
     Args:
         split: Its split.
@@ -215,7 +215,7 @@ def check_together(
 
 
 def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:
-    """Images whose pixels, or ids, are those of another."""
+    """Find images with the pixels, or the id, of another image."""
     # the digest of every eighth row sorts out nearly all; only those that share it are read again
     alike: dict[object, list[CheckedImage]] = defaultdict(list)
     for one in checked:
@@ -253,7 +253,7 @@ def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:
 def _labels(
     split: str, checked: Sequence[CheckedImage], config: DataConfig, few: int | None
 ) -> list[Finding]:
-    """Classes with too few images, or that cannot be told apart; images without a label."""
+    """Find classes with too few images or always given together, and images without a label."""
     if any(one.item.labels is None for one in checked):
         return []
     counts = label_counts(checked, config)

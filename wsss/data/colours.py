@@ -14,7 +14,7 @@ from wsss.ignore import IGNORE
 
 
 def read_colours(path: Path) -> np.ndarray | None:
-    """(H, W, 3) uint8 colours of a colour-encoded mask; None for any other file.
+    """Read the (H, W, 3) uint8 colours of a colour-encoded mask; None for any other file.
 
     An alpha channel is left out if nothing is transparent; a mask with transparent pixels is none.
     """
@@ -31,7 +31,7 @@ def read_colours(path: Path) -> np.ndarray | None:
 def colour_table(
     config: DataConfig, colours: Mapping[str, Sequence[int]] | None
 ) -> dict[tuple[int, ...], int]:
-    """The mask value that each colour stands for.
+    """Build the table from colours to mask values.
 
     Args:
         config: The classes.
@@ -64,12 +64,13 @@ def colour_table(
 def to_values(
     colours: np.ndarray, table: Mapping[tuple[int, ...], int], source: Path
 ) -> np.ndarray:
-    """(H, W, 3) colours to (H, W) uint8 mask values.
+    """Convert (H, W, 3) colours to (H, W) uint8 mask values.
 
     Raises:
         ValueError: A colour that stands for nothing, as the blurred edges of a JPEG have; the
             message counts its pixels.
     """
+    # one number a colour: np.unique sorts numbers much faster than triples
     parts = colours.astype(np.int32)
     codes = parts[..., 0] << 16 | parts[..., 1] << 8 | parts[..., 2]
     found, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)

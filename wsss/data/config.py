@@ -1,4 +1,4 @@
-"""The configuration of a data set: its files, its classes, and the layout that relates them."""
+"""Configuration of a data set: its files, its classes, and the layout that relates them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ VOC_CLASSES: dict[str, int] = {
 
 @dataclass(frozen=True)
 class CSVFormat:
-    """How a CSV file of labels is written.
+    """Format of a CSV file of labels.
 
     Args:
         delimiter: Between columns, one character.
@@ -65,7 +65,7 @@ class CSVFormat:
             raise ValueError(f"data.csv: expected four different column names, got {columns}")
 
     def names(self, cell: str) -> list[str]:
-        """The labels in a cell."""
+        """Split a cell into its labels."""
         parts = cell.split() if self.separator == " " else cell.split(self.separator)
         return [part.strip() for part in parts if part.strip()]
 
@@ -140,11 +140,11 @@ class DataConfig:
         SOURCES[self.layout].check(self)
 
     def at(self, part: Path, split: str | None = None) -> Path:
-        """Where one of the paths lies: below the root, unless it is absolute or a URL.
+        """Resolve one of the paths: below the root, unless it is absolute or a URL.
 
         Args:
             part: The path.
-            split: What ``{split}`` in it stands for.
+            split: Replaces ``{split}`` in it.
         """
         if split is not None and "{split}" in str(part):
             part = to_path(str(part).replace("{split}", split))

@@ -20,8 +20,9 @@ Reader = Callable[[Path], np.ndarray]
 
 
 def _reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
-    """Seed albumentations by the (index, seed) of the sampler, or by torch; the index alone."""
+    """Seed albumentations by the (index, seed) of the sampler, or by torch; return the index."""
     if isinstance(index, tuple):
+        # the seed comes with the index: the augmentation does not depend on which worker has it
         transform.set_random_seed(index[1])
         return index[0]
     transform.set_random_seed(int(torch.randint(2**31, ())))
@@ -29,7 +30,7 @@ def _reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
 
 
 class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Images with their image-level labels; masks are never opened.
+    """Data set of images with their image-level labels; masks are never opened.
 
     Items: (3, H, W) float32 normalised image, (K,) float32 multi-hot labels.
 
@@ -65,7 +66,7 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Images with masks: pseudo-masks to train on, or ground truth to validate on.
+    """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
     Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore.
 
@@ -106,6 +107,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         image = self.read(self.records[index].image)
         path = self.masks[index]
         mask = self.label_map.to_index(read_mask(path), path)
+        # before the transform, which would resize both and hide it
         check_same_size(mask, image.shape[:2], path, self.records[index].image)
         if self.keep_mask:
             image = self.transform(image=image)["image"]

@@ -10,7 +10,7 @@ from wsss.data.rasterise import CocoShape, rasterise
 
 @dataclass(frozen=True)
 class DrawnMask:
-    """The mask of one image of a COCO file.
+    """Mask of one image of a COCO file.
 
     Args:
         source: The JSON file, named in errors.
@@ -21,6 +21,7 @@ class DrawnMask:
 
     source: Path
     image_id: str
+    # compared by file and id alone: masks are members of sets, and an image may have many shapes
     size: tuple[int, int] = field(compare=False)
     shapes: tuple[CocoShape, ...] = field(compare=False)
 

@@ -36,20 +36,25 @@ def stratified_folds(
         )
     group = np.array([names[name] for name in groups])
     present = np.asarray(labels, dtype=np.float64)
+    # presence and absence of each class, 2 K columns
     sides = np.concatenate([present, 1 - present], axis=1)
     counts = np.zeros((len(names), sides.shape[1]))
     np.add.at(counts, group, sides)
     sizes = np.bincount(group)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(names))
+    # large groups first, while every fold still has room for them
     order = order[np.argsort(-sizes[order], kind="stable")]
+    # what each fold still misses of each column, and of images
     wanted = np.tile(counts.sum(axis=0) / folds, (folds, 1))
     room = np.full(folds, len(labels) / folds)
     part = np.full(len(names), -1)
     while (part < 0).any():
         left = counts[part < 0].sum(axis=0)
+        # the rarest column among the groups that are left
         side = int(np.where(left > 0, left, np.inf).argmin())
         for number in order[(part[order] < 0) & (counts[order, side] > 0)]:
+            # the last key counts first: misses most of it, then has most room, then at random
             best = int(np.lexsort((rng.random(folds), room, wanted[:, side]))[-1])
             part[number] = best
             wanted[best] -= counts[number]

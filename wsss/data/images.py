@@ -1,4 +1,4 @@
-"""Photographs: reading them as RGB whatever their format, and finding them by their names."""
+"""Photographs: read as RGB whatever their format, and found by their names."""
 
 import functools
 import hashlib
@@ -25,12 +25,12 @@ _SUFFIXES = [case for suffix in IMAGE_SUFFIXES for case in (suffix, suffix.upper
 
 
 class ImageReadError(ValueError):
-    """An image file that cannot be decoded; the message names it."""
+    """Error of an image file that cannot be decoded; the message names it."""
 
 
 @functools.cache
 def safe_formats() -> list[str]:
-    """Formats that Pillow decodes itself; EPS and WMF it hands to programs that run them."""
+    """List the formats that Pillow decodes itself; EPS and WMF go to programs that run them."""
     Image.init()
     return [name for name in Image.OPEN if name not in ("EPS", "WMF")]
 
@@ -90,7 +90,7 @@ def pixel_digest(image: np.ndarray, rows: int = 1) -> bytes:
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
-    """Height and width that `read_image` will give, by the file's header alone; None without one.
+    """Read the height and width of `read_image` from the file's header; None without one.
 
     Of an object in a store, no more than the first blocks are fetched.
     """
@@ -109,7 +109,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file is called like an image."""
+    """Whether a file has the suffix of an image."""
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
@@ -139,7 +139,7 @@ def image_names(files: Iterable[str]) -> dict[str, str]:
 
 
 def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:
-    """Path of the image of each id, whatever its suffix; ``<id>.jpg`` if there is none.
+    """Find the image of each id, whatever its suffix; ``<id>.jpg`` if there is none.
 
     The folder, and each folder inside it that an id names, is listed once.
     """
@@ -154,8 +154,17 @@ def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB as PNG, atomically."""
+def write_picture(path: Path | str, picture: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB as PNG, atomically.
+
+    Args:
+        path: The file; a text may be a URL.
+        picture: (H, W, 3) uint8 RGB.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path = to_path(path) if isinstance(path, str) else path
     done, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"cannot encode picture {path}")

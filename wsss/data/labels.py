@@ -7,7 +7,7 @@ from wsss.data.sources.items import Item
 
 
 def label_vector(config: DataConfig, item: Item) -> np.ndarray:
-    """(K,) float32 multi-hot labels of an image, in the order of ``config.classes``.
+    """Build the (K,) float32 multi-hot labels of an image, in the order of ``config.classes``.
 
     Raises:
         ValueError: A label that is not among the classes; the message names its file and line.

@@ -1,4 +1,4 @@
-"""Many masks drawn from COCO's shapes and written, by all cores of a machine."""
+"""Drawing and writing of many masks from COCO's shapes, by all cores of a machine."""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ _CHUNK = 32
 
 
 class MaskJob(NamedTuple):
-    """One mask to draw.
+    """Mask to draw, with its shapes and its file.
 
     Args:
         path: PNG file to write.
-        shapes: What `wsss.data.rasterise.rasterise` draws.
+        shapes: Shapes for `wsss.data.rasterise.rasterise`.
         size: Height and width of the image.
     """
 

@@ -18,7 +18,7 @@ _UNKNOWN = 254
 
 
 def voc_palette() -> np.ndarray:
-    """The VOC colour map: (256, 3) uint8 RGB; entry 0 is black, 255 is the ignore colour.
+    """Build the VOC colour map: (256, 3) uint8 RGB; entry 0 is black, 255 is the ignore colour.
 
     Source: ``VOClabelcolormap`` of the VOC development kit: bit ``b`` of the red, green and blue
     values comes from bits ``3b``, ``3b + 1`` and ``3b + 2`` of the index.
@@ -52,6 +52,7 @@ def read_mask(path: Path | DrawnMask) -> np.ndarray:
     try:
         with Image.open(source, formats=safe_formats()) as file:
             image = ImageOps.exif_transpose(file)
+            # black and white are 0 and 255 then: the one bit is background or ignore
             if image.mode == "1":
                 image = image.convert("L")
             if image.mode.startswith("I"):
@@ -73,7 +74,7 @@ def read_mask(path: Path | DrawnMask) -> np.ndarray:
 
 
 def existing_masks(masks: Iterable[Path | DrawnMask]) -> set[Path | DrawnMask]:
-    """Those that can be read: files that exist, and all that are drawn."""
+    """Select the masks that can be read: files that exist, and all that are drawn."""
     wanted = list(masks)
     drawn = {mask for mask in wanted if isinstance(mask, DrawnMask)}
     return drawn | existing(mask for mask in wanted if not isinstance(mask, DrawnMask))
@@ -84,13 +85,14 @@ def write_mask(path: Path, values: np.ndarray) -> None:
     if values.dtype != np.uint8 or values.ndim != 2:
         raise ValueError(f"mask values: expected (H, W) uint8, got {values.shape} {values.dtype}")
     image = Image.fromarray(values)
+    # values stay values; the palette only shows them in colours
     image.putpalette(voc_palette().tobytes())
     with atomic_write(path) as file:
         image.save(file, format="PNG")
 
 
 class LabelMap:
-    """Translates mask values (as in files) to label indices 0..K (as in arrays) and back.
+    """Translation of mask values (as in files) to label indices 0..K (as in arrays) and back.
 
     Index 0 is the background (value 0), index ``k + 1`` is foreground class ``k``; 255 stands for
     *ignore* on both sides.
@@ -101,6 +103,7 @@ class LabelMap:
 
     def __init__(self, values: Sequence[int]) -> None:
         self.values = tuple(values)
+        # tables of all 256 bytes: translated by one look-up a pixel
         self._to_value = np.full(256, _UNKNOWN, dtype=np.uint8)
         self._to_index = np.full(256, _UNKNOWN, dtype=np.uint8)
         for index, value in enumerate((0, *self.values)):
@@ -117,7 +120,7 @@ class LabelMap:
         return len(self.values) + 1
 
     def to_index(self, values: np.ndarray, source: Path | DrawnMask | str) -> np.ndarray:
-        """Mask values to label indices, uint8 of the same shape.
+        """Translate mask values to label indices, uint8 of the same shape.
 
         Args:
             values: (H, W) uint8 values of a mask file, or any other uint8 array of such values.
@@ -137,5 +140,5 @@ class LabelMap:
         return self._to_index.take(values)
 
     def to_value(self, indices: np.ndarray) -> np.ndarray:
-        """Label indices (0..K, 255) to mask values, (H, W) uint8."""
+        """Translate label indices (0..K, 255) to mask values, (H, W) uint8."""
         return self._to_value.take(indices)

@@ -1,4 +1,4 @@
-"""The objects of an image as COCO writes them, drawn into one mask of class values."""
+"""Rasterisation of an image's objects, as COCO writes them, into one mask of class values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from wsss.ignore import IGNORE
 
 
 class CocoShape(NamedTuple):
-    """One object of an image, or a crowd of them.
+    """Object of an image, or a crowd of them.
 
     Args:
         value: Mask value of its class, 1..254; a crowd is drawn as 255 whatever its class.
@@ -71,7 +71,7 @@ def rasterise(shapes: Sequence[CocoShape], size: tuple[int, int]) -> np.ndarray:
 
 
 def _inside(shape: CocoShape, size: tuple[int, int]) -> np.ndarray:
-    """Which pixels a shape covers, (H, W) bool."""
+    """Draw the pixels that a shape covers, (H, W) bool."""
     if not shape.crowd and not 1 <= shape.value < IGNORE:
         raise ValueError(f"value: expected 1..254, got {shape.value}")
     if shape.area is not None and not (math.isfinite(shape.area) and shape.area >= 0):
@@ -95,7 +95,7 @@ def _inside(shape: CocoShape, size: tuple[int, int]) -> np.ndarray:
 
 
 def _checked(polygon: object, name: str, size: tuple[int, int]) -> list[float]:
-    """The numbers of a polygon, if pycocotools can draw it."""
+    """Check the numbers of a polygon that pycocotools is to draw."""
     try:
         points = np.asarray(polygon)
     except (ValueError, OverflowError) as error:
@@ -119,7 +119,7 @@ def _checked(polygon: object, name: str, size: tuple[int, int]) -> list[float]:
 
 
 def _from_runs(encoded: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
-    """Pixels of a run-length encoding: runs of background and object in turn, down the columns."""
+    """Decode run lengths: runs of background and object in turn, down the columns."""
     missing = {"size", "counts"} - set(encoded)
     if missing:
         raise ValueError(f"segmentation: run lengths without {' and '.join(sorted(missing))}")
@@ -147,7 +147,7 @@ def _from_runs(encoded: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
 
 
 def _uncompressed(text: bytes) -> list[int]:
-    """Run lengths from COCO's compressed text.
+    """Decode COCO's compressed text into run lengths.
 
     Each is a signed number in groups of five bits, lowest first, as characters from code 48; 32 is
     added to all but its last. From the fourth on, it is the difference to the run before the last.

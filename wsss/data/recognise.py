@@ -1,4 +1,4 @@
-"""What kind of data set a folder holds, for `wsss init`."""
+"""Recognition of the layout of a data set's folder, for `wsss init`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from wsss.data.sources.detection import Folder, Found
 
 
 def recognise(path: Path) -> Found:
-    """Find out how a data set is laid out.
+    """Find the layout of a data set.
 
     Args:
         path: Its folder.

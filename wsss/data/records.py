@@ -1,4 +1,4 @@
-"""The images of one split: ids, paths and, if asked for, image-level labels."""
+"""Records of the images of one split: ids, paths and, if asked for, image-level labels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ class Record:
     Args:
         image_id: Its id, any string that can name a file.
         image: Path of the image.
-        mask: Where its ground-truth mask would lie, which need not exist, or how it is drawn.
+        mask: Path of its ground-truth mask, which need not exist, or the mask to draw.
         labels: (K,) float32 multi-hot, or None where labels were not asked for.
     """
 
@@ -35,7 +35,7 @@ def load_records(
     with_labels: bool,
     limit: int | None = None,
 ) -> list[Record]:
-    """The images of a split, in their order.
+    """Load the images of a split, in their order.
 
     Args:
         config: The data set.

@@ -28,7 +28,7 @@ class Scores(NamedTuple):
     size: tuple[int, int]
 
     def full_size(self) -> np.ndarray:
-        """Scores at image size: (P, H, W) float32 in [0, 1], bilinear."""
+        """Resize the scores to the image: (P, H, W) float32 in [0, 1], bilinear."""
         height, width = self.size
         full = np.empty((len(self.classes), height, width), dtype=np.float32)
         for plane, score in zip(full, self.scores, strict=True):

@@ -1,4 +1,4 @@
-"""Where files lie: in folders, or in an object store by URL.
+"""Storage of files: in folders, or in an object store by URL.
 
 ``s3://bucket/voc``, ``gs://bucket/voc`` or ``memory://voc`` become a ``UPath`` of
 universal_pathlib, which has pathlib's interface over fsspec's file systems; everything else,
@@ -23,7 +23,7 @@ _CLIENTS = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "go
 
 
 def to_path(text: str) -> Path:
-    """The path that a text stands for: a ``UPath`` for a URL, a `pathlib.Path` for anything else.
+    """Convert a text to a path: a ``UPath`` for a URL, a `pathlib.Path` for anything else.
 
     The package of a store, such as s3fs, is imported when a file is first asked for; if it is
     missing, that raises fsspec's ``ImportError``, which names it.
@@ -45,6 +45,7 @@ def to_path(text: str) -> Path:
         path = UPath(text)
     except (ValueError, NotImplementedError) as error:
         raise ValueError(f"{text}: not a URL that fsspec knows: {error}") from error
+    # configurations are written as text and read again
     if UPath(str(path)) != path:
         raise ValueError(
             f"{text}: expected a bucket and a key, such as s3://bucket/folder; host, user and "
@@ -73,14 +74,14 @@ def require_whole(path: Path, key: str) -> None:
 
 
 def below(root: Path, part: Path) -> Path:
-    """``part`` if it is absolute or a URL, else ``part`` below ``root``."""
+    """Resolve ``part`` below ``root``, unless it is absolute or a URL."""
     if is_remote(part) or part.is_absolute():
         return part
     return root / part.as_posix()
 
 
 def readable(path: Path, what: str) -> Path | io.BytesIO:
-    """What Pillow, NumPy and torch read a file from: a local path, or the bytes of an object.
+    """Open a file for Pillow, NumPy and torch: a local path, or the bytes of an object.
 
     Args:
         path: The file.
@@ -113,7 +114,7 @@ def put(path: Path, content: bytes) -> None:
 
 
 def file_names(folder: Path) -> set[str]:
-    """Names of the files in a folder, by one listing; none if there is no such folder."""
+    """List the names of the files in a folder at once; none if there is no such folder."""
     try:
         if not is_remote(folder):
             with os.scandir(folder) as entries:
@@ -128,12 +129,12 @@ def file_names(folder: Path) -> set[str]:
 
 
 def folder_names(folder: Path) -> set[str]:
-    """Names of the folders in a folder."""
+    """List the names of the folders in a folder."""
     return {path.name for path in folder.iterdir() if path.is_dir()}
 
 
 def existing(paths: Iterable[Path]) -> set[Path]:
-    """Those paths that are files. Each folder is listed once: a store is slow to ask for each."""
+    """Select the paths that are files. Each folder is listed once: stores are slow to ask."""
     names = functools.cache(file_names)
     return {path for path in paths if path.name in names(path.parent)}
 
@@ -144,7 +145,7 @@ def is_store_error(error: BaseException) -> bool:
 
 
 def _store(path: Path) -> tuple[Any, str]:
-    """The file system of a ``UPath`` in this process, and its key there.
+    """Find the file system of a ``UPath`` in this process, and its key there.
 
     A path that went through a fork carries the connections of its parent process in ``path.fs``;
     fsspec's own cache of file systems knows the process.

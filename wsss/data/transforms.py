@@ -58,10 +58,10 @@ class AugmentConfig:
 
 
 def train_transform(config: AugmentConfig, normalisation: Normalisation) -> A.Compose:
-    """Random resize, jitter, flip and crop of an image and, if given, its mask.
+    """Build the random resize, jitter, flip and crop of an image and, if given, its mask.
 
     Args:
-        config: What is changed.
+        config: The random changes.
         normalisation: The network's; images are padded with its mean colour.
     """
     steps: list[A.BasicTransform] = []
@@ -79,6 +79,7 @@ def train_transform(config: AugmentConfig, normalisation: Normalisation) -> A.Co
             min_width=config.crop,
             border_mode=cv2.BORDER_CONSTANT,
             fill=normalisation.padding_colour,
+            # padding is no background: nothing is learned from it
             fill_mask=IGNORE,
             position="random",
             p=1.0,
@@ -96,23 +97,24 @@ def train_transform(config: AugmentConfig, normalisation: Normalisation) -> A.Co
 
 
 def val_transform(config: AugmentConfig) -> A.Compose:
-    """The whole image in its own aspect ratio, at the validation size."""
+    """Build the transform of validation: the whole image at the validation size."""
     if config.val_long_side is None:
         return A.Compose([])
     return A.Compose([A.LongestMaxSize(max_size=config.val_long_side, p=1.0)])
 
 
 def normalise(image: np.ndarray, normalisation: Normalisation) -> torch.Tensor:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32, less the mean and over the deviation."""
+    """Normalise (H, W, 3) uint8 RGB to (3, H, W) float32: less the mean, over the deviation."""
     pixels = np.empty((3, *image.shape[:2]), dtype=np.float32)
     for channel, values in enumerate(_normalised_bytes(normalisation)):
+        # looked up, not computed: a byte has 256 values, an image many pixels
         np.take(values, image[..., channel], out=pixels[channel], mode="clip")
     return torch.from_numpy(pixels)
 
 
 @functools.cache
 def _normalised_bytes(normalisation: Normalisation) -> np.ndarray:
-    """(3, 256) float32: what each byte of a channel becomes, looked up rather than computed."""
+    """Table of the normalised value of each byte of each channel, (3, 256) float32."""
     std = np.asarray(normalisation.std, dtype=np.float32)
     scale = 1.0 / (255.0 * std)
     shift = np.asarray(normalisation.mean, dtype=np.float32) / std

@@ -14,7 +14,7 @@ def cvat_xml(
     regions: Iterable[Sequence[Region]],
     colours: Mapping[str, str],
 ) -> Iterator[str]:
-    """An annotation file, piece by piece.
+    """Yield an annotation file, piece by piece.
 
     Args:
         pictures: The images.
@@ -41,7 +41,7 @@ def cvat_xml(
 
 
 def cvat_labels(colours: Mapping[str, str]) -> str:
-    """What CVAT's label constructor takes under "Raw" when a task is made."""
+    """Labels as CVAT's label constructor takes them under "Raw" when a task is made."""
     labels = [
         {"name": name, "color": colour, "type": "mask", "attributes": []}
         for name, colour in colours.items()
@@ -54,6 +54,8 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 
     The first counts pixels outside, and is 0 where the first pixel is inside.
     """
+    # a pixel outside in front makes the first run one of these, a different one behind ends the
+    # last
     flat = np.concatenate([[False], mask.ravel(), [not mask.ravel()[-1]]])
     ends = np.flatnonzero(flat[1:] != flat[:-1])
     return [int(length) for length in np.diff(np.append(0, ends))]

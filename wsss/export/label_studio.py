@@ -23,10 +23,10 @@ _LONGEST = 1 << _COUNTERS[-1]
 
 @dataclass(frozen=True)
 class LabelStudioConfig:
-    """Where Label Studio finds the photographs.
+    """Address at which Label Studio finds the photographs.
 
     Args:
-        prefix: What is put before an image's path below the folder of the images, such as
+        prefix: Text put before an image's path below the folder of the images, such as
             https://host/folder/; null: local files of Label Studio's own machine, with the data
             set's folder as its LOCAL_FILES_DOCUMENT_ROOT.
     """
@@ -41,12 +41,12 @@ def label_studio_json(
     prefix: str,
     made_by: str,
 ) -> Iterator[str]:
-    """Tasks for Label Studio's import, piece by piece; they belong to `label_studio_xml`.
+    """Yield tasks for Label Studio's import, piece by piece; they belong to `label_studio_xml`.
 
     Args:
         pictures: The images.
         regions: Regions of each image, in the same order; asked for one image at a time.
-        prefix: What is put before the name of an image to give its address.
+        prefix: Text put before the name of an image to give its address.
         made_by: The predictions' ``model_version``.
     """
     yield "["
@@ -61,7 +61,7 @@ def label_studio_json(
 
 
 def label_studio_xml(colours: Mapping[str, str]) -> str:
-    """The labelling configuration: name of each class, and its colour as ``#rrggbb``."""
+    """Labelling configuration with the name of each class, and its colour as ``#rrggbb``."""
     labels = "".join(
         f"    <Label value={quoteattr(name)} background={quoteattr(colour)}/>\n"
         for name, colour in colours.items()
@@ -73,7 +73,7 @@ def label_studio_xml(colours: Mapping[str, str]) -> str:
 
 
 def brush_rle(mask: np.ndarray) -> list[int]:
-    """Label Studio's run lengths of a mask.
+    """Encode a mask in Label Studio's run lengths.
 
     Args:
         mask: (H, W) uint8 or bool; what is not 0 becomes opaque white, the rest transparent.
@@ -83,15 +83,19 @@ def brush_rle(mask: np.ndarray) -> list[int]:
     """
     flat = np.asarray(mask).ravel() != 0
     starts = np.flatnonzero(np.append(True, flat[1:] != flat[:-1]))
+    # four equal bytes a pixel: red, green, blue and opacity
     lengths = 4 * np.diff(np.append(starts, flat.size))
     bits = [f"{4 * flat.size:032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in _COUNTERS)]
     for length, inside in zip(lengths.tolist(), flat[starts].tolist(), strict=True):
         value = "11111111" if inside else "00000000"
         while length:
+            # a run longer than the largest counter holds is written as several
             count = min(length, _LONGEST)
+            # the smallest counter that holds it
             which = next(i for i, size in enumerate(_COUNTERS) if count <= 1 << size)
             bits.append(f"1{which:02b}{count - 1:0{_COUNTERS[which]}b}{value}")
             length -= count
+    # as one number in base 2, which Python turns into bytes at once
     text = "".join(bits)
     text += "0" * (-len(text) % 8)
     return list(int(text, 2).to_bytes(len(text) // 8, "big"))

@@ -1,4 +1,4 @@
-"""What annotation formats call an object: the pixels of one class, or of one part of it."""
+"""Objects of annotation formats: the pixels of one class, or of one connected part of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Region:
         return int(np.count_nonzero(self.mask))
 
     def whole(self, picture: Picture) -> np.ndarray:
-        """(H, W) uint8 mask of the whole picture, 1 inside."""
+        """Draw the (H, W) uint8 mask of the whole picture, 1 inside."""
         canvas = np.zeros((picture.height, picture.width), dtype=np.uint8)
         height, width = self.mask.shape
         canvas[self.top : self.top + height, self.left : self.left + width] = self.mask
@@ -57,7 +57,7 @@ class Region:
 def find_regions(
     values: np.ndarray, categories: Mapping[str, int], *, instances: Instances, min_area: int
 ) -> list[Region]:
-    """The regions of a mask.
+    """Find the regions of a mask.
 
     Args:
         values: (H, W) uint8 mask values.
@@ -69,6 +69,7 @@ def find_regions(
     Returns:
         In the order of the categories, and of components from top to bottom.
     """
+    # one pass over the pixels finds out which classes need any further ones
     present = set(np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist())
     regions = []
     for category, value in categories.items():
@@ -83,10 +84,13 @@ def find_regions(
             )
             continue
         _, numbers, boxes, _ = cv2.connectedComponentsWithStats(
-            mask.astype(np.uint8), connectivity=8
+            # 8: the polygons, too, take diagonal neighbours as one part
+            mask.astype(np.uint8),
+            connectivity=8,
         )
         for number, (left, top, width, height, _) in enumerate(boxes.tolist()):
             if number:  # 0 is the background
+                # other components may reach into the bounding box
                 part = numbers[top : top + height, left : left + width] == number
                 regions.append(Region(category, left, top, part))
     return [region for region in regions if region.area >= min_area]

@@ -2,26 +2,26 @@
 
 A line is ``class x1 y1 x2 y2 ...`` with coordinates divided by the picture's width and height.
 Ultralytics 8.4 (``data/utils.py``) multiplies them back, adds points on the way, cuts them down to
-int32 and calls ``cv2.fillPoly``, which fills the outline too; see `wsss.export.outlines`.
+int32 and calls ``cv2.fillPoly``, which fills the contour too; see `wsss.export.polygons`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from wsss.export.outlines import outlines
+from wsss.export.polygons import mask_polygons
 from wsss.export.regions import Picture, Region
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Suffixes of photographs that both wsss and Ultralytics read."""
 
 _INSET = 0.05
-"""Pixels; far above what float32 loses of a width below 50,000 pixels."""
+"""Inset of contours in pixels, far above what float32 loses of a width below 50,000 pixels."""
 
 
 @dataclass(frozen=True)
 class YOLOConfig:
-    """What a YOLO folder holds.
+    """Content of a YOLO folder.
 
     Args:
         images: Whether photographs are hard-linked (copied where the file system cannot link),
@@ -34,7 +34,7 @@ class YOLOConfig:
 
 
 def yolo_lines(regions: Sequence[Region], picture: Picture, names: Sequence[str]) -> str:
-    """The label file of one image, one line a region.
+    """Write the label file of one image, one line a region.
 
     Args:
         regions: Connected components: a line is one polygon.
@@ -45,7 +45,7 @@ def yolo_lines(regions: Sequence[Region], picture: Picture, names: Sequence[str]
     lines = []
     for region in regions:
         corner, size = (region.left, region.top), (picture.width, picture.height)
-        for polygon in outlines(region.mask, inset=_INSET):
+        for polygon in mask_polygons(region.mask, inset=_INSET):
             points = (polygon + corner) / size
             numbers = " ".join(f"{value:.8f}" for value in points.ravel().tolist())
             lines.append(f"{number[region.category]} {numbers}\n")
@@ -53,10 +53,11 @@ def yolo_lines(regions: Sequence[Region], picture: Picture, names: Sequence[str]
 
 
 def label_path(image: str) -> str:
-    """Where Ultralytics looks for the labels of an image, from the data set's folder on.
+    """Path at which Ultralytics expects the labels of an image, below the data set's folder.
 
     It replaces the last folder ``images``, and the suffix.
     """
+    # a slash in front finds `images` at the very start too; it is taken off again
     return ("/labels/".join(f"/{image}".rsplit("/images/", 1)).rpartition(".")[0] + ".txt")[1:]
 
 
@@ -65,5 +66,6 @@ def data_yaml(parts: dict[str, str], names: Sequence[str]) -> dict[str, Any]:
 
     Without ``path``, Ultralytics takes them relative to the file, so that the folder can move.
     """
+    # the order of Ultralytics' own files, whatever the order of exports
     order = [part for part in ("train", "val", "test") if part in parts]
     return {**{part: parts[part] for part in order}, "names": dict(enumerate(names))}

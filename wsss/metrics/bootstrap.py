@@ -1,4 +1,4 @@
-"""How far a score would move on other images: the bootstrap over images.
+"""Bootstrap over images: how far a score would move on other images.
 
 The images of a list are drawn with replacement as often as the list is long, and the pooled scores
 of each draw are taken (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13: the
@@ -22,6 +22,7 @@ from wsss.metrics.segmentation import (
     scores_of_totals,
 )
 
+# Resamples counted at once: a bound on memory that does not depend on the number of images.
 _BLOCK = 50
 
 
@@ -67,7 +68,7 @@ def bootstrap_intervals(
 
     Args:
         totals: (N, L) totals of the N images.
-        resamples: How often the images are drawn.
+        resamples: Number of resamples, each as long as the list.
         level: Share of the resamples inside the interval.
         seed: Of the draws; the same images, seed and number give the same draws.
         absent: What a class without pixels counts, in a resample as in the score.
@@ -96,7 +97,7 @@ def compare_runs(
     Args:
         first: (N, L) totals of the N images.
         second: (N, L) totals of the same images in the same order.
-        resamples: How often the images are drawn.
+        resamples: Number of resamples, each as long as the list.
         level: Share of the resamples inside the interval.
         seed: Of the draws.
         absent: What a class without pixels counts.
@@ -111,6 +112,7 @@ def compare_runs(
         )
     ends = _ends(level)
     scores = [scores_of_totals(_summed(totals), absent).miou for totals in (first, second)]
+    # one seed for both: each resample holds the same images of either run, which pairs them
     draws = [_resampled(totals, resamples, seed, absent).miou for totals in (first, second)]
     gain = draws[1] - draws[0]
     change = scores_of_totals(second).miou - scores_of_totals(first).miou
@@ -119,6 +121,7 @@ def compare_runs(
         low=float(_quantile(gain, ends[0])),
         high=float(_quantile(gain, ends[1])),
         second_ahead=float(
+            # the sign as 0, a half or 1; a resample without any score counts for neither
             mean_of_known(np.where(np.isnan(gain), np.nan, (np.sign(gain) + 1) / 2))
         ),
         change=change,
@@ -153,8 +156,10 @@ def _resampled(totals: Totals, resamples: int, seed: int, absent: Absent) -> Seg
     blocks = []
     for first in range(0, resamples, _BLOCK):
         rows = min(_BLOCK, resamples - first)
+        # each row's images are moved into a range of their own: one bincount serves all rows
         drawn = rng.integers(0, images, (rows, images)) + images * np.arange(rows)[:, None]
         weights = np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images)
+        # the sum over drawn images as a product of matrices, which BLAS does
         blocks.append(weights.astype(np.float64) @ table)
     summed = np.concatenate(blocks).reshape(resamples, 4, labels)
     return scores_of_totals(Totals(*np.moveaxis(summed, 1, 0)), absent)
@@ -162,6 +167,7 @@ def _resampled(totals: Totals, resamples: int, seed: int, absent: Absent) -> Seg
 
 def _quantile(values: np.ndarray, share: float) -> np.ndarray:
     """Quantile over the first axis of what is not nan; nan where all is."""
+    # a score that is nan in every resample would make nanquantile warn
     known = ~np.isnan(values).all(axis=0)
     result = np.full(values.shape[1:], np.nan)
     result[known] = np.nanquantile(values[:, known], share, axis=0)

@@ -1,4 +1,4 @@
-"""Scores near the boundaries of masks alone.
+"""Scores of the pixels near the boundaries of masks.
 
 *Boundary IoU* (Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation
 Evaluation", CVPR 2021): of each class's pixels only those within d of its boundary count, d a share
@@ -20,7 +20,7 @@ from wsss.metrics.confusion import confusion_counts
 
 
 class BoundaryCounts(NamedTuple):
-    """Pixels near the boundary of each label, (L,) int64; those of many images are their sum."""
+    """Pixels near the boundary of each label, (L,) int64; counts of images are added up."""
 
     intersection: np.ndarray
     union: np.ndarray
@@ -42,7 +42,9 @@ def boundary_counts(
         nan where the second is 0.
     """
     _check(prediction, truth)
+    # as in the published code: a share of the diagonal, rounded, but never 0
     distance = max(1, round(share * float(np.hypot(*truth.shape))))
+    # 255 in both masks: its rim is then a boundary of both, and costs neither anything
     predicted = np.where(truth == IGNORE, IGNORE, prediction).astype(np.uint8)
     intersection, union = np.zeros((2, num_labels), dtype=np.int64)
     near_truth, near_predicted = (
@@ -64,7 +66,7 @@ def boundary_counts(
 def trimap_counts(
     prediction: np.ndarray, truth: np.ndarray, num_labels: int, width: int
 ) -> np.ndarray:
-    """(L, L + 1) int64 confusion counts of the pixels within ``width`` of another true label.
+    """Confusion counts of the pixels within ``width`` of another true label, (L, L + 1) int64.
 
     Args:
         prediction: (H, W) uint8 labels, 255 = no label.
@@ -76,19 +78,23 @@ def trimap_counts(
     if width < 1:
         raise ValueError(f"width: expected at least 1 pixel, got {width}")
     _check(prediction, truth)
+    # a square window is the distance of the chessboard
     kernel = np.ones((2 * width + 1, 2 * width + 1), dtype=np.uint8)
     near = cv2.dilate(truth, kernel) != cv2.erode(truth, kernel)
     return confusion_counts(prediction, np.where(near, truth, IGNORE), num_labels)
 
 
 def _near_own_boundary(labels: np.ndarray, distance: int) -> np.ndarray:
-    """Whether another label, or the edge of the image, is within the distance: (H, W) bool.
+    """Pixels with another label, or the edge of the image, within the distance: (H, W) bool.
 
     For all labels at once: the pixels of a label that an erosion of it takes away are those whose
     neighbourhood holds another label.
     """
     kernel = np.ones((2 * distance + 1, 2 * distance + 1), dtype=np.uint8)
+    # largest and smallest label of the window are equal: it holds one label only
     inner = cv2.dilate(labels, kernel) == cv2.erode(labels, kernel)
+    # OpenCV leaves what lies outside of the image out of the window; the published code counts it
+    # as another label
     inner[:distance] = inner[-distance:] = False
     inner[:, :distance] = inner[:, -distance:] = False
     return ~inner

@@ -1,4 +1,4 @@
-"""Pixels counted by their true and their predicted label: what every mask score is made of."""
+"""Pixel counts by true and predicted label, from which every mask score is computed."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from wsss.ignore import IGNORE
 
 
 class PixelPairs(NamedTuple):
-    """The label pairs that occur in one image, sorted; M of them.
+    """Label pairs that occur in one image, sorted; M of them.
 
     Args:
         truth: (M,) int64 true label.
@@ -46,23 +46,28 @@ def pixel_pairs(prediction: Any, truth: Any) -> PixelPairs:
     if not truth.size:
         nothing = np.zeros(0, dtype=np.int64)
         return PixelPairs(nothing, nothing, nothing)
+    # a run ends where either of both masks changes
     change = truth[1:] != truth[:-1]
     change |= prediction[1:] != prediction[:-1]
     start = np.concatenate(([0], np.flatnonzero(change) + 1))
     length = np.diff(start, append=truth.size)
     runs = truth[start].astype(np.int64), prediction[start].astype(np.int64)
+    # labels may be any integers, so they are counted from the smallest on
     low = [int(labels.min()) for labels in runs]
     spans = [int(labels.max()) - least + 1 for labels, least in zip(runs, low, strict=True)]
+    # the code of a pair has to fit int64
     if spans[0] * spans[1] > 2**62:
         raise ValueError("labels: expected numbers of classes, got some that are too far apart")
     code = (runs[0] - low[0]) * spans[1] + (runs[1] - low[1])
     if spans[0] * spans[1] <= 2**16:
+        # a table of all pairs while it is small, sorting where labels are far apart; the weights
+        # are float64, which is exact up to 2^53 pixels
         counted = np.bincount(code, weights=length)
         found = np.flatnonzero(counted)
         pixels = counted[found].astype(np.int64)
     else:
-        found, where = np.unique(code, return_inverse=True)
-        pixels = np.bincount(where, weights=length).astype(np.int64)
+        found, inverse = np.unique(code, return_inverse=True)
+        pixels = np.bincount(inverse, weights=length).astype(np.int64)
     true, predicted = np.divmod(found, spans[1])
     return PixelPairs(true + low[0], predicted + low[1], pixels)
 
@@ -70,7 +75,7 @@ def pixel_pairs(prediction: Any, truth: Any) -> PixelPairs:
 def confusion_counts(
     prediction: Any, truth: Any, num_labels: int, ignore_index: int = IGNORE
 ) -> np.ndarray:
-    """Confusion counts of one image; those of many are their sum.
+    """Confusion counts of one image; counts of several images are added up.
 
     Args:
         prediction: Integer labels 0..L-1 of any shape, ``ignore_index`` = no label.
@@ -101,7 +106,7 @@ def check_labels(num_labels: int, ignore_index: int) -> None:
 
 
 def dense_counts(pairs: PixelPairs, num_labels: int, ignore_index: int) -> np.ndarray:
-    """(L, L + 1) int64 counts of `pixel_pairs`, their labels checked."""
+    """Convert `pixel_pairs` to (L, L + 1) int64 counts, their labels checked."""
     for name, labels in (("prediction", pairs.prediction), ("truth", pairs.truth)):
         outside = ((labels < 0) | (labels >= num_labels)) & (labels != ignore_index)
         if outside.any():
@@ -110,7 +115,9 @@ def dense_counts(pairs: PixelPairs, num_labels: int, ignore_index: int) -> np.nd
                 f"{', '.join(map(str, np.unique(labels[outside])[:5]))}"
             )
     scored = pairs.truth != ignore_index
+    # "no label" becomes column L
     predicted = np.where(pairs.prediction == ignore_index, num_labels, pairs.prediction)
     counts = np.zeros((num_labels, num_labels + 1), dtype=np.int64)
+    # assigned, not added: each pair occurs once
     counts[pairs.truth[scored], predicted[scored]] = pairs.pixels[scored]
     return counts

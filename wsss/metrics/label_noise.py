@@ -1,4 +1,4 @@
-"""Which image-level labels disagree with a classifier that has not learned from them."""
+"""Image-level labels that disagree with a classifier which has not learned from them."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def disagreement(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """How unlikely each label is: 1 - self-confidence (Northcutt et al., JAIR 2021, section 3).
+    """Improbability of each label: 1 - self-confidence (Northcutt et al., JAIR 2021, section 3).
 
     1 - p for a label that is given, p for one that is not. With two answers to each question, as
     here, the normalised margin ranks in the same order.
@@ -22,11 +22,11 @@ def disagreement(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 class ConfidentCounts(NamedTuple):
-    """How many labels of each class confident learning takes for wrong.
+    """Numbers of labels of each class that confident learning takes for wrong.
 
     Args:
-        wrong: (K,) int64: given, but the image looks as those without the class do.
-        missing: (K,) int64: not given, but the image looks as those with the class do.
+        wrong: (K,) int64: given, but the probability is that of images without the class.
+        missing: (K,) int64: not given, but the probability is that of images with it.
     """
 
     wrong: np.ndarray
@@ -49,6 +49,8 @@ def confident_counts(labels: np.ndarray, probabilities: np.ndarray) -> Confident
         p, given = probabilities[:, k], present[:, k]
         if np.isnan(p).any() or given.all() or not given.any():
             continue
+        # each answer has a threshold of its own, the mean probability among images labelled so: a
+        # class on which the classifier is unsure is not accused for that
         there, not_there = p >= p[given].mean(), 1 - p >= (1 - p[~given]).mean()
         wrong[k] = np.count_nonzero(given & not_there & (~there | (p < 0.5)))
         missing[k] = np.count_nonzero(~given & there & (~not_there | (p > 0.5)))

@@ -11,7 +11,7 @@ from wsss.metrics.segmentation import Absent, SegmentationScores, segmentation_s
 
 
 class SegmentationMetric(Metric):
-    """Adds up `confusion_counts` over batches and processes; `compute` scores the sum.
+    """Sum of `confusion_counts` over batches and processes; `compute` scores it.
 
     Works with `Trainer`, `MetricCollection`, `forward` and `sync` as every torchmetrics Metric
     does: each process counts its own images, and the counts are summed; call `reset` after each
@@ -59,6 +59,7 @@ class SegmentationMetric(Metric):
             and not prediction.device.type == truth.device.type == "cpu"
         )
         if on_device:
+            # a new tensor, since torchmetrics may hold the old one as a state to go back to
             self.counts = self.counts + self._count_there(prediction, truth).to(self.counts.device)
             return
         counts = confusion_counts(prediction, truth, self.num_labels, self.ignore_index)
@@ -66,6 +67,7 @@ class SegmentationMetric(Metric):
 
     def compute(self) -> SegmentationScores:
         """Scores of everything that was counted."""
+        # scored in float64 on the CPU, as everywhere: some devices have none
         return segmentation_scores(self.counts.cpu().numpy(), self.absent)
 
     def _count_there(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -86,6 +88,7 @@ class SegmentationMetric(Metric):
                 raise ValueError(f"{name}: expected labels 0..{labels - 1} or {self.ignore_index}")
         scored = truth != self.ignore_index
         found = prediction[scored]
+        # one number a pair, counted by one bincount, as on the CPU
         found = torch.where(found == self.ignore_index, labels, found)
         cell = truth[scored] * (labels + 1) + found
         return torch.bincount(cell, minlength=labels * (labels + 1)).view(labels, labels + 1)

@@ -1,4 +1,4 @@
-"""The confusion of every image of a list, kept sparse: what intervals and comparisons are made of.
+"""Sparse confusion counts of every image of a list, from which intervals are computed.
 
 A file of them (``images.npz``) is read without pickle and holds
 
@@ -20,7 +20,7 @@ from wsss.metrics.segmentation import Totals, scores_of_totals
 
 
 class ErrorShares(NamedTuple):
-    """What goes wrong in each image, as shares of its scored pixels; (N,) float64.
+    """Errors of each image by kind, as shares of its scored pixels; (N,) float64.
 
     Args:
         missed: Pixels of an object that are predicted background or given no label; background
@@ -64,6 +64,7 @@ class ImageCounts:
         if image_id in self._known:
             raise ValueError(f"counts of {image_id}: the image was added before")
         self._known.add(image_id)
+        # a mask has few labels: of L * (L + 1) cells only some ten are not 0
         cells = np.flatnonzero(counts)
         self.image_ids.append(image_id)
         self._cells.append(cells)
@@ -77,6 +78,7 @@ class ImageCounts:
         """
         if other.num_labels != self.num_labels:
             raise ValueError(f"expected counts of {self.num_labels} labels, got {other.num_labels}")
+        # an image counted twice would weigh twice in every pooled score
         both = self._known & other._known
         if both:
             raise ValueError(f"counts of {min(both)}: the image was added before")
@@ -86,17 +88,18 @@ class ImageCounts:
         self._counts += other._counts
 
     def pooled(self) -> np.ndarray:
-        """(L, L + 1) int64 counts of all images together."""
+        """Counts of all images together, (L, L + 1) int64."""
         counts = np.zeros(self.num_labels * (self.num_labels + 1), dtype=np.int64)
         for cells, count in zip(self._cells, self._counts, strict=True):
             counts[cells] += count
         return counts.reshape(self.num_labels, -1)
 
     def totals(self) -> Totals:
-        """(N, L) totals of each image."""
+        """Totals of each image, (N, L)."""
         shape = (len(self), self.num_labels)
         totals = Totals(*(np.zeros(shape, dtype=np.int64) for _ in Totals._fields))
         image, true, predicted, count = self._entries()
+        # entries of one image and label repeat, once for each predicted label
         np.add.at(totals.true, (image, true), count)
         labelled = predicted < self.num_labels
         np.add.at(totals.predicted, (image[labelled], predicted[labelled]), count[labelled])
@@ -106,11 +109,11 @@ class ImageCounts:
         return totals
 
     def miou(self) -> np.ndarray:
-        """(N,) mIoU of each image alone: to sort and compare images, not to report (trap 2)."""
+        """mIoU of each image alone, (N,): to sort and compare images, not to report (trap 2)."""
         return scores_of_totals(self.totals()).miou
 
     def errors(self) -> ErrorShares:
-        """What goes wrong in each image."""
+        """Shares of missed, spilled and confused pixels of each image."""
         image, true, predicted, count = self._entries()
         foreground = (predicted > 0) & (predicted < self.num_labels)
         scored = np.bincount(image, count, len(self))
@@ -126,7 +129,7 @@ class ImageCounts:
         )
 
     def select(self, image_ids: Sequence[str]) -> "ImageCounts":
-        """The counts of some of the images, in the order asked for.
+        """Select the counts of some of the images, in the order asked for.
 
         Raises:
             ValueError: An image that is not here.
@@ -144,6 +147,7 @@ class ImageCounts:
     def _entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Image, true label, predicted label (L = none) and pixels of each entry."""
         image = np.repeat(np.arange(len(self)), [len(cells) for cells in self._cells])
+        # without an image there is nothing to concatenate, and the type would be lost
         nothing = np.zeros(0, dtype=np.int64)
         cell = np.concatenate([nothing, *self._cells])
         return (
@@ -153,7 +157,7 @@ class ImageCounts:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays of a file, as the module describes them."""
+        """Arrays of a file, as the module describes them."""
         nothing = np.zeros(0, dtype=np.int64)
         return {
             "image_id": np.array(self.image_ids, dtype=np.str_),
@@ -181,6 +185,7 @@ class ImageCounts:
                 start = archive["start"]
         except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
             raise ValueError(f"{path}: not a file of confusion counts: {error}") from error
+        # checked in full, since a count in a wrong cell would only show as a wrong score
         cells = result.num_labels * (result.num_labels + 1)
         if (
             any(part.ndim != 1 or part.dtype != np.int64 for part in (start, cell, count))
@@ -193,6 +198,7 @@ class ImageCounts:
         ):
             raise ValueError(f"{path}: not a file of confusion counts: its parts do not fit")
         result._known = set(result.image_ids)
+        # split also returns what lies behind the last image, which is empty
         result._cells = np.split(cell, start[1:])[:-1]
         result._counts = np.split(count, start[1:])[:-1]
         return result

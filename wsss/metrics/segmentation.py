@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 Absent = Literal["exclude", "zero", "occurring"]
-"""Which classes a mean is over. ``exclude``: those with a union, that is, that occur or are
+"""Classes that a mean is over. ``exclude``: those with a union, that is, that occur or are
 predicted. ``zero``: all, a class with an empty union as 0. ``occurring``: those that occur, so that
 a class which is predicted but never there costs nothing itself."""
 
@@ -90,7 +90,7 @@ class SegmentationScores(NamedTuple):
 
     @property
     def mean_accuracy(self) -> np.ndarray:
-        """The old name of `mean_recall`."""
+        """Old name of `mean_recall`."""
         warnings.warn("mean_accuracy is now mean_recall", FutureWarning, stacklevel=2)
         return self.mean_recall
 
@@ -131,6 +131,7 @@ def scores_of_totals(totals: Totals, absent: Absent = "exclude") -> Segmentation
     iou = ratio(hits, union)
     f1 = ratio(2 * hits, true + predicted)
     precision, recall = ratio(hits, predicted), ratio(hits, true)
+    # all scored pixels: rows of the matrix hold the ones without a label too
     total = true.sum(axis=-1)
     ignored = ratio(unlabelled.sum(axis=-1), total)
     return SegmentationScores(
@@ -141,6 +142,7 @@ def scores_of_totals(totals: Totals, absent: Absent = "exclude") -> Segmentation
         false_positive_rate=ratio(predicted - hits, union),
         false_negative_rate=ratio(true - hits, union),
         miou=_mean(iou, true, absent),
+        # a label that does not occur has weight 0, whatever its IoU
         frequency_weighted_iou=ratio((np.nan_to_num(iou) * true).sum(axis=-1), total),
         pixel_accuracy=ratio(hits.sum(axis=-1), total),
         mean_recall=mean_of_known(recall),
@@ -152,7 +154,7 @@ def scores_of_totals(totals: Totals, absent: Absent = "exclude") -> Segmentation
 
 
 def cohen_kappa(counts: np.ndarray) -> np.ndarray:
-    """Agreement of two labellings beyond what chance would give.
+    """Cohen's kappa: agreement of two labellings beyond what chance would give.
 
     Source: Cohen, "A coefficient of agreement for nominal scales", 1960. It is 1 for equal masks,
     0 for masks as alike as their labels' shares make them, nan where there is one label only.
@@ -172,13 +174,15 @@ def cohen_kappa(counts: np.ndarray) -> np.ndarray:
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, nan where whole is 0."""
+    """Ratio part / whole, nan where whole is 0."""
+    # `where` skips the division by 0 and its warning
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)
 
 
 def _mean(values: np.ndarray, true: np.ndarray, absent: Absent) -> np.ndarray:
     """Mean over the labels that the policy chooses; nan if nothing at all was scored."""
     if absent == "zero":
+        # without a scored pixel there is no score, not one of 0
         mean = np.nan_to_num(values).mean(axis=-1)
         return np.where(true.sum(axis=-1) > 0, mean, np.nan)
     return mean_of_known(values if absent == "exclude" else np.where(true > 0, values, np.nan))

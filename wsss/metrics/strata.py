@@ -1,4 +1,4 @@
-"""Where a score comes from: small and large objects, images of one class and of many.
+"""Scores of parts of an evaluation: by size of objects, and by number of classes of images.
 
 In a semantic mask the pixels of one class in one image stand for "the object": two dogs are one.
 """
@@ -46,20 +46,23 @@ def by_object_size(totals: Totals, edges: Sequence[float] = SIZE_EDGES) -> list[
     limits = [0.0, *edges, 1.0]
     if not all(low < high for low, high in pairwise(limits)):
         raise ValueError(f"edges: expected increasing shares between 0 and 1, got {list(edges)}")
+    # an image without a scored pixel is divided by 1 and has no object
     share = totals.true / np.maximum(totals.true.sum(axis=1, keepdims=True), 1)
     strata = []
     for low, high in pairwise(limits):
         chosen = (share > low) & (share <= high)
+        # the background is no object
         chosen[:, 0] = False
         part = Totals(*((values * chosen).sum(axis=0) for values in totals))
         name = f"{100 * low:g} - {100 * high:g} %" if low else f"up to {100 * high:g} %"
+        # foreground alone: the background belongs to no size
         miou = scores_of_totals(Totals(*(values[1:] for values in part))).miou
         strata.append(Stratum(name, int(chosen.sum()), float(miou)))
     return strata
 
 
 def by_class_count(totals: Totals, absent: Absent = "exclude", most: int = 3) -> list[Stratum]:
-    """mIoU of the images by how many foreground classes occur in them: 0, 1, ..., ``most`` or more.
+    """mIoU of the images by number of foreground classes in them: 0, 1, ..., ``most`` or more.
 
     Args:
         totals: (N, L) totals of the N images.

@@ -11,7 +11,7 @@ from wsss.metrics.segmentation import Absent, segmentation_scores
 
 
 class ThresholdSweep:
-    """Counts pixels by true label, best class and how many thresholds its score passes.
+    """Histogram of pixels by true label, best class and number of thresholds that its score passes.
 
     A pixel is predicted as its best class where that class's score is above the threshold, as
     background elsewhere. One histogram holds the confusion matrices of all thresholds, one for all
@@ -22,7 +22,7 @@ class ThresholdSweep:
         steps: The thresholds are 0, 1 / steps, ..., 1; T = steps + 1 of them.
 
     Attributes:
-        histogram: (L, L, T + 1) int64 pixel counts; those of two sweeps can be added.
+        histogram: (L, L, T + 1) int64 pixel counts; two sweeps are added by adding these.
         thresholds: (T,) float32.
         images: Number of images counted.
     """
@@ -67,6 +67,8 @@ class ThresholdSweep:
         if truth.dtype != np.uint8:
             raise ValueError(f"truth: expected uint8 labels, got {truth.dtype}")
         size = self.num_labels + 1  # the last row takes what is not scored
+        # one number a pixel for (truth, best class, level), so that a single bincount counts all of
+        # them
         row = np.minimum(truth.ravel(), self.num_labels).astype(np.int32)
         if len(labels):
             best, level = self._best(scores)
@@ -80,13 +82,16 @@ class ThresholdSweep:
         else:
             labels = np.zeros(1, dtype=np.int64)
             found = np.zeros((size, 1, self._levels), dtype=np.int64)
+            # no present class: nothing passes any threshold, whatever label level 0 is noted under
             found[:, 0, 0] = np.bincount(row, minlength=size)
+        # labels from L to 254 were clipped into the last row too, where only 255 belongs
         if found[-1].sum() != np.count_nonzero(truth == IGNORE):
             raise ValueError(f"truth: expected labels 0..{self.num_labels - 1} or {IGNORE}")
         found = found[:-1]
         for i, label in enumerate(labels):
             self.histogram[:, label] += found[:, i]
         if image_id is not None:
+            # few of all cells are not 0, so an image is kept as a list of these
             true, which, level = np.nonzero(found)
             cell = (true * self.num_labels + labels[which]) * self._levels + level
             self._kept.append((image_id, cell.astype(np.int32), found[true, which, level]))
@@ -110,9 +115,11 @@ class ThresholdSweep:
     def _best(self, scores: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         """Index of each pixel's best class, None for one class alone, and its score's level."""
         best = None
+        # written so that nan is refused as well
         if not (scores.min(initial=0.0) >= 0 and scores.max(initial=0.0) <= 1):
             raise ValueError("scores: expected numbers in [0, 1]")
         score = scores[0].ravel()
+        # class by class: an argmax over the first axis jumps through memory at each pixel
         for i, plane in enumerate(scores[1:], start=1):
             plane = plane.ravel()
             ahead = plane > score
@@ -127,21 +134,23 @@ class ThresholdSweep:
         return best, level.astype(np.int32)
 
     def counts(self) -> np.ndarray:
-        """(T, L, L + 1) int64 confusion counts of the T thresholds; see `confusion_counts`."""
+        """Confusion counts of the T thresholds, (T, L, L + 1) int64; see `confusion_counts`."""
         result = np.zeros(
             (len(self.thresholds), self.num_labels, self.num_labels + 1), dtype=np.int64
         )
         result[:, :, 1:-1] = self._passing()[:, 1:].transpose(2, 0, 1)
+        # what passes no threshold is background
         total = self.histogram.sum(axis=(1, 2))
         result[:, :, 0] = total - result[:, :, 1:-1].sum(axis=2)
         return result
 
     def _passing(self) -> np.ndarray:
-        """(L, L, T) pixels by true label and best class whose score is above each threshold."""
+        """Pixels by true label and best class whose score is above each threshold, (L, L, T)."""
+        # cumulated from the highest level down; level 0 passes nothing and is left out
         return self.histogram[:, :, ::-1].cumsum(axis=2)[:, :, -2::-1]
 
     def counts_at(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(L, L + 1) counts at a threshold for each class: its (K,) indices into `thresholds`."""
+        """Counts at a threshold for each class, (L, L + 1), by (K,) indices into `thresholds`."""
         cells = np.flatnonzero(self.histogram)
         return self._counted(cells, self.histogram.ravel()[cells], self._class_indices(indices))
 
@@ -167,17 +176,19 @@ class ThresholdSweep:
         return chosen
 
     def _counted(self, cells: np.ndarray, pixels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """(L, L + 1) counts of the pixels in some cells of a histogram."""
+        """Counts of the pixels in some cells of a histogram, (L, L + 1)."""
         true, rest = np.divmod(cells, self.num_labels * self._levels)
         best, level = np.divmod(rest, self._levels)
+        # the background needs no threshold
         limit = np.concatenate(([0], chosen))
         predicted = np.where(level > limit[best], best, 0)  # level > j: t_0 .. t_j are passed
         counts = np.zeros((self.num_labels, self.num_labels + 1), dtype=np.int64)
+        # add.at, since several levels fall into one cell; indexing would add only one of them
         np.add.at(counts, (true, predicted), pixels)
         return counts
 
     def miou(self, absent: Absent = "exclude") -> np.ndarray:
-        """(T,) mIoU at each threshold."""
+        """mIoU at each threshold, (T,)."""
         return segmentation_scores(self.counts(), absent).miou
 
     def best(self, absent: Absent = "exclude") -> int:
@@ -192,7 +203,7 @@ class ThresholdSweep:
         return int(np.nanargmax(curve))
 
     def best_per_class(self, absent: Absent = "exclude") -> np.ndarray:
-        """(K,) indices of thresholds, one a class, from which no single one can be improved.
+        """Find thresholds, one a class, of which no single one can be improved: (K,) indices.
 
         Classes meet only in the background, so each in turn takes its best threshold, from the
         best common one on until none changes: the mIoU never falls.
@@ -210,6 +221,7 @@ class ThresholdSweep:
                 counts[:, :, c + 1] = passing[:, c].T
                 counts[:, :, 0] = true - counts[:, :, 1:-1].sum(axis=2)
                 curve = segmentation_scores(counts, absent).miou
+                # strictly above: a threshold that is no better does not move, so that this ends
                 if curve.max() > curve[chosen[c]]:
                     chosen[c] = int(np.argmax(curve))
             if np.array_equal(before, chosen):
@@ -217,7 +229,7 @@ class ThresholdSweep:
 
 
 def power_threshold(gamma: float) -> float:
-    """The constant threshold that a power background comes to.
+    """Constant threshold that a power background comes to.
 
     A pixel's best score m is above (1 - m) ** gamma exactly where it is above the one fixed point.
 
@@ -227,6 +239,7 @@ def power_threshold(gamma: float) -> float:
     if gamma <= 0:
         raise ValueError(f"gamma: expected above 0, got {gamma}")
     low, high = 0.0, 1.0
+    # m - (1 - m)^gamma rises from -1 to 1, so that bisection finds its zero to float64's last bit
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if middle < (1 - middle) ** gamma else (low, middle)

@@ -19,7 +19,7 @@ from wsss.normalisation import IMAGENET, Normalisation
 
 
 class BackboneSpec(NamedTuple):
-    """What the code must know of one network.
+    """Structure of one network: its body, stages, channels and strides.
 
     Args:
         build: Its constructor, torchvision's or one that is called alike.
@@ -129,7 +129,7 @@ BACKBONES: dict[str, BackboneSpec] = {
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Which network looks at the images, and from which weights it starts.
+    """Network that images go through, and the weights that it starts from.
 
     Args:
         name: Architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of timm, which is
@@ -164,7 +164,7 @@ class BackboneConfig:
 
 
 class Backbone(NamedTuple):
-    """A body and what must be known of it.
+    """Body of a network with its channels, layers and normalisation.
 
     Args:
         body: (B, 3, H, W) normalised images to (B, C, h, w) features.
@@ -196,6 +196,7 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     if spec.body is not None:
         body = spec.body(network)
     else:
+        # under their own names, so that state dicts fit and layers are found by torchvision's names
         children = ((name, network.get_submodule(name)) for name in spec.children)
         body = nn.Sequential(OrderedDict(children))
     if config.weights is not None:
@@ -219,22 +220,24 @@ def load_body(body: nn.Module, state: Mapping[str, torch.Tensor], *, source: str
     Raises:
         ValueError: It is one of another architecture.
     """
+    # timm's own state dict lacks the prefix that TimmBody gives its network
     whole = isinstance(body, TimmBody) and not any(key.startswith("network.") for key in state)
     network = body.network if whole and isinstance(body, TimmBody) else body
     load_weights(network, state, source=source, ignored=HEADS)
 
 
 def _normalisation(config: BackboneConfig) -> Normalisation:
-    """What torchvision says of the named weights, or ImageNet's, which are those of all others."""
+    """Normalisation that torchvision gives for the named weights; ImageNet's for all others."""
     named = None if config.weights is None else _published(config.name).get(config.weights)
     if named is None:
         return IMAGENET
+    # the only place where torchvision keeps mean and deviation: the transforms of its weights
     preset = named.transforms()
     return Normalisation(tuple(preset.mean), tuple(preset.std))
 
 
 def freeze_up_to(backbone: nn.Module, layer: str) -> None:
-    """Stop the training of a backbone's weights up to and including a layer.
+    """Freeze a backbone's weights up to and including a layer.
 
     Args:
         backbone: A network whose parameters are registered in order of execution.
@@ -248,15 +251,17 @@ def freeze_up_to(backbone: nn.Module, layer: str) -> None:
         raise ValueError(
             f"freeze: no layer {layer!r}; the layers are, for example, {', '.join(children[:40])}"
         )
+    # in order of registration, which is that of execution: all before the layer's last module
     modules = list(backbone.named_modules())
     inside = [i for i, (name, _) in enumerate(modules) if f"{name}.".startswith(f"{layer}.")]
     for _, module in modules[: max(inside) + 1]:
+        # not recursive: a parent that comes first would freeze its later children too
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(False)
 
 
 def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
-    """State dict by torchvision's enum name or from a local file."""
+    """Read a state dict by torchvision's enum name or from a local file."""
     assert config.weights is not None
     published = _published(config.name)
     if config.weights in published:
@@ -278,7 +283,7 @@ def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
 
 
 def _published(name: str) -> Mapping[str, Any]:
-    """torchvision's weights of a network by name; none of one that is not torchvision's."""
+    """Published weights of a network of torchvision by name; none of other networks."""
     if name not in torchvision.models.list_models():
         return {}
     members: Mapping[str, Any] = torchvision.models.get_model_weights(name).__members__
@@ -286,7 +291,7 @@ def _published(name: str) -> Mapping[str, Any]:
 
 
 def _read_state(path: Path, nor: str) -> dict[str, torch.Tensor]:
-    """A state dict from a local file; ``nor`` ends the sentence of what its name is not."""
+    """Read a state dict from a local file; ``nor`` completes the message if there is none."""
     if not path.is_file():
         raise FileNotFoundError(f"weights: {str(path)!r} is neither {nor}")
     try:
@@ -300,7 +305,9 @@ def _read_state(path: Path, nor: str) -> dict[str, torch.Tensor]:
 
 def _set_output_stride(body: nn.Module, spec: BackboneSpec, config: BackboneConfig) -> None:
     """Undo the deepest halvings until the output stride is reached."""
+    # the ratio is a power of two, whose bit length counts the halvings
     removed = (spec.strides[0] // config.output_stride).bit_length() - 1
+    # shallow to deep, since each removed halving doubles the dilation of all that follows
     groups = list(reversed(spec.strided[:removed]))
     factor = 1
     for group in groups:
@@ -308,20 +315,24 @@ def _set_output_stride(body: nn.Module, spec: BackboneSpec, config: BackboneConf
             for module in body.get_submodule(name).modules():
                 if isinstance(module, nn.MaxPool2d):
                     _unstride_pool(body, name)
+                    # a pooling has no kernel to dilate: what follows takes the factor
                     factor *= 2
                 elif isinstance(module, nn.Conv2d):
                     factor = _unstride_conv(module, factor, config.dilation == "dilate")
 
 
 def _unstride_conv(conv: nn.Conv2d, factor: int, dilate: bool) -> int:
-    """Remove a convolution's stride and spread its kernel; the dilation that follows from here."""
+    """Remove a convolution's stride and dilate its kernel; return the next ones' dilation."""
     strided = conv.stride[0] == 2
     spatial = conv.kernel_size[0] > 1
     if strided:
         conv.stride = (1, 1)
+    # its own kernel takes the factor so far: only what follows sees the finer grid
     if dilate and spatial and factor > 1:
         conv.dilation = (factor, factor)
         conv.padding = tuple(factor * (size - 1) // 2 for size in conv.kernel_size)
+    # a shortcut's strided 1 x 1 convolution halves the same grid as the block beside it: counted
+    # once
     return factor * 2 if strided and spatial else factor
 
 

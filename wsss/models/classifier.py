@@ -1,4 +1,4 @@
-"""The multi-label classifier whose decisions are explained: backbone, average pooling, linear."""
+"""Multi-label classifier whose decisions are explained: backbone, average pooling, linear."""
 
 import torch
 from torch import nn
@@ -34,12 +34,13 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = nn.Linear(channels, num_classes, bias=False)
+        # small, so that all classes start at a probability near 0.5
         nn.init.normal_(self.head.weight, std=0.01)
         self.normalisation = normalisation
         self.default_layers = [f"backbone.{layer}".removesuffix(".") for layer in layers]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images to (B, K) logits."""
+        """Classify (B, 3, H, W) normalised images: (B, K) logits."""
         features: torch.Tensor = self.backbone(images)
         logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
         return logits

@@ -22,7 +22,7 @@ DEEPLAB_V3 = {
 
 @dataclass(frozen=True)
 class DeepLabConfig:
-    """Which network segments the images.
+    """Architecture of the network that segments images.
 
     Args:
         name: ``deeplabv2`` on ``backbone``, or one of torchvision's DeepLab v3 networks, which
@@ -45,11 +45,12 @@ class DeepLabConfig:
         if not self.rates or min(self.rates) < 1:
             raise ValueError(f"model.rates: expected positive dilations, got {self.rates}")
         if self.name == "deeplabv2":
+            # made for its checks alone
             BackboneConfig(name=self.backbone, output_stride=self.output_stride)
 
 
 class Segmenter(nn.Module):
-    """A backbone with a head whose scores are upsampled to the input size.
+    """Segmentation network: a backbone, and a head whose scores are upsampled to the input size.
 
     Args:
         backbone: (B, 3, H, W) to (B, C, h, w) features.
@@ -64,7 +65,7 @@ class Segmenter(nn.Module):
         self.normalisation = normalisation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images to (B, L, H, W) logits."""
+        """Segment (B, 3, H, W) normalised images: (B, L, H, W) logits."""
         scores = self.head(self.backbone(images))
         return F.interpolate(scores, images.shape[2:], mode="bilinear", align_corners=False)
 
@@ -75,7 +76,9 @@ class ASPPSum(nn.Module):
     def __init__(self, channels: int, num_labels: int, rates: tuple[int, ...]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Conv2d(channels, num_labels, 3, padding=rate, dilation=rate) for rate in rates
+            # padding = dilation keeps the size
+            nn.Conv2d(channels, num_labels, 3, padding=rate, dilation=rate)
+            for rate in rates
         )
         for branch in self.branches:
             assert isinstance(branch, nn.Conv2d)
@@ -84,12 +87,12 @@ class ASPPSum(nn.Module):
             nn.init.zeros_(branch.bias)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) features to (B, L, h, w) scores."""
+        """Score (B, C, h, w) features: (B, L, h, w)."""
         return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)
 
 
 class _TensorFeatures(nn.Module):
-    """torchvision's segmentation backbones return a dict; keep its one map."""
+    """Wrapper of torchvision's segmentation backbones: the one map of the dict that they return."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 class Logistic(NamedTuple):
-    """A fitted regression.
+    """Fitted logistic regression of K labels.
 
     Args:
         weight: (D, K) float64.
@@ -18,7 +18,7 @@ class Logistic(NamedTuple):
     bias: torch.Tensor
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, D) float64 features to (N, K) logits."""
+        """Predict the (N, K) logits of (N, D) float64 features."""
         return torch.addmm(self.bias, features, self.weight)
 
 
@@ -45,8 +45,11 @@ def fit_logistic(
     """
     count = len(features)
     if start is None:
+        # half an image with and half without: the logit stays finite for a label that all or none
+        # have
         mean = (labels.sum(dim=0) + 0.5) / (count + 1)
         start = Logistic(features.new_zeros(features.shape[1], labels.shape[1]), mean.logit())
+    # diagonal of the Hessian where the probability is 1/2, its largest: x^2 / 4 plus the penalty's
     curvature = features.square().mean(dim=0)[:, None] / 4 + strength
     unit = curvature.rsqrt()
     scaled = (start.weight / unit).requires_grad_()
@@ -65,6 +68,7 @@ def fit_logistic(
         with torch.enable_grad():
             weight = scaled * unit
             logits = torch.addmm(bias, features, weight)
+            # summed over labels: they share no weight, so each minimises its own part
             entropy = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
             total = entropy / count + 0.5 * (strength * weight.square()).sum()
             total.backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""A ResNet that is small enough to learn from a few hundred small images, on a CPU, from nothing.
+"""Narrow ResNet for a few hundred small images, trained from random weights on a CPU.
 
 ResNet-10 is ResNet-18 (He et al., CVPR 2016) with one block in each stage in place of two. This one
 has a quarter of its channels, and its stem halves the image once, as is usual for images of 32 to
@@ -41,7 +41,7 @@ def narrow_resnet10(weights: None = None) -> nn.Module:
 
 
 def _stage(inputs: int, channels: int, stride: int) -> nn.Sequential:
-    """One block, with a convolution in its shortcut where the shape changes."""
+    """Build a stage of one block, with a convolution in its shortcut where the shape changes."""
     shortcut = None
     if stride != 1 or inputs != channels:
         shortcut = nn.Sequential(

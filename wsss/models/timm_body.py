@@ -12,13 +12,15 @@ from wsss.models.vit import whole_patches
 from wsss.normalisation import IMAGENET, Normalisation
 
 PREFIX = "timm/"
-"""What stands before timm's model names in a configuration."""
+"""Prefix of timm's model names in a configuration."""
 
+# Options by which timm's models take images of any size, tried in turn: vision transformers know
+# the first, windowed ones the second, convolutional networks need none and refuse both.
 _ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 
 
 class TimmBody(nn.Module):
-    """The features of a timm network as (B, C, h, w), whatever their layout.
+    """Body of a timm network: features as (B, C, h, w), whatever their layout.
 
     Args:
         network: A timm model without head and pooling.
@@ -39,12 +41,13 @@ class TimmBody(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images to (B, C, h, w) features."""
+        """Compute the (B, C, h, w) features of (B, 3, H, W) normalised images."""
         patch_embed = getattr(self.network, "patch_embed", None)
         patch = getattr(patch_embed, "patch_size", None)
         if isinstance(patch, int):
             patch = (patch, patch)
         if patch is not None:
+            # timm would refuse, or pad, an image that is no whole number of patches
             images = whole_patches(images, patch[0])
         features: torch.Tensor = self.network.forward_features(images)
         if features.dim() == 3:
@@ -53,6 +56,7 @@ class TimmBody(nn.Module):
                     f"{type(self.network).__name__} gives tokens, but has no patches to place them"
                 )
             rows, columns = images.shape[2] // patch[0], images.shape[3] // patch[1]
+            # counted from the end: class and register tokens stand in front
             cells = features[:, features.shape[1] - rows * columns :]
             return cells.transpose(1, 2).unflatten(2, (rows, columns))
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
@@ -60,13 +64,15 @@ class TimmBody(nn.Module):
         return features
 
     def layers(self) -> list[str]:
-        """Last module of each resolution from stride 4 on, or four evenly spaced blocks.
+        """List the last module of each resolution from stride 4 on, or four evenly spaced blocks.
 
         The last name is empty: it stands for the body's own output.
         """
         stages = [stage for stage in self.network.feature_info if stage["reduction"] >= 4]
+        # one resolution throughout, as in ViT: a quarter of the blocks each
         if len({stage["reduction"] for stage in stages}) == 1:
             stages = [stages[(len(stages) * quarter) // 4 - 1] for quarter in (1, 2, 3, 4)]
+        # the last stage's own module lacks the final normalisation, which the body's output has
         return [f"network.{stage['module']}" for stage in stages[:-1]] + [""]
 
 
@@ -89,6 +95,7 @@ def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmB
             f"model.name: timm has no model {name!r}"
             + (f"; near names are {', '.join(near)}" if near else "")
         )
+    # first at its own stride: not every model takes output_stride, not even its own
     network = _create(timm, name, pretrained=pretrained)
     own = _stride(network)
     if own != output_stride:
@@ -98,6 +105,7 @@ def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmB
             raise ValueError(
                 f"output_stride: {PREFIX}{name} allows {own}, got {output_stride}"
             ) from error
+        # some models take the option and ignore it
         if _stride(network) != output_stride:
             raise ValueError(f"output_stride: {PREFIX}{name} allows {own}, got {output_stride}")
     return TimmBody(network)
@@ -119,6 +127,7 @@ def _create(timm: ModuleType, name: str, **options: Any) -> Any:
         try:
             return timm.create_model(name, num_classes=0, global_pool="", **sizes, **options)
         except TypeError as error:
+            # Python forgets `error` at the end of its block
             refused = error
     raise refused
 

@@ -1,4 +1,4 @@
-"""torchvision's Vision Transformer as a body that takes images of any size."""
+"""Body of torchvision's Vision Transformer that takes images of any size."""
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +7,7 @@ from torchvision.models import VisionTransformer
 
 
 class ViTBody(nn.Module):
-    """Patch tokens after the last normalisation, as a grid of features.
+    """Vision Transformer whose patch tokens, after the last normalisation, are a grid of features.
 
     The class token takes part in every block and is left out of the result. Images are resized
     to whole patches, and the position embedding to their number, bicubically, as its authors do
@@ -25,7 +25,7 @@ class ViTBody(nn.Module):
         self.encoder = network.encoder
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) normalised images to (B, C, h, w) features."""
+        """Compute the (B, C, h, w) features of (B, 3, H, W) normalised images."""
         patches = self.conv_proj(whole_patches(images, self.patch_size))
         rows, columns = patches.shape[2:]
         tokens = patches.flatten(2).transpose(1, 2)
@@ -36,13 +36,15 @@ class ViTBody(nn.Module):
         return grid
 
     def _positions(self, rows: int, columns: int) -> torch.Tensor:
-        """(1, 1 + rows * columns, C) position embedding."""
+        """Resize the position embedding to the grid: (1, 1 + rows * columns, C)."""
         embedding: torch.Tensor = self.encoder.pos_embedding
         side = round((embedding.shape[1] - 1) ** 0.5)
+        # at its own size nothing is interpolated: the network is bit for bit torchvision's
         if (rows, columns) == (side, side):
             return embedding
         grid = embedding[:, 1:].transpose(1, 2).unflatten(2, (side, side))
         grid = F.interpolate(grid, (rows, columns), mode="bicubic", align_corners=False)
+        # the class token has a position of its own, which is no part of the grid
         return torch.cat([embedding[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 

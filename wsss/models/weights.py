@@ -1,4 +1,4 @@
-"""Loading state dicts with errors that name what does not fit."""
+"""Loading of state dicts, with errors that name the keys that do not fit."""
 
 from collections.abc import Mapping
 
@@ -29,6 +29,7 @@ def load_weights(
     """
     own = module.state_dict()
     optional = "num_batches_tracked"
+    # older state dicts lack BatchNorm's counter, which only matters without momentum
     missing = [key for key in own if key not in state and not key.endswith(optional)]
     unexpected = [key for key in state if key not in own and not key.startswith(ignored)]
     mismatched = [
@@ -47,4 +48,5 @@ def load_weights(
     ]
     if faults:
         raise ValueError(f"weights {source} do not fit this architecture; keys {'; '.join(faults)}")
+    # checked above, with better messages; strict would refuse the ignored heads
     module.load_state_dict({key: state[key] for key in own if key in state}, strict=False)

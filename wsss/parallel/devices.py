@@ -1,4 +1,4 @@
-"""Where networks run outside of training."""
+"""Devices that networks run on outside of training, their threads and memory."""
 
 import ctypes
 import os
@@ -14,10 +14,10 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def resolve_device(device: Device) -> torch.device:
-    """The device itself; ``auto`` takes a GPU if there is one.
+    """Resolve a device by name; ``auto`` takes a GPU if there is one.
 
-    A GPU comes with its number, the current one's: which GPU is current is known in this thread
-    alone.
+    A GPU comes with the number of this thread's current one, since other threads have a current
+    GPU of their own.
 
     Raises:
         ValueError: The device is not there.
@@ -37,10 +37,13 @@ def resolve_device(device: Device) -> torch.device:
 
 
 def current(device: torch.device) -> AbstractContextManager[object]:
-    """Make a GPU the current one of this thread; nothing for other devices."""
+    """Context that makes a GPU the current one of this thread; nothing for other devices."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
+# Numbers of mallopt's options as in glibc's malloc.h, by the environment variables that set them.
+# One arena: with one for each thread, memory that one has freed is out of the others' reach. The
+# thresholds of 1 GiB keep feature maps out of mmap, and on the heap once they are freed.
 _MALLOPT = {
     "MALLOC_ARENA_MAX": (-8, 1),
     "MALLOC_MMAP_THRESHOLD_": (-3, 2**30),
@@ -61,6 +64,7 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
+    # mallopt would override the environment, which glibc has read before
     for variable, (option, value) in _MALLOPT.items():
         if variable not in os.environ:
             mallopt(option, value)
@@ -68,9 +72,10 @@ def keep_memory() -> None:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch and OpenCV use so many threads an operation: more threads than cores wait."""
+    """Context in which torch uses ``count`` threads an operation and OpenCV one."""
     before, opencv = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(count)
+    # OpenCV works inside of reading threads that fill the cores among themselves
     cv2.setNumThreads(1)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What torchrun or SLURM says of this process: the one place that asks."""
+"""Detection of torchrun and SLURM, and of this process's place among theirs: the only one."""
 
 import os
 from typing import Literal, NamedTuple
@@ -8,7 +8,7 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 
-class Started(NamedTuple):
+class ProcessPlace(NamedTuple):
     """This process among those that torchrun or SLURM has started.
 
     Args:
@@ -34,31 +34,33 @@ class Started(NamedTuple):
         return self.size // self.per_node
 
 
-def started() -> Started | None:
-    """This process's place, or None if neither has started it.
+def process_place() -> ProcessPlace | None:
+    """Detect this process's place, or None if neither has started it.
 
     torchrun comes first: inside of a SLURM job it is torchrun that counts.
     """
     if TorchElasticEnvironment.detect():
         torchrun = TorchElasticEnvironment()
         size = torchrun.world_size()
+        # torchrun sets it for its workers; without it all are taken to be on this machine
         here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
-        return Started("torchrun", size, here, torchrun)
+        return ProcessPlace("torchrun", size, here, torchrun)
     if SLURMEnvironment.detect():
         slurm = SLURMEnvironment()
         size = slurm.world_size()
+        # tasks are spread evenly, as Lightning asks for with --ntasks-per-node
         here = max(1, size // int(os.environ.get("SLURM_NNODES", "1")))
-        return Started("SLURM", size, here, slurm)
+        return ProcessPlace("SLURM", size, here, slurm)
     return None
 
 
-def started_together() -> Started | None:
-    """This process's place among several, or None if it works alone."""
-    place = started()
+def place_among_several() -> ProcessPlace | None:
+    """Detect this process's place among several, or None if it works alone."""
+    place = process_place()
     return place if place is not None and place.size > 1 else None
 
 
 def first_of_all() -> bool:
-    """Whether this is the first of those processes, or the only one."""
-    place = started_together()
+    """Whether this is process 0 of those that torchrun or SLURM has started, or the only one."""
+    place = place_among_several()
     return place is None or place.rank == 0

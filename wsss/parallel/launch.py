@@ -1,4 +1,4 @@
-"""In how many processes a training runs, and who starts them."""
+"""Processes of a training: their number, and who starts them."""
 
 import inspect
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
 from torch.nn.parallel import DistributedDataParallel
 
-from wsss.parallel.environment import started
+from wsss.parallel.environment import process_place
 
 Devices = int | str | list[int]
 
@@ -28,7 +28,7 @@ class Launch(NamedTuple):
 
 
 def find_launch(accelerator: str, devices: Devices, num_nodes: int | None) -> Launch:
-    """The processes of a training: those that torchrun or SLURM has started, or one a device.
+    """Find the processes of a training: started by torchrun or SLURM, or one a device.
 
     Args:
         accelerator: Lightning's name of it.
@@ -38,7 +38,7 @@ def find_launch(accelerator: str, devices: Devices, num_nodes: int | None) -> La
     Raises:
         ValueError: ``devices`` or ``num_nodes`` is not what torchrun or SLURM has started.
     """
-    place = started()
+    place = process_place()
     if place is None:
         return Launch(None, _count(accelerator, devices), num_nodes or 1)
     if place.size % place.per_node:
@@ -46,6 +46,7 @@ def find_launch(accelerator: str, devices: Devices, num_nodes: int | None) -> La
             f"{place.by}: expected the same number of processes on each machine, got "
             f"{place.per_node} of {place.size} here"
         )
+    # processes run already: a different wish cannot be met any more, only refused
     wanted = place.per_node if devices == "auto" else _count(accelerator, devices)
     if wanted != place.per_node:
         raise ValueError(
@@ -61,12 +62,12 @@ def find_launch(accelerator: str, devices: Devices, num_nodes: int | None) -> La
 
 
 def choose_devices(launch: Launch, devices: Devices) -> Devices:
-    """What Lightning is told for ``devices``: one for each process that already runs."""
+    """Value of Lightning's ``devices``: one for each process that already runs."""
     return launch.per_node if launch.by is not None and devices == "auto" else devices
 
 
 def choose_strategy(launch: Launch, strategy: str) -> str | Strategy:
-    """Lightning's strategy, or its name.
+    """Choose Lightning's strategy: the strategy itself, or its name.
 
     ``auto`` is ``ddp`` where there are several processes. Its processes are started afresh
     (``spawn``) unless they run already: Lightning's own way repeats the whole command line in each,
@@ -76,12 +77,15 @@ def choose_strategy(launch: Launch, strategy: str) -> str | Strategy:
     """
     if strategy == "auto" and launch.per_node * launch.nodes > 1:
         strategy = "ddp"
+    # names such as ddp_spawn and ddp_find_unused_parameters_true are entries of Lightning's table
     entry = StrategyRegistry.get(strategy, default="") and StrategyRegistry[strategy]
     if not entry or entry["strategy"] is not DDPStrategy:
         return strategy
     settings = dict(entry["init_params"])
+    # popen is Lightning's start of "the whole command line in each"
     if settings["start_method"] == "popen" and launch.by is None and launch.per_node > 1:
         settings["start_method"] = "spawn"
+    # torch has renamed the argument; only one of both names is known to older versions
     newer = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     settings["forward_sync_buffers" if newer else "broadcast_buffers"] = False
     return DDPStrategy(**settings)
@@ -98,10 +102,11 @@ def connect(trainer: pl.Trainer, launch: Launch) -> None:
 
 
 def _count(accelerator: str, devices: Devices) -> int:
-    """How many devices of a machine are meant."""
+    """Count the devices of a machine that ``devices`` names."""
     if isinstance(devices, list):
         return len(devices)
     if devices in ("auto", -1, "-1"):
+        # without a GPU, all devices of a CPU are one: Lightning would take any number of processes
         gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         return torch.cuda.device_count() if gpu else 1
     if isinstance(devices, str) and "," in devices:

@@ -18,21 +18,21 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from wsss.errors import IncompleteError
-from wsss.parallel.environment import started_together
+from wsss.parallel.environment import place_among_several
 from wsss.parallel.processes import on_first
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _START = datetime.timedelta(minutes=10)
-"""How long a process waits for the others at the start."""
+"""Time that a process waits for the others at the start."""
 
 _PATIENCE = datetime.timedelta(days=7)
-"""How long a process waits for the others' work; one that has died is noticed at once."""
+"""Time that a process waits for the others' work; one that has died is noticed at once."""
 
 
 class Ranks:
-    """This process among those that share a command.
+    """One process of those that share a command, and its exchanges with the others.
 
     Args:
         rank: Its number, from 0.
@@ -59,7 +59,8 @@ class Ranks:
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> list[Item]:
-        """The items of this process: every item belongs to one process alone."""
+        """Items of this process: every item belongs to one process alone."""
+        # every size-th item: long and short images, or rare classes, that lie together are spread
         return list(items[self.rank :: self.size])
 
     def on_first(self, make: Callable[[], Result]) -> Result | None:
@@ -71,15 +72,16 @@ class Ranks:
         return on_first(self.first, make, self.from_first)
 
     def from_first(self, value: Item) -> Item:
-        """The value of process 0, in all processes."""
+        """Broadcast the value of process 0."""
         if self.size == 1:
             return value
+        # a list, since the broadcast replaces its element
         box = [value]
         self._together(lambda: distributed.broadcast_object_list(box, 0, group=self._group))
         return box[0]
 
     def gather(self, value: Item) -> list[Item]:
-        """The values of all processes, in each of them.
+        """Gather the values of all processes, in each of them.
 
         Raises:
             IncompleteError: A process has ended before; the message names it.
@@ -92,6 +94,7 @@ class Ranks:
 
     def _together(self, exchange: Callable[[], None]) -> None:
         """Exchange something once everybody is here; name those who will not come."""
+        # an all_gather with a dead process hangs or fails without a name, so presence comes first
         lost = self._lost_at_first() if self.first else self._lost_as_told()
         if lost:
             names = ", ".join(map(str, lost))
@@ -102,12 +105,14 @@ class Ranks:
         exchange()
 
     def _lost_at_first(self) -> list[int]:
-        """Process 0 waits for a message of every other, then tells all who is missing."""
+        """Wait, as process 0, for a message of every other, then tell all who is missing."""
+        # one peer after the other: the slowest decides how long it takes in any order
         here, lost = torch.zeros(1), torch.zeros(self.size)
         for peer in range(1, self.size):
             try:
                 distributed.recv(here, peer, group=self._group)
             except RuntimeError:
+                # gloo raises as soon as the connection is closed, long before the timeout
                 lost[peer] = 1
         found = lost.nonzero().ravel().tolist()
         for peer in set(range(1, self.size)) - set(found):
@@ -116,18 +121,20 @@ class Ranks:
         return found
 
     def _lost_as_told(self) -> list[int]:
-        """The other processes report to process 0, and hear from it who is missing."""
+        """Report to process 0, and hear from it who is missing."""
         lost = torch.zeros(self.size)
         try:
             distributed.send(torch.zeros(1), 0, group=self._group)
             distributed.recv(lost, 0, group=self._group)
         except RuntimeError:
+            # without process 0 nobody can tell of the others
             return [0]
         return lost.nonzero().ravel().tolist()
 
 
 def _gloo() -> distributed.ProcessGroup:
-    """A group of all processes whose messages go over the processors' network."""
+    """Create a gloo group of all processes: its messages need no GPU."""
+    # its own timeout: the default group's is that of the start, the work takes longer
     group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
     assert isinstance(group, distributed.ProcessGroup)
     return group
@@ -135,35 +142,39 @@ def _gloo() -> distributed.ProcessGroup:
 
 @functools.cache
 def _store(rank: int, size: int) -> Store:
-    """Where the processes find each other: one for all commands that this process runs."""
+    """Store where the processes find each other: one for all commands that this process runs."""
     store, _, _ = next(rendezvous("env://", rank, size, timeout=_START))
     return store
 
 
 _commands = itertools.count()
-"""A name in the store for each command: that of torchrun keeps the addresses of earlier ones."""
+"""Numbers of commands, names in the store: torchrun's keeps the addresses of earlier ones."""
 
 
 @contextmanager
-def joined_ranks() -> Iterator[Ranks]:
-    """The processes that torchrun or SLURM has started for this command; one alone otherwise.
+def command_ranks() -> Iterator[Ranks]:
+    """Connect the processes that torchrun or SLURM has started; one alone otherwise.
 
     Each process of a machine is given its own GPU, where there are any.
     """
-    place = started_together()
+    place = place_among_several()
     if place is None:
         yield Ranks()
         return
     size, rank, here = place.size, place.rank, place.per_node
     meeting = place.environment
     if torch.cuda.is_available():
+        # modulo, where more processes than GPUs share a machine
         torch.cuda.set_device(meeting.local_rank() % torch.cuda.device_count())
     if distributed.is_initialized():
+        # a training has connected them before; its group is left open for it
         yield Ranks(rank, size, here, _gloo())
         return
+    # torchrun has set both; under SLURM Lightning derives them from the list of nodes and the job
     os.environ.setdefault("MASTER_ADDR", meeting.main_address)
     os.environ.setdefault("MASTER_PORT", str(meeting.main_port))
     try:
+        # all processes count the same commands, so they agree on the name without a message
         store = PrefixStore(f"wsss {next(_commands)}", _store(rank, size))
         distributed.init_process_group(
             "gloo", store=store, rank=rank, world_size=size, timeout=_START

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Stage(NamedTuple):
-    """One kind of work.
+    """One kind of work, its threads and the length of its queue.
 
     Args:
         workers: A function for each thread; it takes what the stage before gives. What it raises
@@ -40,6 +40,8 @@ def overlap(items: Iterable[Any], stages: Sequence[Stage]) -> Iterator[Any]:
         pipeline.stop()
 
 
+# Every stage reads one queue and writes the next, so the queues' bounds slow the stages before a
+# slow one down instead of letting images pile up in memory.
 class _Pipeline:
     def __init__(self, stages: Sequence[Stage]) -> None:
         for stage in stages:
@@ -47,7 +49,9 @@ class _Pipeline:
                 raise ValueError(f"waiting: expected at least 1, got {stage.waiting}")
         self.stages = stages
         self.queues: list[queue.Queue[Any]] = [queue.Queue(stage.waiting) for stage in stages]
+        # what is done waits for the caller in a queue of its own, bounded as well
         self.queues.append(queue.Queue(stages[-1].waiting))
+        # threads of each stage that have not ended; the last one of a stage ends the next stage
         self.open = [len(stage.workers) for stage in stages]
         self.lock = threading.Lock()
         self.stopped = threading.Event()
@@ -63,9 +67,11 @@ class _Pipeline:
     def results(self) -> Iterator[Any]:
         while True:
             result = self._get(self.queues[-1])
+            # _END also comes out of _get after an error or a stop
             if result is _END:
                 break
             yield result
+        # raised in the caller's thread, after the results that were done before
         if self.error is not None:
             raise self.error
 
@@ -76,6 +82,7 @@ class _Pipeline:
                 thread.join()
 
     def _thread(self, name: str, function: Callable[..., None], *arguments: Any) -> None:
+        # daemon: a thread that hangs in a library does not keep the process alive
         thread = threading.Thread(
             target=self._guarded, args=(function, *arguments), name=f"wsss {name}", daemon=True
         )
@@ -85,9 +92,11 @@ class _Pipeline:
     def _guarded(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
             function(*arguments)
+        # SystemExit too: a thread that ends in silence would leave the others waiting
         except BaseException as error:
             with self.lock:
                 if self.error is None:
+                    # the first error is the cause; later ones often follow from it
                     self.error = error
             self.stopped.set()
 
@@ -107,6 +116,7 @@ class _Pipeline:
             if not self._put(outgoing, worker(item)):
                 return
         with self.lock:
+            # under the lock, so that exactly one thread sees itself as the last
             self.open[number] -= 1
             last = self.open[number] == 0
         if last:
@@ -116,6 +126,7 @@ class _Pipeline:
         """Put an item; False if the pipeline was stopped meanwhile."""
         while not self.stopped.is_set():
             try:
+                # a thread that waits without a timeout never sees that the pipeline was stopped
                 to.put(item, timeout=0.2)
                 return True
             except queue.Full:

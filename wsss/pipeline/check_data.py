@@ -112,7 +112,7 @@ def check_quickly(data: DataConfig, splits: Sequence[str]) -> None:
 def _read_splits(
     data: DataConfig, splits: Sequence[str]
 ) -> tuple[list[tuple[Item, str, bool]], list[Finding]]:
-    """The images of the splits, each with its split and whether its mask is there."""
+    """Read the images of the splits, each with its split and whether its mask is there."""
     work: list[tuple[Item, str, bool]] = []
     findings: list[Finding] = []
     for split in splits:
@@ -124,7 +124,7 @@ def _read_splits(
 
 
 def _items(data: DataConfig, split: str, findings: list[Finding]) -> list[Item]:
-    """The images of a split; an error that keeps them from being read becomes a finding."""
+    """Read the images of a split; an error that keeps them from being read becomes a finding."""
     read = SOURCES[data.layout].read
     try:
         items = read(data, split, with_labels=True, limit=None)
@@ -142,7 +142,7 @@ def _items(data: DataConfig, split: str, findings: list[Finding]) -> list[Item]:
 def _missing_masks(
     items: Sequence[Item], split: str, masks: set[Path | DrawnMask]
 ) -> list[Finding]:
-    """Masks that are not there, one by one if there are others."""
+    """Find masks that are not there, one by one if there are others."""
     missing = [item for item in items if item.mask not in masks]
     # a training set without masks is the rule here: one note instead of thousands of warnings
     if items and not masks:
@@ -154,7 +154,7 @@ def _missing_masks(
 
 
 _TOGETHER = 16
-"""Images that a thread takes at once: threads that change hands wait for the interpreter."""
+"""Images that a thread takes at once: each hand-over between threads waits for the GIL."""
 
 
 def _check_images(
@@ -179,7 +179,7 @@ def _check_images(
 def _unlisted(
     data: DataConfig, splits: Sequence[str], checked: Sequence[CheckedImage]
 ) -> list[Finding]:
-    """Image files beside those of the splits."""
+    """Find image files that no split lists."""
     # photographs that were forgotten in the lists; a warning would scold who trains on a subset
     listed = {one.item.image for one in checked}
     folders = dict.fromkeys(data.at(data.images, split) for split in splits)
@@ -215,7 +215,7 @@ def _report(
     splits: Sequence[str],
     data: DataConfig,
 ) -> str:
-    """Everything that was found, as JSON."""
+    """Format everything that was found as JSON."""
     return json_format.dumps(
         {
             "counts": dict(Counter(finding.severity for finding in findings)),
@@ -230,7 +230,7 @@ def _report(
 
 
 def _facts(checked: Sequence[CheckedImage], split: str, data: DataConfig) -> dict[str, Any]:
-    """Histograms of a split."""
+    """Compute the histograms of a split."""
     part = [one for one in checked if one.split == split]
     pixels: Counter[int] = Counter()
     for one in part:
@@ -254,7 +254,7 @@ def _table(
     splits: Sequence[str],
     data: DataConfig,
 ) -> str:
-    """Classes, sizes and findings, for a terminal."""
+    """Format classes, sizes and findings, for a terminal."""
     facts = {split: _facts(checked, split, data) for split in splits}
     width = max(16, *(len(name) + 2 for name in data.classes))
     lines = [f"{'images':<{width}}" + "".join(f"{split:>12}" for split in splits)]

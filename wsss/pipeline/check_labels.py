@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import nn
 from torchmetrics.functional.classification import binary_average_precision
 
 from wsss.attribution.multiscale import MultiScaleConfig
@@ -19,6 +20,7 @@ from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
 from wsss.metrics.label_noise import confident_counts, disagreement
 from wsss.models.backbones import BackboneConfig, build_backbone
+from wsss.normalisation import Normalisation
 from wsss.parallel.devices import Device, resolve_device
 from wsss.pipeline.evaluation.files import csv_text
 from wsss.pipeline.label_check.features import image_features
@@ -79,36 +81,29 @@ def check_labels(
         IncompleteError: Some images could not be read; the others were ranked.
     """
     settings = Settings.of(check_labels, locals())
-    if not 0 <= at_least <= 1:
-        raise ValueError(f"at_least: expected 0 <= x <= 1, got {at_least}")
-    if pictures < 0:
-        raise ValueError(f"pictures: expected at least 0, got {pictures}")
-    where = resolve_device(device)
+    _check(at_least, pictures)
+    place = resolve_device(device)
     records = load_records(data, split, with_labels=True, limit=limit)
     labels = np.array([record.labels for record in records])
+    # before the network runs: a list that cannot be judged is refused at once
     _judged(labels, [r.image_id for r in records], data.class_names, validation.folds, split)
     pl.seed_everything(seed, workers=True, verbose=False)
-    if checkpoint is None:
-        backbone = build_backbone(model)
-        body, normalisation = backbone.body.eval(), backbone.normalisation
-    else:
-        classifier = load_classifier(checkpoint, data)[0]
-        body, normalisation = classifier.backbone, classifier.normalisation
+    body, normalisation = _network(model, checkpoint, data)
     out = OutputFolder(output, settings, free=("device", "pictures"))
-    seen = image_features(body, normalisation, records, multiscale, where)
+    seen = image_features(body, normalisation, records, multiscale, place)
+    # without images that could not be read; duplicates are known by content only now
     records, labels = [records[i] for i in seen.indices], labels[seen.indices]
     faults = _judged(labels, seen.contents, data.class_names, validation.folds, split)
+    # classes with too few images are left out of the regressions and have no probability
     known = np.array([fault is None for fault in faults])
+    # duplicates share a fold: a copy in another one would give the label away
     fold = stratified_folds(labels, seen.contents, validation.folds, seed=seed)
     judged = out_of_fold(seen.values, labels[:, known], fold, validation)
     probabilities = np.full(labels.shape, np.nan)
     probabilities[:, known] = judged.probabilities
     doubts = ranked(disagreement(labels, probabilities), labels, probabilities, at_least)
     names = data.class_names
-    atomic_write_text(output / PAIRS, csv_text(pair_rows(doubts, records, names)))
-    atomic_write_text(output / IMAGES, csv_text(image_rows(doubts, records, names)))
-    if pictures and doubts:
-        write_picture(output / "labels_to_check.png", _sheet(doubts[:pictures], records, names))
+    _write_lists(output, doubts, records, names, pictures)
     summary = {
         "split": split,
         "images": len(records),
@@ -124,6 +119,7 @@ def check_labels(
     }
     atomic_write_text(output / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
     done = {key: summary[key] for key in ("images", "listed", "cross_validated", "failed")}
+    # incomplete while images failed, so that a rerun tries them again
     (out.record if seen.failed else out.finish)(**done)
     if checkpoint is not None:
         log.warning("not cross-validated: %s may have learned these labels by heart", checkpoint)
@@ -132,16 +128,50 @@ def check_labels(
     return output / PAIRS
 
 
+def _check(at_least: float, pictures: int) -> None:
+    """Refuse numbers out of range."""
+    if not 0 <= at_least <= 1:
+        raise ValueError(f"at_least: expected 0 <= x <= 1, got {at_least}")
+    if pictures < 0:
+        raise ValueError(f"pictures: expected at least 0, got {pictures}")
+
+
+def _network(
+    model: BackboneConfig, checkpoint: Path | None, data: DataConfig
+) -> tuple[nn.Module, Normalisation]:
+    """Load the network whose features are used, in eval mode, with its normalisation."""
+    if checkpoint is None:
+        backbone = build_backbone(model)
+        return backbone.body.eval(), backbone.normalisation
+    classifier = load_classifier(checkpoint, data)[0]
+    return classifier.backbone, classifier.normalisation
+
+
+def _write_lists(
+    output: Path,
+    doubts: Sequence[Doubt],
+    records: Sequence[Record],
+    names: Sequence[str],
+    pictures: int,
+) -> None:
+    """Write the lists of labels and of images, and a sheet of the first photographs."""
+    atomic_write_text(output / PAIRS, csv_text(pair_rows(doubts, records, names)))
+    atomic_write_text(output / IMAGES, csv_text(image_rows(doubts, records, names)))
+    if pictures and doubts:
+        write_picture(output / "labels_to_check.png", _sheet(doubts[:pictures], records, names))
+
+
 def _judged(
     labels: np.ndarray, contents: Sequence[str], names: Sequence[str], folds: int, split: str
 ) -> list[str | None]:
-    """For each class, why it cannot be judged, or None.
+    """Find the reason for which each class cannot be judged, or None.
 
     Raises:
-        ValueError: None can be.
+        ValueError: No class can be judged.
     """
     faults: list[str | None] = []
     for k in range(len(names)):
+        # different contents: copies of one image would fill all folds alike
         sides = [{c for c, y in zip(contents, labels[:, k]) if y == side} for side in (1, 0)]
         few = [
             f"{len(side)} different images {word} it"
@@ -161,7 +191,7 @@ def _judged(
 def _classes(
     labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], faults: list[str | None]
 ) -> dict[str, dict[str, object]]:
-    """What is known of each class."""
+    """Summarise each class: its images, average precision and doubted labels."""
     taken = confident_counts(labels, probabilities)
     scores, truth = torch.from_numpy(probabilities), torch.from_numpy(labels > 0).long()
     return {
@@ -181,7 +211,7 @@ def _classes(
 def _duplicates(
     records: Sequence[Record], labels: np.ndarray, contents: Sequence[str]
 ) -> list[dict[str, object]]:
-    """Images that are there more than once, and whether their labels differ."""
+    """List images that occur more than once, and whether their labels differ."""
     places: dict[str, list[int]] = {}
     for place, content in enumerate(contents):
         places.setdefault(content, []).append(place)
@@ -196,7 +226,7 @@ def _duplicates(
 
 
 def _sheet(doubts: Sequence[Doubt], records: Sequence[Record], names: Sequence[str]) -> np.ndarray:
-    """The photographs of the first rows, with what is doubted."""
+    """Draw the photographs of the first rows, each with the label that is doubted."""
     strips = []
     for rank, doubt in enumerate(doubts, start=1):
         caption = f"{rank} {names[doubt.label]} {doubt.kind} p={doubt.probability:.2f}"

@@ -41,14 +41,14 @@ RULES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class _Maps:
-    """The score maps of a list, read image by image."""
+    """Score maps of a list, read image by image."""
 
     records: list[Record]
     folder: Path
     label_map: LabelMap
 
     def __iter__(self) -> Iterator[tuple[Record, np.ndarray, Scores]]:
-        """Image, label indices of its classes, and its stored scores."""
+        """Yield each image, the label indices of its classes, and its stored scores."""
         for record in tqdm(self.records, unit="image"):
             path = self.folder / f"{record.image_id}.npz"
             stored = read_scores(path)
@@ -134,10 +134,11 @@ def choose_threshold(
 def _from_histograms(
     maps: _Maps, names: list[str], rule: str, per_class: bool
 ) -> float | dict[str, float]:
-    """A rule that looks at how often each score is a pixel's best."""
+    """Choose by the histogram of the pixels' best scores, in all classes or one by one."""
     counts = np.zeros((len(names) + 1, 256), dtype=np.int64)
     for _, labels, stored in maps:
         if len(labels):
+            # in the stored 256 steps: a histogram of them loses nothing
             best = labels[stored.scores.argmax(axis=0)].astype(np.int64)
             cell = best * 256 + stored.scores.max(axis=0)
             counts += np.bincount(cell.ravel(), minlength=counts.size).reshape(counts.shape)
@@ -147,6 +148,7 @@ def _from_histograms(
     common = round(choose(counts.sum(axis=0)), 2)
     if not per_class:
         return common
+    # a rule needs two different scores of the class itself
     known = {c: np.count_nonzero(counts[c]) > 1 for c in range(1, len(names) + 1)}
     return {
         name: round(choose(counts[c]), 2) if known[c] else common
@@ -155,9 +157,9 @@ def _from_histograms(
 
 
 def _colour_curve(maps: _Maps) -> np.ndarray:
-    """Mean share of the colour variance between foreground and background, at each candidate.
+    """Compute the mean share of colour variance between the two sides, at each candidate.
 
-    nan at all of them if no image is parted at any.
+    nan at all of them if no threshold divides any image.
     """
     curves = [
         colour_separation(
@@ -166,13 +168,14 @@ def _colour_curve(maps: _Maps) -> np.ndarray:
         for record, labels, stored in maps
         if len(labels)
     ]
+    # no image has a class, or all are one-sided at every candidate: 0 would choose the first
     if not np.any(curves):
         return np.full(len(CANDIDATES), np.nan)
     return np.mean(curves, axis=0)
 
 
 def _refinement_curve(maps: _Maps, refinement: RefinementChain) -> np.ndarray:
-    """Minus the change of the foreground's log odds by refinement, at each candidate.
+    """Compute minus the change of the foreground's log odds by refinement, at each candidate.
 
     Below a good threshold the CRF fills what is left of the background, above it it eats the
     foreground. Odds, for where nearly everything is foreground its area cannot change any more,
@@ -188,8 +191,10 @@ def _refinement_curve(maps: _Maps, refinement: RefinementChain) -> np.ndarray:
         pixels += full[0].size
         for j, threshold in enumerate(CANDIDATES):
             level = np.full(full.shape[1:], threshold, dtype=np.float32)
+            # `list` refines nothing: the mask without refinement, by the same rule for ties
             before[j] += np.count_nonzero(best_labels([full], [level], list)[0])
             after[j] += np.count_nonzero(best_labels([full], [level], refine)[0])
+    # odds are not defined where all pixels are on one side
     known = (before > 0) & (after > 0) & (before < pixels) & (after < pixels)
     odds_before, odds_after = (part[known] / (pixels - part[known]) for part in (before, after))
     curve = np.full(len(CANDIDATES), np.nan)
@@ -198,7 +203,7 @@ def _refinement_curve(maps: _Maps, refinement: RefinementChain) -> np.ndarray:
 
 
 def _views_curve(maps: _Maps, others: _Maps) -> np.ndarray:
-    """Agreement of the masks of two sets of maps at each candidate."""
+    """Compute the agreement of the masks of two sets of maps at each candidate."""
     labels_all = maps.label_map.num_labels
     counts = np.zeros((len(CANDIDATES), labels_all, labels_all + 1), dtype=np.int64)
     for (record, labels, stored), (_, other_labels, other) in zip(maps, others, strict=True):
@@ -209,6 +214,7 @@ def _views_curve(maps: _Maps, others: _Maps) -> np.ndarray:
             )
         if not len(labels):
             continue
+        # labels 0..P of an image as those of the data set, since images have different classes
         index = np.array([0, *labels])
         both = stored.full_size(), other.full_size()
         for j, threshold in enumerate(CANDIDATES):

@@ -1,4 +1,4 @@
-"""The commands: one line each, which is all that the command line and `wsss run` know of them.
+"""Table of the commands: all that the command line and `wsss run` know of them.
 
 A new command is a file with one public function, and a line here. Its parameters are its keys: see
 `wsss.pipeline.settings`. Nothing is imported before a command is asked for.
@@ -18,7 +18,7 @@ class Word(NamedTuple):
 
     Args:
         flag: ``image`` takes its place; ``--labels`` begins with its name.
-        help: What it is.
+        help: Its line in the help.
         type: Of each word.
         many: Whether several words may follow.
     """
@@ -30,13 +30,13 @@ class Word(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The parameter."""
+        """Name of the parameter."""
         return self.flag.removeprefix("--")
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command.
+    """Entry of one command in the table.
 
     Args:
         source: Its function, as ``module:name``.
@@ -57,11 +57,12 @@ class Command:
 
     @property
     def function(self) -> Callable[..., Any]:
-        """The function; its module is imported now."""
+        """Import and return the function."""
+        # a function itself is for tests, which add toy commands
         return self.source if callable(self.source) else _found(self.source)
 
     def shown(self, result: Any, settings: Mapping[str, Any]) -> str | None:
-        """What a person reads at its end."""
+        """Text that a person reads at the command's end."""
         if self.show is not None:
             show: Show = _found(self.show)
             return show(result, settings)
@@ -157,5 +158,5 @@ COMMANDS: dict[str, Command] = {
 
 
 def with_manifest() -> list[str]:
-    """The commands whose folders of results can be found by their manifests, in this order."""
+    """List the commands whose folders of results can be found by their manifests, in this order."""
     return [name for name, command in COMMANDS.items() if command.manifest]

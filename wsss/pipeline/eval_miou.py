@@ -6,11 +6,11 @@ from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.errors import BelowError
 from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
-from wsss.parallel.ranks import joined_ranks
+from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.evaluation.counting import BestThreshold
 from wsss.pipeline.evaluation.files import write_evaluation
 from wsss.pipeline.evaluation.inputs import find_files, source_of
-from wsss.pipeline.evaluation.record import Rival, Terms, compared, known, record_of
+from wsss.pipeline.evaluation.record import ReferenceEvaluation, Terms, compared, known, record_of
 from wsss.pipeline.evaluation.sharing import Counted, CountedScores, masks_of_all, scores_of_all
 from wsss.pipeline.evaluation.voc_server import with_ground_truth, write_voc_results
 from wsss.runs.evaluation import Kind
@@ -79,6 +79,7 @@ def eval_miou(
     """
     settings = Settings.of(eval_miou, locals())
     source = source_of(predictions, scores)
+    # everything that can be refused is, before the first mask is read
     _check(source.kind, threshold, per_class, boundary, voc_results is not None)
     _check_ranges(threshold, resamples, fail_under)
     terms = Terms(name or output.name, split, source, absent, resamples, seed)
@@ -86,8 +87,10 @@ def eval_miou(
     files = find_files(data, split, source, limit=limit, allow_missing=allow_missing)
     scored = files.found if voc_results is None else with_ground_truth(files, split)
     wanted = _wanted(threshold, split, per_class, absent, data)
-    rival = None if against is None else Rival.read(against)
-    with joined_ranks() as ranks:
+    # read first: a wrong folder would otherwise show only after all images are counted
+    reference = None if against is None else ReferenceEvaluation.read(against)
+    with command_ranks() as ranks:
+        # one process alone, since the server's file is one archive
         if voc_results is not None and ranks.first:
             write_voc_results(files.found, voc_results, split, label_map)
         counted: Counted
@@ -98,12 +101,14 @@ def eval_miou(
     summary = _summary(counted, absent, files.in_list)
     if not ranks.first:
         return summary  # every process has all counts; one of them writes
-    versus = None if rival is None else compared(rival, counted.images, terms)
+    versus = None if reference is None else compared(reference, counted.images, terms)
     evaluation = record_of(terms, counted, data.class_names, files.in_list, versus)
     out = OutputFolder(output, settings, free=("name", "against", "voc_results", "fail_under"))
     write_evaluation(output, evaluation, counted, versus)
+    # JSON has no nan
     results = {key: known(value) for key, value in summary.items()}
     out.finish(results=results, policy=evaluation.policy, scored_on=split)
+    # written so that a mIoU of nan fails
     if fail_under is not None and not summary["miou"] >= fail_under:
         raise BelowError(f"mIoU {summary['miou']:.4f} is below fail_under {fail_under:g}")
     return summary
@@ -142,7 +147,7 @@ def _wanted(
     absent: Absent,
     data: DataConfig,
 ) -> ChosenThreshold | BestThreshold:
-    """At which threshold scores are scored."""
+    """Threshold at which scores are scored: given, read, or to be found on this list."""
     if isinstance(threshold, float | int):
         return given(float(threshold))
     if threshold is not None:
@@ -151,7 +156,7 @@ def _wanted(
 
 
 def _summary(counted: Counted, absent: Absent, images_in_list: int) -> dict[str, float]:
-    """What the command returns."""
+    """Build the result of the command: the means, and the numbers of images."""
     scores = segmentation_scores(counted.images.pooled(), absent)
     summary = {file_key(mean): float(getattr(scores, mean)) for mean in MEANS}
     summary |= {"images": len(counted.images), "images_in_list": images_in_list}

@@ -63,10 +63,10 @@ def explain(
     config = AttributionConfig(method=method, layers=layers, tif=tif, gradient=gradient)
     if top < 1 or height < 1:
         raise ValueError(f"top and height: expected at least 1, got {top} and {height}")
-    where = resolve_device(device)
+    place = resolve_device(device)
     pixels = read_image(image)
     model, classes = load_classifier(checkpoint)
-    model.to(where)
+    model.to(place)
     names = list(classes)
     unknown = [label for label in labels or [] if label not in classes]
     if unknown:
@@ -74,13 +74,15 @@ def explain(
             f"labels: {', '.join(unknown)} not among the classes of {checkpoint}: "
             f"{', '.join(names)}"
         )
-    photograph = normalise(pixels, model.normalisation).to(where)
+    photograph = normalise(pixels, model.normalisation).to(place)
     with torch.no_grad():
+        # at the base size: the scale on which a class counts as predicted elsewhere too
         probabilities = model(multiscale.base_view(photograph))[0].sigmoid().cpu()
     if labels:
         chosen = sorted({names.index(label) for label in labels})
     else:
         likely = probabilities.argsort(descending=True).tolist()[:top]
+        # the best class in any case: a picture without a map explains nothing
         chosen = sorted(k for i, k in enumerate(likely) if i == 0 or probabilities[k] >= 0.5)
     wanted = torch.zeros(len(names))
     wanted[chosen] = 1

@@ -1,4 +1,4 @@
-"""Masks for other tools: COCO, YOLO, Label Studio, CVAT."""
+"""Export of masks to other tools: COCO, YOLO, Label Studio, CVAT."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +74,7 @@ def export(
     pictures, regions = source.pictures, source.regions()
     made_by = f"wsss {__version__}"
     palette = voc_palette()
+    # the palette of the masks themselves, so that a class looks the same in every tool
     colours = {name: f"#{palette[v].tobytes().hex()}" for name, v in source.categories.items()}
     if format == "yolo":
         result = write_yolo(source, output, split, yolo)
@@ -90,6 +91,7 @@ def export(
         result = output / f"cvat_{split}.xml"
         _write(result, cvat_xml(pictures, regions, colours))
         atomic_write_text(output / "cvat_labels.json", cvat_labels(colours))
+    # by format and list: exports of several lists share a folder
     text = yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
     atomic_write_text(output / "configs" / f"{format}_{split}.yaml", text)
     return result
@@ -102,7 +104,7 @@ def _write(path: Path, chunks: Iterator[str]) -> None:
 
 
 def _prefix(config: LabelStudioConfig, data: DataConfig) -> str:
-    """What stands before the names of photographs in Label Studio's tasks."""
+    """Text put before the names of photographs in Label Studio's tasks."""
     if config.prefix is not None:
         return config.prefix
     if is_remote(data.images) or data.images.is_absolute():

@@ -1,4 +1,4 @@
-"""Look at a folder and write the configuration that takes it to masks."""
+"""Recognition of a data set's folder, and the configuration that takes it to masks."""
 
 import json
 from collections import Counter
@@ -25,7 +25,7 @@ from wsss.runs.settings import plain
 _TRAIN = ("train_aug", "train", "training", "trainval")
 _VAL = ("val", "valid", "validation", "test")
 _SHARE = 0.2
-"""Of the images that are held out for validation where a data set has no split of its own."""
+"""Share of images held out for validation where a data set has no split of its own."""
 
 
 _COMMENTS = {
@@ -40,7 +40,7 @@ _COMMENTS = {
     "lists": "<split>.txt, one image a line",
     "annotations": "folder of the XML files",
 }
-"""What data.yaml says above each of its keys."""
+"""Comments that data.yaml has above each of its keys."""
 
 
 def init(
@@ -95,7 +95,7 @@ def init(
 
 
 def _split_names(splits: Sequence[str]) -> tuple[str | None, str | None]:
-    """The split that trains and the one that validates, by their names."""
+    """Find the split that trains and the one that validates, by their names."""
     train = next((s for name in _TRAIN for s in splits if s == name or _numbered(s, name)), None)
     val = next((s for name in _VAL for s in splits if s == name or _numbered(s, name)), None)
     return train, val
@@ -107,12 +107,12 @@ def _numbered(split: str, name: str) -> bool:
 
 
 def _items_of(config: DataConfig, split: str) -> list[Item]:
-    """The images of a split."""
+    """Read the images of a split."""
     return SOURCES[config.layout].read(config, split, with_labels=True, limit=None)
 
 
 def _all_items(found: Found, root: Path, train: str | None) -> list[Item]:
-    """The images of the one split there is, or all of them.
+    """Read the images of the one split there is, or all of them.
 
     Raises:
         ValueError: The data set has no splits, and its source lists no images without one.
@@ -171,7 +171,7 @@ def split_images(items: Sequence[Item], share: float, seed: int) -> tuple[list[I
 
 
 def _data_yaml(found: Found, config: DataConfig) -> str:
-    """The data set as a commented YAML."""
+    """Format the data set as a commented YAML."""
     values = plain(config)
     default = plain(DataConfig(root=config.root))
     # what is as by default is left out: a short file is read, a long one is not
@@ -196,7 +196,7 @@ def _data_yaml(found: Found, config: DataConfig) -> str:
 def _run_yaml(
     train: Sequence[Item], split: str, val: str, output: Path, weights: str, scored: bool
 ) -> str:
-    """The steps from classifier to report as a commented YAML."""
+    """Format the steps from classifier to report as a commented YAML."""
     gpu = torch.cuda.is_available()
     # the headers of 200 images are enough to tell the usual size
     sizes = [size for item in train[:200] if (size := image_size(item.image)) is not None]
@@ -234,7 +234,7 @@ def _machine(gpu: bool) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text as YAML."""
+    """Quote a text for YAML."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -245,7 +245,7 @@ def _summary(
     splits: Sequence[str],
     output: Path,
 ) -> str:
-    """What was found, and what comes next."""
+    """Describe what was found, and what comes next."""
     lines = [found.what]
     for split, part in zip(splits, parts, strict=True):
         counts = Counter(name for item in part for name in set(item.labels or ()))

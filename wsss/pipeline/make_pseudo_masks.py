@@ -13,7 +13,7 @@ from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
 from wsss.models.classifier import Classifier
 from wsss.parallel.devices import Device
-from wsss.parallel.ranks import joined_ranks
+from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.handover import each, together
 from wsss.pipeline.mask_making.scoring import MaskMaker
 from wsss.pipeline.mask_making.sources import from_classifier, from_stored
@@ -33,7 +33,7 @@ _FREE = (
     "limit", "device", "workers", "batch_size", "checkpoint", "save_scores", "overlays",
     "threshold_from",
 )  # fmt: skip
-"""What may differ in a rerun; a checkpoint and a threshold are compared by what they hold."""
+"""Settings that may differ in a rerun; checkpoint and threshold are compared by content."""
 
 
 def make_pseudo_masks(
@@ -113,26 +113,19 @@ def make_pseudo_masks(
     records = load_records(data, split, with_labels=labelled, limit=limit)
     files = files_of(records, output, scores=save_scores, overlays=overlays)
     identity = _identity(checkpoint, None if threshold_from is None else background)
-    with joined_ranks() as ranks:
+    with command_ranks() as ranks:
         folder = ranks.on_first(
             lambda: OutputFolder(output, settings, identity=identity, free=_FREE)
         )
         wanted = ranks.from_first(unfinished(files))
         here = Workers.of(ranks, device, workers, batch_size)
         if isinstance(origin, Path):
-            source = from_stored(origin, data)
+            scored = from_stored(origin, data)
         else:
-            source = from_classifier(origin, data, attribution, multiscale, likely, here)
+            scored = from_classifier(origin, data, attribution, multiscale, likely, here)
         mask = MaskMaker(data.classes, background, refinement, str(here.device))
-        outcome = stream(
-            records,
-            wanted,
-            ranks,
-            here,
-            read=source.read,
-            explain=source.explain,
-            finish=[*source.normalise, together(mask), each(MaskWriter(files))],
-        )
+        steps = scored.then(together(mask), each(MaskWriter(files)))
+        outcome = stream(records, wanted, ranks, here, steps)
         if folder is not None:
             facts = _facts(records, wanted, outcome, threshold, refinement)
             mode = label_mode if scores_from is None else _label_mode_of(scores_from)
@@ -147,7 +140,7 @@ def make_pseudo_masks(
 def _check(
     label_mode: str, predicted_threshold: float, workers: int | None, batch_size: int | None
 ) -> None:
-    """Refuse numbers that make no sense."""
+    """Refuse numbers out of range."""
     if not 0 <= predicted_threshold <= 1:
         raise ValueError(f"predicted_threshold: expected 0..1, got {predicted_threshold}")
     if workers is not None and workers < 1:
@@ -159,7 +152,7 @@ def _check(
 def _origin(
     checkpoint: Path | None, scores_from: Path | None, label_mode: str, data: DataConfig
 ) -> Classifier | Path:
-    """What the scores come from: a classifier, or the folder of an earlier run."""
+    """Load the origin of the scores: a classifier, or the folder of an earlier run."""
     if checkpoint is not None and scores_from is None:
         return load_classifier(checkpoint, data)[0]
     if checkpoint is not None or scores_from is None:
@@ -170,7 +163,7 @@ def _origin(
 
 
 def _identity(checkpoint: Path | None, chosen: BackgroundConfig | None) -> dict[str, Any]:
-    """What the results depend on beside the settings: contents of files, not their names."""
+    """Collect what the results depend on beside the settings: contents of files, not names."""
     identity: dict[str, Any] = {}
     if chosen is not None:
         identity["threshold"] = chosen.threshold
@@ -186,7 +179,7 @@ def _facts(
     threshold: ChosenThreshold,
     refinement: RefinementChain,
 ) -> dict[str, Any]:
-    """What the manifest says of the masks."""
+    """Collect the manifest's entries about the masks."""
     backends = [s.backend for s in refinement.steps if isinstance(s, CRFConfig)]
     return {
         "images": len(records),
@@ -200,5 +193,5 @@ def _facts(
 
 
 def _label_mode_of(folder: Path) -> str:
-    """What the manifest of a folder of scores says of its classes."""
+    """Read the label mode of a folder of scores from its manifest."""
     return f"{(manifest_of(folder) or {}).get('label_mode', 'unknown')}, as in {folder}"

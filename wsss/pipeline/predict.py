@@ -32,7 +32,7 @@ from wsss.visualisation import overlay_mask, strip
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """At which sizes an image is segmented.
+    """Sizes at which an image is segmented, and whether mirrored too.
 
     Args:
         scales: Factors of the base size; the probabilities are averaged.
@@ -107,24 +107,27 @@ def predict(
     )
     label_map = LabelMap(list(classes.values()))
     place = resolve_device(device)
-    segmented = _Segmented(model.to(place), place, inference, refinement, label_map)
+    predict_mask = _MaskPredictor(model.to(place), place, inference, refinement, label_map)
     masks = {name: output / "masks" / f"{name}.png" for name in files}
     pictures = {name: output / "overlays" / f"{name}.png" for name in files if overlays}
     there = existing([*masks.values(), *pictures.values()])
+    # an image is done when both of its files are there; without overlays the mask alone
     wanted = [n for n in files if not there.issuperset({masks[n], pictures.get(n, masks[n])})]
     failed: dict[str, str] = {}
     progress = tqdm(wanted, unit="image")
     for name in progress:
         try:
             image = read_image(files[name])
+        # a broken file among thousands is named at the end and does not stop the others
         except (OSError, ValueError) as error:
             failed[name] = str(error)
             progress.write(f"failed: {error}")
             continue
-        values = segmented(image)
+        values = predict_mask(image)
         if name in pictures:
             pair = [image, overlay_mask(image, values, voc_palette())]
             write_picture(pictures[name], strip(pair, ["image", "prediction"], height=240))
+        # the mask last: an image that has its mask has everything
         write_mask(masks[name], values)
     (folder.record if failed else folder.finish)(
         images=len(files),
@@ -137,8 +140,8 @@ def predict(
     return output / "masks"
 
 
-class _Segmented(NamedTuple):
-    """Photographs to masks.
+class _MaskPredictor(NamedTuple):
+    """Prediction of the mask of a photograph.
 
     Args:
         model: The network, on its device.
@@ -155,7 +158,7 @@ class _Segmented(NamedTuple):
     label_map: LabelMap
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB to (H, W) uint8 mask values."""
+        """Segment an (H, W, 3) uint8 RGB photograph: (H, W) uint8 mask values."""
         pixels = normalise(image, self.model.normalisation).to(self.device)
         probabilities = segment(self.model, pixels, self.inference).cpu().numpy()
         refine = self.refinement.prepare([image], str(self.device))
@@ -165,7 +168,7 @@ class _Segmented(NamedTuple):
 
 @torch.no_grad()
 def segment(model: nn.Module, image: torch.Tensor, config: InferenceConfig) -> torch.Tensor:
-    """Label probabilities of one image, averaged over sizes and flips.
+    """Compute label probabilities of one image, averaged over sizes and flips.
 
     Args:
         model: (B, 3, H, W) to (B, L, H, W) logits.
@@ -181,6 +184,7 @@ def segment(model: nn.Module, image: torch.Tensor, config: InferenceConfig) -> t
         logits = F.interpolate(
             model(view.images), (height, width), mode="bilinear", align_corners=False
         )
+        # probabilities are averaged, not logits, whose scale differs from size to size
         seen = view.undo(logits.softmax(dim=1))
         of_views.append(sum(seen[1:], seen[0])[0] / len(seen))
     return sum(of_views[1:], of_views[0]) / len(of_views)
@@ -189,12 +193,13 @@ def segment(model: nn.Module, image: torch.Tensor, config: InferenceConfig) -> t
 def _files(
     images: Path | None, data: DataConfig | None, split: str | None, output: Path
 ) -> dict[str, Path]:
-    """Name (path below the folder, without suffix) and path of each image."""
+    """Find each image by its name: its path below the folder, without suffix."""
     if images is not None:
         if data is not None or split is not None:
             raise ValueError("give either images or data and split")
         if not images.is_dir():
             raise FileNotFoundError(f"images: no such folder: {images}")
+        # an output folder inside the folder of images would be segmented in a rerun
         own = output.resolve()
         found = sorted(
             path

@@ -103,7 +103,7 @@ def report(
 
 
 def _by_list(evaluations: Sequence[EvaluationFolder]) -> list[list[EvaluationFolder]]:
-    """Evaluations that can be compared together: one list, one data set, one policy."""
+    """Group evaluations that can be compared: one list, one data set, one policy."""
     groups: dict[tuple[Any, ...], list[EvaluationFolder]] = {}
     for one in evaluations:
         split, absent = one.record.split, one.record.absent
@@ -115,10 +115,11 @@ def _by_list(evaluations: Sequence[EvaluationFolder]) -> list[list[EvaluationFol
 def _gallery(
     lists: Sequence[Sequence[EvaluationFolder]], images: int, seed: int, remarks: list[str]
 ) -> dict[str, Any]:
-    """The gallery, and the classes of its legend."""
+    """Build the gallery, and the classes of its legend."""
     shown: list[dict[str, Any]] = []
     classes = gallery_classes(lists[0][0])
     for group in lists if images else []:
+        # the page's script knows one palette
         if gallery_classes(group[0]) != classes:
             remarks.append(f"No gallery of {group[0].name}: its classes are not the first ones.")
             continue
@@ -133,7 +134,7 @@ def _gallery(
 
 
 def _table(group: Sequence[EvaluationFolder], remarks: list[str]) -> dict[str, Any]:
-    """Rows, comparisons and bars of the evaluations of one list."""
+    """Build rows, comparisons and bars of the evaluations of one list."""
     comparisons = []
     firsts: dict[bool, EvaluationFolder] = {}  # masks are compared with masks, scores with scores
     for one in group:
@@ -157,7 +158,7 @@ def _table(group: Sequence[EvaluationFolder], remarks: list[str]) -> dict[str, A
 
 
 def _comparison(reference: EvaluationFolder, one: EvaluationFolder) -> dict[str, Any]:
-    """The cells of a paired comparison.
+    """Build the cells of a paired comparison.
 
     Raises:
         ValueError: Other images, or other ground truth.
@@ -189,7 +190,7 @@ def _strata(one: EvaluationFolder) -> tuple[Stratum, ...]:
 
 
 def _row(one: EvaluationFolder) -> dict[str, Any]:
-    """The cells of one evaluation."""
+    """Build the cells of one evaluation."""
     record, means = one.record, one.record.means
     columns = [column for column in titles.OF_A_CLASS if column in record.columns]
     return {
@@ -216,7 +217,7 @@ def _interval_text(intervals: Intervals | None) -> str:
 
 
 def _threshold_text(record: Evaluation) -> str:
-    """How the threshold was chosen, or why there is none to speak of."""
+    """Describe how the threshold was chosen, or why there is none."""
     if record.threshold is not None:
         return record.threshold.text()
     if record.made_by is None:
@@ -225,14 +226,14 @@ def _threshold_text(record: Evaluation) -> str:
 
 
 def _labels_text(made_by: MadeBy | None) -> str:
-    """Which image-level labels the masks or scores were made with."""
+    """Name the image-level labels that the masks or scores were made with."""
     if made_by is None:
         return "not known"
     return "none" if made_by.command == "predict" else made_by.label_mode or "not recorded"
 
 
 def _matrix(one: EvaluationFolder) -> dict[str, Any]:
-    """Confusion counts as percent of each true class."""
+    """Build the confusion matrix in percent of each true class."""
     lines = []
     for name, row in zip(one.labels, one.record.confusion.counts, strict=True):
         total = sum(row)
@@ -243,6 +244,7 @@ def _matrix(one: EvaluationFolder) -> dict[str, Any]:
                 "cells": [
                     {
                         "text": "" if math.isnan(share) else _percent(share),
+                        # the root makes small shares visible beside the diagonal
                         "weight": 0 if math.isnan(share) else round(70 * math.sqrt(share)),
                     }
                     for share in shares
@@ -254,7 +256,7 @@ def _matrix(one: EvaluationFolder) -> dict[str, Any]:
 
 
 def _thresholds(group: Sequence[EvaluationFolder]) -> dict[str, str] | None:
-    """The sweeps of one list in one chart; None without any."""
+    """Draw the sweeps of one list in one chart; None without any."""
     curves = {one.name: curve for one in group if (curve := one.curve()) is not None}
     if not curves:
         return None

@@ -1,4 +1,4 @@
-"""Chain commands from one YAML file, skipping what is done."""
+"""Chain of commands from one YAML file, skipping what is done."""
 
 import inspect
 import json
@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
-from wsss.parallel.environment import started_together
+from wsss.parallel.environment import place_among_several
 from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.settings import parse_settings
 from wsss.runs.settings import Settings, plain
@@ -34,11 +34,12 @@ def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
             values, {output} stands for the run's folder.
         output: Folder that receives one folder for each step.
     """
-    if started_together():
+    if place_among_several():
         raise ValueError(
             "run: expected one process; under torchrun or SLURM give the steps' commands one by "
             "one, or set trainer.devices of the trainings"
         )
+    # all of them first: a wrong key of the last step shows before the first has run for hours
     parsed = [_parse(number, step, output, data) for number, step in enumerate(steps, start=1)]
     names = [name for name, _, _ in parsed]
     twice = {name for name in names if names.count(name) > 1}
@@ -55,6 +56,7 @@ def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
             continue
         start = time.monotonic()
         with (
+            # the step's line on the terminal stays below what the command logs
             logging_redirect_tqdm(),
             tqdm(desc=f"{title} ...", bar_format="{desc}", leave=False, disable=None) as shown,
         ):
@@ -62,13 +64,15 @@ def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
                 log.info("%s ...", title)
             function(**settings)
         log.info("%s ... %s", title, _clock(time.monotonic() - start))
+        # written only when the step has ended: one that was cut off is run again
         done = {"command": command, "settings": plain(settings)}
         atomic_write_text(stamp, json.dumps(done, indent=2))
+        # what follows was made from older results
         fresh = True
 
 
 def _clock(seconds: float) -> str:
-    """A time as a person says it: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min."""
+    """Format a time as a person says it: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -90,7 +94,7 @@ def _is_done(stamp: Path, wanted: Settings) -> bool:
 def _parse(
     number: int, step: dict[str, Any], output: Path, data: DataConfig
 ) -> tuple[str, str, dict[str, Any]]:
-    """Name, command and typed parameters of one step, checked before anything runs."""
+    """Parse one step: name, command and typed parameters, checked before anything runs."""
     settings = {key: _fill(value, output) for key, value in step.items()}
     command = settings.pop("command", None)
     name = settings.pop("name", command)

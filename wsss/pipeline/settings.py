@@ -1,4 +1,4 @@
-"""How the parameters of a command are read from YAML and command lines."""
+"""Parsing of the parameters of a command from YAML and command lines."""
 
 import inspect
 import sys
@@ -21,12 +21,12 @@ Built = TypeVar("Built")
 
 
 def built(config: type[Built], values: Mapping[str, Any], key: str) -> Built:
-    """A dataclass from plain values, as YAML has them.
+    """Build a dataclass from plain values, as YAML has them.
 
     Args:
         config: The dataclass.
         values: Values of its fields; those left out take their defaults.
-        key: What the values are called, for the error.
+        key: Name of the values, for the error.
 
     Raises:
         ValueError: Unknown or ill-typed keys; the message names them.
@@ -41,7 +41,7 @@ def built(config: type[Built], values: Mapping[str, Any], key: str) -> Built:
 
 
 def _chain(given: Any) -> RefinementChain:
-    """Refinement steps from their plain form, also where a command line spells it as text."""
+    """Build refinement steps from their plain form, also as the text of a command line."""
     plain = yaml.safe_load(given) if isinstance(given, str) else given
     if not isinstance(plain, Sequence):
         raise ValueError(f"refine: expected a list of steps such as {{kind: crf}}, got {plain!r}")
@@ -102,7 +102,7 @@ class CommandParser(ArgumentParser):
 
 
 def command_parser(name: str, command: Command, *, for_shell: bool = False) -> CommandParser:
-    """Parser whose keys are the parameters of a command's function.
+    """Build the parser whose keys are the parameters of a command's function.
 
     Values come from the function's defaults, then ``--config FILE.yaml``, then the command line;
     unknown and ill-typed keys are refused by name.
@@ -122,6 +122,7 @@ def command_parser(name: str, command: Command, *, for_shell: bool = False) -> C
     )
     parser.command = name
     parser.add_argument("--config", action="config", help="YAML file with these keys.")
+    # positional arguments, which jsonargparse would otherwise add as --keys once more
     by_hand: set[str | int] = set()
     if for_shell:
         for argument in command.words:
@@ -139,7 +140,7 @@ def command_parser(name: str, command: Command, *, for_shell: bool = False) -> C
 
 
 def parse_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Typed parameters of a command from plain YAML values.
+    """Parse the typed parameters of a command from plain YAML values.
 
     Raises:
         ValueError: Unknown or ill-typed keys; the message names them.
@@ -152,6 +153,7 @@ def parse_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def arguments(parser: ArgumentParser, parsed: Any) -> dict[str, Any]:
-    """Keyword arguments of the function, dataclasses built."""
+    """Build the keyword arguments of the function, with its dataclasses."""
     ready = parser.instantiate(parsed)
+    # the file's values are among the others; its path is no parameter
     return {key: ready[key] for key in vars(ready) if key != "config"}

@@ -62,6 +62,7 @@ def train_cls(
     check_quickly(data, (train_split, val_split))
     train = load_records(data, train_split, with_labels=True)
     val = load_records(data, val_split, with_labels=True)
+    # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
     task = ClassificationTask(
         model,

@@ -69,12 +69,14 @@ def train_seg(
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     train_masks = [masks / f"{record.image_id}.png" for record in train]
     needed: list[Path | DrawnMask] = [*train_masks, *(r.mask for r in val)]
+    # all masks before the training: a missing one would end it in the middle of an epoch
     there = existing_masks(needed)
     missing = [path for path in needed if path not in there]
     if missing:
         raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
     if model.name != "deeplabv2" and batch_size == 1:
         raise ValueError(f"batch_size: {model.name} normalises over the batch; give at least 2")
+    # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
     task = SegmentationTask(
         model,
@@ -97,12 +99,5 @@ def train_seg(
         read=image_reader(trainer, [*train, *val]),
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
-    train_into(
-        output,
-        settings,
-        lightning,
-        task,
-        images,
-        checkpoint_chosen_by="last epoch",
-    )
+    train_into(output, settings, lightning, task, images, checkpoint_chosen_by="last epoch")
     return output / "last.ckpt"

@@ -1,4 +1,4 @@
-"""From class maps to masks: background score, refinement, labels. No torch but in its backend."""
+"""Refinement of class maps to masks: background score, steps, labels. Torch in its backend only."""
 
 from wsss.refinement.crf import CRFConfig, DenseCRF, dense_crf, dense_crf_batch
 from wsss.refinement.maps import LabelMaps

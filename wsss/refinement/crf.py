@@ -1,4 +1,4 @@
-"""The fully connected CRF (Kraehenbuehl and Koltun, NIPS 2011), checked at the door.
+"""Fully connected CRF (Kraehenbuehl and Koltun, NIPS 2011), with its inputs checked.
 
 Three backends compute the same marginals, see `CRFConfig`; whatever they do not check themselves is
 checked here.
@@ -17,14 +17,14 @@ __all__ = ["CRFConfig", "DenseCRF", "dense_crf", "dense_crf_batch", "resolve_bac
 
 
 _MOST = 1e30
-"""Energies are float32 and are subtracted from each other."""
+"""Largest energy: float32 holds the difference of two such ones."""
 
 
 class _Inference(Protocol):
-    """What every backend is."""
+    """Interface of a backend."""
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """(L, H, W) float32 energies to (L, H, W) float32 marginals, L >= 2."""
+        """Infer (L, H, W) float32 marginals from (L, H, W) float32 energies, L >= 2."""
 
 
 class DenseCRF:
@@ -45,7 +45,7 @@ class DenseCRF:
         self._inference = _inference(image, config)
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """Marginal probabilities after mean-field inference.
+        """Infer the marginal probabilities of one unary by mean-field inference.
 
         Args:
             unary: (L, H, W) float energies: minus the log of each label's probability, up to a
@@ -58,6 +58,7 @@ class DenseCRF:
             ValueError: Wrong shape, or energies that are not finite.
         """
         _check_unary(unary, self.size)
+        # nothing to infer, and the backends expect a label to compare with
         if len(unary) == 1:
             return np.ones(unary.shape, dtype=np.float32)
         return self._inference.infer(unary)
@@ -80,7 +81,7 @@ def dense_crf_batch(
         images: (H, W, 3) uint8 RGB each, of any sizes.
         unaries: (L, H, W) float energies of each, with any numbers of labels.
         config: Kernels and number of iterations.
-        device: Where it runs; None takes a GPU if there is one.
+        device: torch's name of a device; None takes a GPU if there is one.
 
     Returns:
         (L, H, W) float32 probabilities of each.
@@ -88,6 +89,7 @@ def dense_crf_batch(
     Raises:
         ValueError: See `DenseCRF`.
     """
+    # imported here: torch takes seconds to load, which the other backends do without
     from wsss.refinement.densecrf.torch_batch import TorchCRF
 
     if len(images) != len(unaries):
@@ -103,7 +105,7 @@ def dense_crf_batch(
 
 
 def prepare_crf(images: Sequence[np.ndarray], config: CRFConfig, device: str) -> Refine:
-    """The dense CRF as a refinement step: scores or marginals in, marginals out.
+    """Prepare the dense CRF as a refinement step: scores or marginals in, marginals out.
 
     Scores become energies as ``config.unary`` says; marginals by their logarithm, and a label that
     is nowhere likelier than 0.05 stays out of the CRF with a marginal of 0.
@@ -120,6 +122,7 @@ def prepare_crf(images: Sequence[np.ndarray], config: CRFConfig, device: str) ->
         unaries = [_unary(one, labels, config) for one, labels in zip(maps, kept, strict=True)]
         refined = []
         for one, labels, marginals in zip(maps, kept, infer(unaries), strict=True):
+            # labels that did not take part keep a marginal of 0
             values = np.zeros(one.values.shape, dtype=np.float32)
             values[labels] = marginals
             refined.append(LabelMaps(values, marginals=True))
@@ -131,7 +134,7 @@ def prepare_crf(images: Sequence[np.ndarray], config: CRFConfig, device: str) ->
 def _inference_of_all(
     images: Sequence[np.ndarray], config: CRFConfig, device: str
 ) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    """Energies of all images to their marginals: at once on a GPU, else one after the other."""
+    """Prepare the inference of all images: at once on a GPU, else one after the other."""
     if resolve_backend(config.backend) == "torch" and not device.startswith("cpu"):
         from wsss.refinement.densecrf.torch_batch import TorchCRF
 
@@ -141,6 +144,7 @@ def _inference_of_all(
         return lambda unaries: batch.infer(
             [np.array(unary, dtype=np.float32, order="C") for unary in unaries]
         )
+    # on CPU one image after the other, as `fast` takes them; callers run several threads
     crfs = [DenseCRF(image, config) for image in images]
     return lambda unaries: [crf.infer(u) for crf, u in zip(crfs, unaries, strict=True)]
 
@@ -150,24 +154,26 @@ _LEAST = 0.05
 
 
 def _possible(maps: LabelMaps) -> np.ndarray:
-    """Indices of the labels that take part."""
+    """Indices of the labels that take part in the CRF."""
     if not maps.marginals:
         return np.arange(len(maps.values))
     return np.flatnonzero(maps.values.max(axis=(1, 2)) > _LEAST)
 
 
 def _unary(maps: LabelMaps, labels: np.ndarray, config: CRFConfig) -> np.ndarray:
-    """(L, H, W) float32 energies of these labels."""
+    """Compute the (L, H, W) float32 energies of these labels."""
     if not maps.marginals:
         return unary_from_scores(maps.values, config)
+    # a network's probability may round to 0, whose energy would be infinite
     return np.asarray(-np.log(np.maximum(maps.values[labels], 1e-8)))
 
 
 def resolve_backend(backend: Backend) -> Backend:
-    """What ``auto`` stands for on this machine."""
+    """Resolve ``auto`` to a backend of this machine."""
     if backend != "auto":
         return backend
     try:
+        # found by importing it: an installed Numba may still not support this Python or NumPy
         import numba  # noqa: F401
     except ImportError:
         return "torch"
@@ -197,12 +203,13 @@ def _check_image(image: np.ndarray) -> None:
 def _check_unary(unary: np.ndarray, size: tuple[int, ...]) -> None:
     if unary.ndim != 3 or unary.shape[1:] != size or unary.shape[0] < 1:
         raise ValueError(f"unary: expected (L, {size[0]}, {size[1]}), got {unary.shape}")
+    # written so that nan, which no comparison holds for, is refused as well
     if not (unary.min() >= -_MOST and unary.max() <= _MOST):
         raise ValueError(f"unary: expected finite energies, at most {_MOST:g}, got nan or more")
 
 
 def unary_from_scores(scores: np.ndarray, config: CRFConfig) -> np.ndarray:
-    """Energies of the background and class scores.
+    """Compute the energies of the background and class scores.
 
     Args:
         scores: (L, H, W) scores of the labels, background first, in [0, 1].
@@ -213,12 +220,15 @@ def unary_from_scores(scores: np.ndarray, config: CRFConfig) -> np.ndarray:
     """
     if config.unary == "softmax":
         logits = config.unary_scale * scores
+        # the log of a softmax; less the largest, so that exp cannot overflow
         logits = logits - logits.max(axis=0, keepdims=True)
         normaliser = np.log(np.exp(logits).sum(axis=0, keepdims=True))
         return (normaliser - logits).astype(np.float32)
+    # as unary_from_labels of pydensecrf: the other labels share what the best one leaves
     num_labels = scores.shape[0]
     if num_labels == 1:
         return np.zeros_like(scores, dtype=np.float32)
+    # at 1 / L the best label would be no likelier than the others
     if config.label_probability <= 1 / num_labels:
         raise ValueError(
             f"crf.label_probability: expected above 1/{num_labels} for {num_labels} labels, got "

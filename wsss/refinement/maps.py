@@ -1,4 +1,4 @@
-"""What refinement steps hand to each other."""
+"""Maps of labels that refinement steps take and give."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class LabelMaps(NamedTuple):
-    """How much each pixel of one image speaks for each of its L labels.
+    """Scores or probabilities of each pixel of one image for its L labels.
 
     Args:
         values: (L, H, W) float32 in [0, 1], background first.

@@ -1,4 +1,4 @@
-"""From the class maps of one image to its mask."""
+"""Masks from class maps: normalised scores, the background's score, and the best label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
 
 @dataclass(frozen=True)
 class BackgroundConfig:
-    """How much a pixel must speak for a class to belong to it.
+    """Score of the background, which a class has to exceed to win a pixel.
 
     Args:
         kind: ``constant``: the background's score is ``threshold`` everywhere; ``power``: it is
@@ -66,11 +66,13 @@ def normalise_maps(maps: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: A value below zero, or one that is not finite.
     """
+    # nan would pass the comparison with 0, and then win every argmax
     if not np.isfinite(maps).all() or (maps.size and maps.min() < 0):
         raise ValueError("class maps: expected finite values, at least 0")
     if not maps.size:
         return maps.astype(np.float32)
     peak = maps.max(axis=(1, 2), keepdims=True)
+    # a map of zeros is divided by 1
     return (maps / np.where(peak > 0, peak, 1)).astype(np.float32)
 
 
@@ -81,7 +83,7 @@ def background_score(
 
     Args:
         scores: (P, H, W) class scores in [0, 1].
-        config: What it is.
+        config: Kind and threshold of the background's score.
         names: Names of the P classes; asked for only where thresholds have names.
 
     Returns:
@@ -91,6 +93,7 @@ def background_score(
         ValueError: A class without a threshold.
     """
     if config.kind == "power":
+        # initial: an image without a present class is all background
         best = scores.max(axis=0, initial=0.0)
         return ((1.0 - best) ** config.gamma).astype(np.float32)
     if not isinstance(config.threshold, dict):
@@ -100,9 +103,11 @@ def background_score(
     missing = [name for name in names if name not in config.threshold]
     if missing:
         raise ValueError(f"background.threshold: none for the class {missing[0]!r}")
+    # argmax of no classes is an error
     if not names:
         return np.zeros(scores.shape[1:], dtype=np.float32)
     thresholds = np.array([config.threshold[name] for name in names], dtype=np.float32)
+    # each pixel meets the threshold of its best class, as the sweep of per-class thresholds does
     return thresholds[scores.argmax(axis=0)]
 
 
@@ -113,7 +118,7 @@ def make_mask(
     refinement: RefinementChain = NO_REFINEMENT,
     names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """The mask of one image; see `make_masks`.
+    """Make the mask of one image; see `make_masks`.
 
     Args:
         image: (H, W, 3) uint8 RGB; asked for only where there is a refinement.
@@ -128,6 +133,7 @@ def make_mask(
     if image is None:
         if refinement.steps and len(scores):
             raise ValueError("image: expected the photograph, which a refinement looks at")
+        # no step reads it; make_masks takes one image for each set of scores
         image = np.zeros((*scores.shape[1:], 3), dtype=np.uint8)
     return make_masks([image], [scores], background, refinement, [names or ()])[0]
 
@@ -141,7 +147,7 @@ def make_masks(
     *,
     device: str = "cpu",
 ) -> list[np.ndarray]:
-    """The masks of some images, which are refined together where a step can do that.
+    """Make the masks of some images, refined together where a step can do that.
 
     Args:
         images: (H, W, 3) uint8 RGB each, of any sizes.
@@ -149,13 +155,14 @@ def make_masks(
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
         names: Names of the classes of each; asked for only where thresholds have names.
-        device: Where steps run that can run on a GPU.
+        device: torch's name of the device of steps that can run on a GPU.
 
     Returns:
         (H, W) uint8 each: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore. Without a
         present class everything is background, and no step runs.
     """
     masks = [np.zeros(maps.shape[1:], dtype=np.uint8) for maps in scores]
+    # steps expect at least one class; the others are all background already
     shown = [i for i, maps in enumerate(scores) if len(maps)]
     if not shown:
         return masks
@@ -167,6 +174,7 @@ def make_masks(
         found = best_labels(present, levels, refine)
     else:
         generous, strict = (
+            # both thresholds share the prepared steps: the CRF's lattice is built once
             best_labels(present, [np.full(s.shape[1:], level, np.float32) for s in present], refine)
             for level in (background.ignore_below, background.ignore_above)
         )
@@ -193,11 +201,13 @@ def best_labels(
         LabelMaps(np.concatenate([level[None], classes]), marginals=False)
         for level, classes in zip(background, scores, strict=True)
     ]
+    # the background comes first and argmax takes the first of equals
     return [refined.values.argmax(axis=0).astype(np.uint8) for refined in refine(maps)]
 
 
 def _between(generous: np.ndarray, strict: np.ndarray) -> np.ndarray:
-    """What is foreground in the strict mask and background in the generous one; the rest is 255."""
+    """Join two masks: foreground of the strict one, background of the generous one, else 255."""
+    # foreground under the higher threshold is trusted, background under the lower one too
     mask = np.where(strict > 0, strict, IGNORE).astype(np.uint8)
     mask[(generous == 0) & (strict == 0)] = 0
     return mask

@@ -37,7 +37,7 @@ STEPS: dict[str, Step] = {
 
 @dataclass(frozen=True)
 class RefinementChain:
-    """Steps one after another.
+    """Chain of refinement steps: each takes the maps of the one before.
 
     Args:
         steps: The options of each; their types say which steps they are.
@@ -46,11 +46,12 @@ class RefinementChain:
     steps: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
+        # refused here, where the configuration is made, not at the first image
         for step in self.steps:
             _kind(step)
 
     def plain(self) -> list[dict[str, Any]]:
-        """As YAML has it: ``[{kind: crf, iterations: 10, ...}]``."""
+        """Convert to plain values as in YAML: ``[{kind: crf, iterations: 10, ...}]``."""
         return [
             {"kind": _kind(step), **{f.name: getattr(step, f.name) for f in fields(step)}}
             for step in self.steps
@@ -61,11 +62,12 @@ class RefinementChain:
 
         Args:
             images: (H, W, 3) uint8 RGB each, of any sizes.
-            device: Where steps run that can run on a GPU.
+            device: torch's name of the device of steps that can run on a GPU.
 
         Raises:
             ValueError, ImportError: A step cannot be made for these images or on this machine.
         """
+        # what depends on the pixels alone, such as the CRF's lattices, is computed here and once
         ready = [STEPS[_kind(step)].prepare(images, step, device) for step in self.steps]
 
         def refine(maps: Sequence[LabelMaps]) -> list[LabelMaps]:
@@ -78,12 +80,13 @@ class RefinementChain:
 
 
 NO_REFINEMENT = RefinementChain()
-"""The maps as they are."""
+"""Chain without steps, which returns the maps as they are."""
 
 
 def _kind(options: Any) -> str:
-    """The name of the step that has these options."""
+    """Name of the step that has these options."""
     for name, step in STEPS.items():
+        # the exact type: a step whose options extend those of another is a step of its own
         if type(options) is step.config:
             return name
     raise ValueError(

@@ -1,4 +1,4 @@
-"""The record of an evaluation, ``eval.json``: every number of a list, and what was scored."""
+"""Record of an evaluation, ``eval.json``: every number of a list, and what was scored."""
 
 import json
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ from wsss.runs.threshold import ChosenThreshold, parse_threshold
 
 FILE = "eval.json"
 VERSION = 1
-"""Of the file's layout. A file that names none has this one too."""
+"""Version of the file's layout. A file that names none has this one too."""
 
 Kind = Literal["masks", "scores"]
-"""What was scored: masks, or score maps at a threshold."""
+"""Kind of what was scored: masks, or score maps at a threshold."""
 
 
 @dataclass(frozen=True)
 class Against:
-    """A paired comparison with another evaluation of the same images; see `Comparison`.
+    """Paired comparison with another evaluation of the same images; see `Comparison`.
 
     Args:
         folder: Of the other evaluation.
@@ -50,7 +50,7 @@ class Against:
 
     @classmethod
     def read(cls, section: Section) -> "Against":
-        """Read it from its section."""
+        """Read the comparison from its section."""
         return cls(
             folder=section.text("folder"),
             miou_difference=section.score("miou_difference"),
@@ -61,13 +61,13 @@ class Against:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """By its keys in the file."""
+        """Convert to plain values by the keys of the file."""
         return {**asdict(self), "interval": list(self.interval)}
 
 
 @dataclass(frozen=True)
 class MadeBy:
-    """What made the masks or scores, from the manifest beside them.
+    """Origin of masks or scores: the command that made them, from the manifest beside them.
 
     Args:
         command: The command.
@@ -83,7 +83,7 @@ class MadeBy:
 
     @classmethod
     def read(cls, section: Section) -> "MadeBy":
-        """Read it from a manifest, or from the section of an evaluation."""
+        """Read the origin from a manifest, or from the section of an evaluation."""
         return cls(
             command=section.text("command"),
             label_mode=section.text("label_mode") if "label_mode" in section else None,
@@ -92,13 +92,13 @@ class MadeBy:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """By its keys in the file, without what the manifest did not say."""
+        """Convert to plain values by the file's keys, without what the manifest did not say."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Masks or scores of a list against its ground truth. A number is None where there is none.
+    """Scores of the masks of a list against its ground truth. A number is None where undefined.
 
     Args:
         name: Name of its row in tables.
@@ -146,7 +146,7 @@ class Evaluation:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The fields of `ClassScores` that this evaluation has."""
+        """Fields of `ClassScores` that this evaluation has."""
         return class_columns(
             intervals=self.intervals is not None, boundary=self.boundary is not None
         )
@@ -166,7 +166,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, values: Any) -> "Evaluation":
-        """The evaluation that `to_json` gave.
+        """Build an evaluation from the values of `to_json`.
 
         Raises:
             ValueError: It is another's; the message names the key.
@@ -207,7 +207,7 @@ class Evaluation:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As the file has it."""
+        """Convert to plain values, as the file has them."""
         intervals = self.intervals and self.intervals.to_json(self.resamples, self.seed)
         # people read the file too: its keys stay in the order in which they always stood
         against = {} if self.against is None else {"against": self.against.to_json()}

@@ -1,4 +1,4 @@
-"""The scores of an evaluation, as its file holds them.
+"""Scores of an evaluation, as its file holds them.
 
 Fields are named as in the file, but for one: for `Means.mean_recall` version 1 of the file says
 ``mean_accuracy``.
@@ -43,17 +43,17 @@ class Means:
 
     @classmethod
     def read(cls, section: Section) -> "Means":
-        """Read them from the section that holds them."""
+        """Read the means from the section that holds them."""
         return cls(**{mean: section.score(file_key(mean)) for mean in MEANS})
 
     def to_json(self) -> dict[str, Score]:
-        """By their keys in the file."""
+        """Convert to plain values by the keys of the file."""
         return {file_key(mean): getattr(self, mean) for mean in MEANS}
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """How far the means would move on other images: percentiles of a bootstrap over images.
+    """Bootstrap intervals of the means: how far they would move on other images.
 
     Args:
         level: Share of the resamples that lie inside.
@@ -67,13 +67,14 @@ class Intervals:
 
     @classmethod
     def read(cls, section: Section) -> "Intervals":
-        """Read them from their section; its resamples and seed are those of the evaluation."""
+        """Read the intervals; their resamples and seed are the evaluation's."""
+        # the file holds pairs of ends by score, the record a set of scores for each end
         ends = {mean: section.interval(file_key(mean)) for mean in MEANS}
         low, high = (Means(**{mean: ends[mean][side] for mean in MEANS}) for side in (0, 1))
         return cls(section.number("level"), low, high)
 
     def to_json(self, resamples: int, seed: int) -> dict[str, Any]:
-        """As the file has them."""
+        """Convert to plain values, as the file has them."""
         high = self.high.to_json()
         ends = {key: [value, high[key]] for key, value in self.low.to_json().items()}
         how = {"level": self.level, "resamples": resamples, "seed": seed}
@@ -112,12 +113,12 @@ class ClassScores:
         return cls(**{column: section.score(column) for column in columns})
 
     def to_json(self, columns: Sequence[str]) -> dict[str, Score]:
-        """Some of the fields, by their keys in the file."""
+        """Convert some of the fields to plain values by the keys of the file."""
         return {column: getattr(self, column) for column in columns}
 
 
 def class_columns(*, intervals: bool, boundary: bool) -> tuple[str, ...]:
-    """The fields of `ClassScores` that an evaluation has."""
+    """Fields of `ClassScores` that an evaluation has."""
     ends = ("iou_low", "iou_high") if intervals else ()
     return (*PER_LABEL, *ends, *(("boundary_iou",) if boundary else ()))
 
@@ -136,8 +137,9 @@ class Boundary:
 
     @classmethod
     def read(cls, section: Section) -> "Boundary":
-        """Read them from the section that holds them."""
+        """Read the scores from the section that holds them."""
         trimap = section.section("trimap_miou")
+        # keys of JSON are text; anything but digits would only fail later, without a name
         for width in trimap:
             if not width.isdecimal():
                 section.refuse("trimap_miou", "widths in pixels", width)
@@ -145,7 +147,7 @@ class Boundary:
         return cls(section.score("boundary_miou"), widths)
 
     def to_json(self) -> dict[str, Any]:
-        """By their keys in the file."""
+        """Convert to plain values by the keys of the file."""
         widths = {str(width): value for width, value in self.trimap_miou.items()}
         return {"boundary_miou": self.miou, "trimap_miou": widths}
 
@@ -172,7 +174,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pixels of each true label (rows) by what they were predicted as (columns).
+    """Confusion matrix: pixels by true label (rows) and predicted label (columns).
 
     Args:
         columns: The L labels, and the column of pixels that were given none.
@@ -188,6 +190,6 @@ class Confusion:
         return cls(section.texts("columns"), section.rows("counts"))
 
     def to_json(self) -> dict[str, Any]:
-        """By its keys in the file."""
+        """Convert to plain values by the keys of the file."""
         counts = [list(row) for row in self.counts]
         return {"rows": "true label", "columns": list(self.columns), "counts": counts}

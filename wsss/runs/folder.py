@@ -1,4 +1,4 @@
-"""Output folders: what made them is written beside the results, and never mixed."""
+"""Output folders of one command and configuration, recorded beside the results."""
 
 import json
 import platform
@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "numpy", "pydensecrf2"
 
 
 class OutputFolder:
-    """A folder that holds the results of one command with one configuration.
+    """Folder that holds the results of one command with one configuration.
 
     It receives ``config.yaml``, from which the command can be repeated (``--config``), and
     ``manifest.json``, which says what was done.
@@ -56,6 +56,7 @@ class OutputFolder:
         self._settings = settings
         self.facts: dict[str, Any] = {
             "command": settings.command,
+            # until `finish`: a run that was cut off is recognised by it
             "complete": False,
             "identity": dict(identity or {}),
             "config": settings.plain(),
@@ -63,6 +64,7 @@ class OutputFolder:
         }
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"output: {path} is a file, expected a folder")
+        # before anything is written: a refused folder stays what it was
         if self._manifest.is_file():
             self._compare(free)
         try:
@@ -87,9 +89,10 @@ class OutputFolder:
         atomic_write_text(self._manifest, json.dumps(self.facts, indent=2, ensure_ascii=False))
 
     def _compare(self, free: tuple[str, ...]) -> None:
-        """Refuse a folder that holds something else."""
+        """Refuse a folder with results of another command or configuration."""
         try:
             old = json.loads(self._manifest.read_text(encoding="utf-8"))
+            # kept for commands that go on, which need numbers of the earlier part
             self.previous = dict(old)
             command, config, identity = old["command"], dict(old["config"]), dict(old["identity"])
         except (ValueError, KeyError, TypeError) as error:
@@ -105,11 +108,12 @@ class OutputFolder:
 
 
 def manifest_of(folder: Path) -> dict[str, Any] | None:
-    """The manifest of the command that wrote a folder, or the folder above; None without one.
+    """Read the manifest of the command that wrote a folder, or the one above; None without one.
 
     Raises:
         ValueError: It is damaged.
     """
+    # masks lie in a folder below that of the command
     for path in (folder / "manifest.json", folder.parent / "manifest.json"):
         if path.is_file():
             try:

@@ -1,4 +1,4 @@
-"""Read a JSON file key by key: what is missing or of another kind is named by file and key."""
+"""Reading of a JSON file key by key, with errors that name the file and the key."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ Score = float | None
 
 
 class Section:
-    """A mapping inside a JSON file.
+    """Mapping inside a JSON file.
 
     Every method that takes a key raises ValueError where the key is missing, or its value is of
     another kind.
@@ -35,7 +35,7 @@ class Section:
 
     @classmethod
     def of_file(cls, path: Path) -> "Section":
-        """The whole of a file, which must exist."""
+        """Read the whole of a file, which must exist."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -49,33 +49,35 @@ class Section:
         return iter(self._values)
 
     def text(self, key: str) -> str:
-        """A text."""
+        """Read a text."""
         value = self._value(key)
         return value if isinstance(value, str) else self.refuse(key, "a text", value)
 
     def choice(self, key: str, choices: tuple[Item, ...]) -> Item:
-        """One of a few values."""
+        """Read one of a few values."""
         value = self._value(key)
         if value not in choices:
             self.refuse(key, f"one of {', '.join(map(str, choices))}", value)
+        # the member of `choices` itself, which has the type that was asked for
         return choices[choices.index(value)]
 
     def whole(self, key: str) -> int:
-        """A whole number."""
+        """Read a whole number."""
         value = self._value(key)
+        # the exact type: isinstance would take true and false for 1 and 0
         return value if type(value) is int else self.refuse(key, "a whole number", value)
 
     def number(self, key: str) -> float:
-        """A number."""
+        """Read a number."""
         value = self._value(key)
         return float(value) if _is_number(value) else self.refuse(key, "a number", value)
 
     def score(self, key: str) -> Score:
-        """A number or null."""
+        """Read a number or null."""
         return None if self._value(key) is None else self.number(key)
 
     def interval(self, key: str) -> tuple[Score, Score]:
-        """Two numbers or nulls."""
+        """Read two numbers or nulls."""
         ends = self._value(key)
         fits = isinstance(ends, list) and all(end is None or _is_number(end) for end in ends)
         if not fits or len(ends) != 2:
@@ -84,40 +86,40 @@ class Section:
         return low, high
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts."""
+        """Read a list of texts."""
         values = self._list(key)
         if not all(isinstance(value, str) for value in values):
             self.refuse(key, "a list of texts", values)
         return tuple(values)
 
     def rows(self, key: str) -> tuple[tuple[int, ...], ...]:
-        """Rows of whole numbers."""
+        """Read rows of whole numbers."""
         rows = self._list(key)
         if not all(isinstance(row, list) and all(type(n) is int for n in row) for row in rows):
             self.refuse(key, "rows of whole numbers", rows)
         return tuple(tuple(row) for row in rows)
 
     def mapping(self, key: str) -> dict[str, Any]:
-        """A mapping, as it stands."""
+        """Read a mapping, as it stands."""
         return dict(self.section(key)._values)
 
     def section(self, key: str) -> "Section":
-        """A mapping, to read on."""
+        """Open a mapping, to read on by its keys."""
         return Section(self._value(key), self._file, self._below(key))
 
     def sections(self, key: str) -> list["Section"]:
-        """A list of mappings."""
+        """Open each mapping of a list."""
         return [
             Section(value, self._file, f"{self._below(key)}[{index}]")
             for index, value in enumerate(self._list(key))
         ]
 
     def nullable(self, key: str, read: Callable[["Section"], Item]) -> Item | None:
-        """What a function reads from a mapping; None where there is null in its place."""
+        """Read a mapping by a function; None where there is null in its place."""
         return None if self._value(key) is None else read(self.section(key))
 
     def parsed(self, key: str, parse: Callable[[Any], Item]) -> Item:
-        """What a function makes of a value; it may raise ValueError."""
+        """Parse a value by a function, whose ValueError is raised with file and key."""
         value = self._value(key)
         try:
             return parse(value)
@@ -125,7 +127,7 @@ class Section:
             raise ValueError(f"{self._file}: {self._below(key)}: {error}") from error
 
     def refuse(self, key: str, expected: str, value: Any) -> NoReturn:
-        """Say that something else was expected under a key."""
+        """Raise ValueError: something else was expected under a key."""
         at = f"{self._file}: {self._below(key)}"
         raise ValueError(f"{at}: expected {expected}, got {_short(value)}")
 

@@ -1,4 +1,4 @@
-"""The settings of a command: what is written beside its results and compared in a rerun."""
+"""Settings of a command, which are written beside its results and compared in a rerun."""
 
 import dataclasses
 import inspect
@@ -11,12 +11,12 @@ from wsss.runs.renamed import with_new_names
 
 
 class Settings(NamedTuple):
-    """The parameters of one call of a command.
+    """Parameters of one call of a command.
 
     Args:
         command: Its name.
         values: The value of each parameter.
-        defaults: What parameters are where nobody sets them.
+        defaults: Default of each parameter that has one.
     """
 
     command: str
@@ -25,7 +25,7 @@ class Settings(NamedTuple):
 
     @classmethod
     def of(cls, function: Callable[..., Any], values: Mapping[str, Any]) -> "Settings":
-        """Those of a function: its first line reads ``Settings.of(function, locals())``."""
+        """Take a function's settings: its first line reads ``Settings.of(function, locals())``."""
         parameters = inspect.signature(function).parameters
         defaults = {
             name: parameter.default
@@ -35,11 +35,11 @@ class Settings(NamedTuple):
         return cls(function.__name__, {name: values[name] for name in parameters}, defaults)
 
     def plain(self) -> dict[str, Any]:
-        """As YAML and JSON know them."""
+        """Convert to plain values, as YAML and JSON know them."""
         return dict(plain(self.values))
 
     def changed_since(self, old: Mapping[str, Any], free: tuple[str, ...] = ()) -> list[str]:
-        """Where earlier plain settings differ, as ``key: old -> new``.
+        """List differences from earlier plain settings, as ``key: old -> new``.
 
         A parameter that did not exist then was, in effect, at its default: it differs only if it
         is set to something else now. One that was called otherwise then is the same parameter.
@@ -57,7 +57,7 @@ class Settings(NamedTuple):
 def _completed(
     old: Mapping[str, Any], values: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Old plain settings with what they lack, where that is at its default now."""
+    """Fill in what old plain settings lack, where that is at its default now."""
     completed = {}
     for key, value in values.items():
         if key not in old:
@@ -68,6 +68,7 @@ def _completed(
             completed[key] = _completed(old[key], inner, _field_defaults(value))
         else:
             completed[key] = old[key]
+    # keys that exist no more stay, so that they show as differences
     return completed | {key: value for key, value in old.items() if key not in values}
 
 
@@ -76,7 +77,7 @@ def _is_config(value: Any) -> bool:
 
 
 def _field_defaults(config: Any) -> dict[str, Any]:
-    """What the fields of a dataclass are where nobody sets them."""
+    """Defaults of the fields of a dataclass."""
     found = {}
     for field in dataclasses.fields(config):
         if field.default is not dataclasses.MISSING:
@@ -87,7 +88,7 @@ def _field_defaults(config: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Configuration as JSON and YAML know it: dataclasses to dicts, paths to strings.
+    """Convert a configuration to plain values: dataclasses to dicts, paths to strings.
 
     What has a plain form of its own gives it by a method of that name.
     """
@@ -103,12 +104,13 @@ def plain(value: Any) -> Any:
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """Where two plain configurations differ, as ``key: old -> new``."""
+    """List the differences of two plain configurations, as ``key: old -> new``."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for name in [*old, *(name for name in new if name not in old)]:
             path = f"{key}.{name}" if key else name
             found += differences(old.get(name, "(not set)"), new.get(name, "(not set)"), path)
+        # equal values in another order: the classes' order is that of the network's outputs
         if key and not found and list(old) != list(new):
             found.append(f"{key}, order: {', '.join(old)} -> {', '.join(new)}")
         return found

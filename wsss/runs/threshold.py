@@ -1,4 +1,4 @@
-"""A threshold and how it came about: chosen by what, on which list, with masks or without."""
+"""Background threshold with its history: the rule, the list, with masks or without."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +15,7 @@ GIVEN = "given in the configuration; how is not recorded"
 
 @dataclass(frozen=True)
 class ChosenThreshold:
-    """A background threshold with its history. Every result that depends on one carries it.
+    """Background threshold with its history. Every result that depends on one carries it.
 
     Args:
         value: A number for all classes, or one for each class by name.
@@ -36,7 +36,7 @@ class ChosenThreshold:
         atomic_write_text(path, json.dumps(asdict(self), indent=2, ensure_ascii=False))
 
     def of(self, names: list[str]) -> list[float]:
-        """The threshold of each class.
+        """List the threshold of each class.
 
         Raises:
             ValueError: A class has none.
@@ -49,7 +49,7 @@ class ChosenThreshold:
         return [self.value[name] for name in names]
 
     def text(self) -> str:
-        """In words, for a table."""
+        """Describe the threshold in words, for a table."""
         if isinstance(self.value, dict):
             value = ", ".join(f"{name} {_number(t)}" for name, t in self.value.items())
         else:
@@ -61,12 +61,12 @@ class ChosenThreshold:
 
 
 def _number(value: float) -> str:
-    """Two decimals, or more where it has more."""
+    """Format a number with two decimals, or more where it has more."""
     return f"{value:.2f}" if round(value, 2) == value else f"{value:g}"
 
 
 def given(value: float | dict[str, float]) -> ChosenThreshold:
-    """A threshold that stands in the configuration: nobody says why it is what it is."""
+    """Wrap a threshold of the configuration, whose history is not recorded."""
     return ChosenThreshold(value, GIVEN)
 
 
@@ -99,12 +99,13 @@ def read_threshold(path: Path, data: DataConfig | None = None) -> ChosenThreshol
 
 
 def parse_threshold(facts: Any) -> ChosenThreshold:
-    """The threshold that a file or a manifest holds.
+    """Parse the threshold that a file or a manifest holds.
 
     Raises:
         ValueError: It holds something else.
     """
     try:
+        # an unknown or missing key, or no mapping at all, is a TypeError
         chosen = ChosenThreshold(**facts)
     except TypeError as error:
         raise ValueError(f"expected value, chosen_by and what goes with it: {error}") from error
@@ -116,12 +117,13 @@ def parse_threshold(facts: Any) -> ChosenThreshold:
         if not isinstance(found, kind) and (found is not None or key == "chosen_by"):
             raise ValueError(f"{key}: expected {kind.__name__}, got {found!r}")
     if isinstance(chosen.value, dict):
+        # JSON writes 0 and 1 as whole numbers
         return replace(chosen, value={name: float(v) for name, v in chosen.value.items()})
     return replace(chosen, value=float(chosen.value))
 
 
 def threshold_of_masks(folder: Path) -> ChosenThreshold | None:
-    """The threshold of masks that make_pseudo_masks wrote; None where it is not known.
+    """Read the threshold of masks that make_pseudo_masks wrote; None where it is not known.
 
     Raises:
         ValueError: Its manifest is damaged.

@@ -29,19 +29,23 @@ class _Normalise(torch.autograd.Function):
         bias: torch.Tensor | None,
         eps: float,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Args: inputs (B, C, ...), weight and bias (C,) or None. Returns y, m, v, n."""
+        """Normalise inputs (B, C, ...); weight and bias are (C,) or None. Returns y, m, v, n."""
         dims = [d for d in range(inputs.dim()) if d != 1]
+        # sums over many pixels in half precision lose most of their digits
         wide = inputs.float() if inputs.dtype in (torch.float16, torch.bfloat16) else inputs
         variance, mean = torch.var_mean(wide, dim=dims, correction=0)
         own = mean.new_tensor([inputs.numel() / inputs.shape[1]])
+        # one exchange for all three: its latency counts more than its few numbers
         counts, means, variances = gather_equal(torch.cat([own, mean, variance])).split(
             [1, len(mean), len(mean)], dim=1
         )
         count = counts.sum()
+        # weighted by the number of values: processes may have unequal parts of a batch
         mean = (counts * means).sum(dim=0) / count
         variance = (counts * (variances + (means - mean) ** 2)).sum(dim=0) / count
         outputs = F.batch_norm(inputs, mean, variance, weight, bias, training=False, eps=eps)
         ctx.save_for_backward(inputs, weight, mean, torch.rsqrt(variance + eps), count)
+        # the gradient through them is part of the formula above
         ctx.mark_non_differentiable(mean, variance, count)
         return outputs, mean, variance, count
 
@@ -54,6 +58,8 @@ class _Normalise(torch.autograd.Function):
         normal = (inputs.to(mean.dtype) - mean.view(shape)) * scale.view(shape)
         bias_gradient = outer.sum(dim=dims)
         weight_gradient = (outer * normal).sum(dim=dims)
+        # the sums that dx needs are over all processes; the gradients of weight and bias returned
+        # below are this process's own, as DDP averages them with all others
         means = add_up(torch.stack([bias_gradient, weight_gradient])) / count
         factor = scale if weight is None else scale * weight
         inner = outer - means[0].view(shape) - normal * means[1].view(shape)
@@ -64,13 +70,13 @@ class _Normalise(torch.autograd.Function):
 
 
 class _GlobalBatchNorm(_BatchNorm):
-    """BatchNorm whose statistics in training are those of all processes' inputs.
+    """BatchNorm with the statistics of all processes' inputs in training.
 
     torch.nn.SyncBatchNorm does the same on GPUs alone. Each process must give at least one value.
     """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(B, C, ...) to the same shape."""
+        """Normalise (B, C, ...) inputs."""
         if not self.training or process_count() == 1:
             return super().forward(inputs)
         outputs, mean, variance, count = _Normalise.apply(inputs, self.weight, self.bias, self.eps)
@@ -81,6 +87,7 @@ class _GlobalBatchNorm(_BatchNorm):
                 share = self.momentum
                 if share is None:
                     share = 1.0 / float(self.num_batches_tracked)
+                # torch normalises by the biased variance and keeps the unbiased one
                 unbiased = variance * (count / (count - 1).clamp_min(1))
                 self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
                 self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
@@ -88,15 +95,15 @@ class _GlobalBatchNorm(_BatchNorm):
 
 
 class _GlobalBatchNorm1d(_GlobalBatchNorm, nn.BatchNorm1d):
-    """Over (B, C) and (B, C, L)."""
+    """Synchronised BatchNorm over (B, C) and (B, C, L)."""
 
 
 class _GlobalBatchNorm2d(_GlobalBatchNorm, nn.BatchNorm2d):
-    """Over (B, C, H, W)."""
+    """Synchronised BatchNorm over (B, C, H, W)."""
 
 
 class _GlobalBatchNorm3d(_GlobalBatchNorm, nn.BatchNorm3d):
-    """Over (B, C, D, H, W)."""
+    """Synchronised BatchNorm over (B, C, D, H, W)."""
 
 
 _GLOBAL: Mapping[type[nn.Module], type[_BatchNorm]] = {
@@ -114,13 +121,14 @@ class SynchronisedBatchNorm(LayerSync):
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Make the layers synchronise.
+        """Exchange the BatchNorm layers for synchronised ones.
 
         Raises:
             ValueError: A layer whose statistics would move is of no kind that is known here.
         """
         norms = [child for child in model.modules() if isinstance(child, _BatchNorm)]
         other = [type(child).__name__ for child in norms if type(child) not in _GLOBAL]
+        # frozen statistics do not move, so there is nothing to synchronise
         if other and not getattr(model, "freeze_batchnorm", False):
             raise ValueError(
                 f"trainer.sync_batchnorm: {other[0]} cannot be synchronised over processes; give "
@@ -131,11 +139,12 @@ class SynchronisedBatchNorm(LayerSync):
         if distributed.get_backend() == "nccl":
             return TorchSyncBatchNorm().apply(model)
         for child in norms:
+            # weights, buffers and names stay those of the same object, in checkpoints too
             child.__class__ = _GLOBAL[type(child)]
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Make them what they were."""
+        """Exchange the layers back."""
         if any(isinstance(child, nn.SyncBatchNorm) for child in model.modules()):
             return TorchSyncBatchNorm().revert(model)
         plain: dict[type[nn.Module], type[nn.Module]] = {new: old for old, new in _GLOBAL.items()}
@@ -146,11 +155,12 @@ class SynchronisedBatchNorm(LayerSync):
 
 
 class AverageStatistics(pl.Callback):
-    """Without synchronised BatchNorm: one mean and variance for all processes after each epoch."""
+    """Callback without synchronised BatchNorm: averages the statistics after each epoch."""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
+        # once an epoch and before the validation, which reads them
         if not trainer.is_last_batch:
             return
         for child in pl_module.modules():

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its network, and building the network again from it."""
+"""Description of a network in its checkpoint, and the network built again from it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -25,8 +25,9 @@ def describe(
     classes: Mapping[str, int],
     normalisation: Normalisation,
 ) -> dict[str, Any]:
-    """The plain description stored under ``wsss`` in a checkpoint."""
+    """Describe a network in plain values, as stored under ``wsss`` in a checkpoint."""
     fields = {
+        # plain values alone, so that the description is the same in a checkpoint and in JSON
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(model).items()
     }
@@ -37,7 +38,7 @@ def describe(
 def load_classifier(
     path: Path, data: DataConfig | None = None
 ) -> tuple[Classifier, dict[str, int]]:
-    """The classifier of a checkpoint, in eval mode, and its classes with their mask values.
+    """Load the classifier of a checkpoint, in eval mode, and its classes with their mask values.
 
     Args:
         path: A checkpoint written by ``train_cls``.
@@ -48,6 +49,7 @@ def load_classifier(
             other classes.
     """
     description, state = _read(path, "classifier")
+    # all weights come from the checkpoint: nothing is downloaded
     config = BackboneConfig(**{**description["model"], "weights": None})
     model = build_classifier(config, len(description["classes"]))
     load_weights(model, state, source=str(path))
@@ -58,7 +60,7 @@ def load_classifier(
 
 
 def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmenter, dict[str, int]]:
-    """The segmentation network of a checkpoint, in eval mode, and its classes.
+    """Load the segmentation network of a checkpoint, in eval mode, and its classes.
 
     Args:
         path: A checkpoint written by ``train_seg``.
@@ -91,6 +93,7 @@ def load_backbone_weights(segmenter: Segmenter, path: Path) -> None:
         FileNotFoundError, ValueError: No such file, or weights of another architecture.
     """
     state = _load(path)
+    # ours: only the backbone's part of it, under the backbone's own names
     if "wsss" in state:
         description, state = _read(path, "classifier")
         segmenter.normalisation = _normalisation(description)
@@ -121,7 +124,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _normalisation(description: Mapping[str, Any]) -> Normalisation:
-    """The network's; checkpoints that do not say were trained with ImageNet's."""
+    """Normalisation of a checkpoint; those that do not say were trained with ImageNet's."""
     colours = description.get("normalisation")
     if colours is None:
         return IMAGENET
@@ -140,7 +143,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Description and the network's state dict of a checkpoint of one kind."""
+    """Read the description and the network's state dict of a checkpoint of one kind."""
     loaded = _load(path)
     description = loaded.get("wsss")
     maker = {"classifier": "train_cls", "segmenter": "train_seg"}

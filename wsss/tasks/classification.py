@@ -1,4 +1,4 @@
-"""Training the classifier on image-level labels."""
+"""Training task and data of the classifier: image-level labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -31,7 +31,7 @@ LOSSES = {
 
 
 class ClassificationTask(pl.LightningModule):
-    """Multi-label classification with average precision per class.
+    """Lightning module of multi-label classification, with average precision per class.
 
     Logs ``train_loss``, ``val_loss``, ``val_map`` and ``val_ap_<class>``, each of the images of
     all processes; a class without a positive validation image has no average precision and is
@@ -76,11 +76,14 @@ class ClassificationTask(pl.LightningModule):
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
         count = torch.tensor(len(images), dtype=torch.float32, device=labels.device)
+        # the loss is a mean over this process's images: weighted by their share of the whole batch
         part = self.loss(self.network(images), labels) * (count / add_up(count))
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
+        # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
 
     def on_validation_epoch_start(self) -> None:
+        # a row to start from: a process without images still takes part in the gathering
         self.validated = [torch.zeros(0, 2 * len(self.class_names) + 1, device=self.device)]
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
@@ -88,7 +91,9 @@ class ClassificationTask(pl.LightningModule):
         images, labels = batch
         if len(images) == 0:
             return
+        # the network as it is: a compiled one would compile anew for each image size
         logits = self.model(images)
+        # whole images come one by one, so the mean loss of a batch is the image's own
         losses = self.loss(logits, labels).float().expand(len(images), 1)
         scores = 0.5 + 0.5 * F.softsign(logits.float())  # in order where sigmoid is 1 for all
         self.validated.append(torch.cat([scores, labels, losses], dim=1))
@@ -100,6 +105,7 @@ class ClassificationTask(pl.LightningModule):
         self.validated = []
         found = []
         for k, name in enumerate(self.class_names):
+            # average precision is not defined without a positive image
             if labels[:, k].any():
                 found.append(binary_average_precision(scores[:, k], labels[:, k].long()))
                 self.log(f"val_ap_{name}", found[-1])
@@ -130,7 +136,7 @@ class ClassificationData(pl.LightningDataModule):
         augment: Random changes.
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
-        read: Reads the images.
+        read: Function that reads an image.
     """
 
     def __init__(

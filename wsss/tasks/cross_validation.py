@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from wsss.models.logistic import Logistic, fit_logistic
 
 Halves = dict[tuple[int, int], torch.Tensor]
-"""For (f, g): (S, images of g, K) logits of models that were fitted without the parts f and g."""
+"""Logits for (f, g): (S, images of g, K), by models fitted without the parts f and g."""
 
 CONTEXT_STRENGTH = 1e-3
 """L2 penalty of the second regression; 1e-2 ranks as well on voc-animals."""
@@ -50,7 +50,7 @@ class OutOfFold(NamedTuple):
 
     Args:
         probabilities: (N, K) float64 in (0, 1).
-        strengths: The penalty that each fold took.
+        strengths: Penalty of each fold.
     """
 
     probabilities: np.ndarray
@@ -83,6 +83,7 @@ def out_of_fold(
     for f in range(count):
         learned, own = part != f, part == f
         inner = torch.empty(len(config.strengths), *y.shape, dtype=torch.float64)
+        # for fold f, each other fold g is predicted by models that saw neither f nor g
         for g in range(count):
             if g != f:
                 inner[:, part == g] = halves[f, g]
@@ -90,13 +91,15 @@ def out_of_fold(
         best = int(torch.stack(losses).argmin())
         taken.append(config.strengths[best])
         z = inner[best]
+        # with the penalty chosen, the model that predicts f itself learns from all other folds
         z[own] = fit_logistic(x[learned], y[learned], taken[-1])(x[own])
+        # the calibration is fitted on the other folds' predictions, made as those of f are
         logits[own] = _in_context(z, y, learned)[own] if config.context else z[own]
     return OutOfFold(logits.sigmoid().numpy(), taken)
 
 
 def _principal_components(features: torch.Tensor) -> torch.Tensor:
-    """Features with mean 0 and one deviation, turned to their principal axes.
+    """Standardise features and turn them to their principal axes.
 
     Rows have a mean squared length of 1. An L2 penalty does not see the rotation, the solver is
     the faster for it, and N images need no more than N columns.
@@ -105,8 +108,10 @@ def _principal_components(features: torch.Tensor) -> torch.Tensor:
     deviation = centred.std(dim=0, unbiased=False)
     deviation[deviation == 0] = 1
     scaled = centred / deviation / features.shape[1] ** 0.5
+    # the smaller of both Gram matrices: their eigenvalues other than 0 are the same
     few = len(scaled) < scaled.shape[1]
     squares, vectors = torch.linalg.eigh(scaled @ scaled.T if few else scaled.T @ scaled)
+    # directions of rounding alone would be blown up by the solver's scaling
     kept = squares > 1e-12 * squares.max().clamp_min(1e-300)
     return vectors[:, kept] * squares[kept].sqrt() if few else scaled @ vectors[:, kept]
 
@@ -114,13 +119,16 @@ def _principal_components(features: torch.Tensor) -> torch.Tensor:
 def _without_two(
     x: torch.Tensor, y: torch.Tensor, part: torch.Tensor, count: int, strengths: Sequence[float]
 ) -> Halves:
-    """Logits of each fold g by models fitted without f and g, for all f and g."""
+    """Predict each fold g by models fitted without f and g, for all f and g."""
     found: Halves = {}
+    # from the strongest penalty on: each solution is a start close to the next
     falling = sorted(range(len(strengths)), key=lambda s: -strengths[s])
+    # the same models predict both folds, so each pair is fitted once
     for f, g in combinations(range(count), 2):
         learned = (part != f) & (part != g)
         for own, other in ((f, g), (g, f)):
             size = (len(strengths), int((part == own).sum()), y.shape[1])
+            # filled below, one strength after the other
             found[other, own] = torch.empty(size, dtype=torch.float64)
         model: Logistic | None = None
         for s in falling:
@@ -131,12 +139,13 @@ def _without_two(
 
 
 def _in_context(z: torch.Tensor, y: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
-    """(N, K) logits of each class from all logits and from the labels of the other classes."""
+    """Calibrate each class by all logits and by the labels of the other classes: (N, K) logits."""
     calibrated = torch.empty_like(z)
     nothing = torch.zeros_like(z[:, :1])
     for k in range(z.shape[1]):
         labels, logits = (torch.cat([part[:, :k], part[:, k + 1 :]], dim=1) for part in (y, z))
         alone = (labels.sum(dim=1, keepdim=True) == 0).double()
+        # a column of zeros: with one class there is no other to take the largest of
         rival = torch.cat([logits.sigmoid(), nothing], dim=1).amax(dim=1, keepdim=True)
         seen = torch.cat([z, labels, alone, rival], dim=1)
         model = fit_logistic(seen[learned], y[learned, k : k + 1], CONTEXT_STRENGTH)

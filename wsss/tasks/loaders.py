@@ -12,7 +12,7 @@ ImageLoader = DataLoader[tuple[torch.Tensor, torch.Tensor]]
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """One process's part of each batch of shuffled (index, seed) pairs.
+    """Sampler of one process's part of each batch of shuffled (index, seed) pairs.
 
     The pairs depend on the run's seed and the epoch alone. So an interrupted training goes on with
     the order and the augmentations that it would have had, whatever the number of worker
@@ -51,7 +51,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
     @property
     def sampler(self) -> "EpochBatches":
-        """Where Lightning looks for `set_epoch`."""
+        """This sampler; Lightning calls `set_epoch` of a loader's ``batch_sampler.sampler``."""
         return self
 
     def __len__(self) -> int:
@@ -61,14 +61,18 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        # a large prime keeps (seed, epoch) pairs of usual size apart
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
         order = torch.randperm(self.length, generator=generator).tolist()
+        # an augmentation's seed comes with its image, whichever worker takes it
         seeds = torch.randint(2**31, (self.length,), generator=generator).tolist()
         pairs = list(zip(order, seeds, strict=True))
         for step in range(len(self)):
             batch = pairs[step * self.batch_size : (step + 1) * self.batch_size]
             first, end = (
-                len(batch) * rank // self.processes for rank in (self.rank, self.rank + 1)
+                # ends of one part are the start of the next; parts differ by one image at most
+                len(batch) * rank // self.processes
+                for rank in (self.rank, self.rank + 1)
             )
             yield batch[first:end]
 
@@ -93,7 +97,7 @@ def check_parts(length: int, batch_size: int, processes: int) -> None:
 def training_loader(
     images: LabelledImages | MaskedImages, batch_size: int, workers: int, epoch: int = 0
 ) -> ImageLoader:
-    """This process's part of shuffled images, decoded and changed at random by ``workers``.
+    """Build the loader of this process's part of shuffled images, augmented by ``workers``.
 
     The seed is that of the run, to which Lightning has set torch's. See `EpochBatches`.
     """
@@ -109,6 +113,7 @@ def training_loader(
         images,
         batch_sampler=batches,
         num_workers=workers,
+        # starting workers takes longer than an epoch of a small data set
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
@@ -117,7 +122,7 @@ def training_loader(
 def whole_image_loader(
     images: LabelledImages | MaskedImages, workers: int, *, rank: int = 0, processes: int = 1
 ) -> ImageLoader:
-    """One image at a time, since each has its own size; each in exactly one process.
+    """Build the loader of one image at a time, each in exactly one process.
 
     A process without any image has one empty batch: Lightning would otherwise leave out its part
     in the sums over all processes, and the others would wait for it.

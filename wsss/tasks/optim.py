@@ -11,7 +11,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """How the weights are changed.
+    """Optimiser, learning rates and schedule of a training.
 
     Args:
         name: Optimiser.
@@ -48,7 +48,7 @@ def build_optimizer(
     *,
     fused: bool | None = None,
 ) -> dict[str, Any]:
-    """Optimiser over the trainable weights of backbone and head, with its schedule by steps.
+    """Build the optimiser of backbone and head over trainable weights, and its schedule by steps.
 
     Args:
         backbone: Trained at ``config.lr``.
@@ -67,6 +67,7 @@ def build_optimizer(
             "lr": config.lr * config.head_multiplier,
         },
     ]
+    # a backbone that is frozen throughout leaves an empty group behind
     groups = [group for group in groups if group["params"]]
     optimizer: torch.optim.Optimizer
     if config.name == "sgd":
@@ -86,6 +87,7 @@ def build_optimizer(
     def factor(step: int) -> float:
         if config.schedule == "constant":
             return 1.0
+        # the step after the last: a negative number to a broken power would be complex
         return max(0.0, 1.0 - step / max(1, steps)) ** config.power
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_lambda=factor)
@@ -103,7 +105,7 @@ def may_fuse(trainer: pl.Trainer) -> bool | None:
 
 
 def _fit_loaded_state(optimizer: torch.optim.Optimizer, *, fused: bool | None) -> None:
-    """Make a loaded state that of this run: its kernels, and the weights' layout in memory.
+    """Fit a loaded state to this run: its kernels, and the weights' layout in memory.
 
     Fused kernels go through weight and momentum byte by byte; momentum that was saved with
     another order of its dimensions in memory would be added to other weights.
@@ -112,6 +114,7 @@ def _fit_loaded_state(optimizer: torch.optim.Optimizer, *, fused: bool | None) -
         group["fused"] = fused
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
+            # momentum and the like have their weight's shape; step counters have none
             if torch.is_tensor(value) and value.shape == parameter.shape:
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 

@@ -1,4 +1,4 @@
-"""Training a segmentation network on pseudo-masks."""
+"""Training task and data of a segmentation network: images and pseudo-masks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,12 +37,14 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         labels: (B, H, W) int64 label indices, 255 = ignore.
     """
     total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    # divided by the pixels of all processes, of which masks have unequal numbers
     return total / add_up((labels != IGNORE).sum()).clamp_min(1)
 
 
 def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Background and foreground pixels weigh one half each (as in SEAM and AFA)."""
+    """Cross-entropy with one half each for background and foreground (as in SEAM and AFA)."""
     background = labels.where(labels == 0, torch.full_like(labels, IGNORE))
+    # 255 stays 255: it is not 0
     foreground = labels.where(labels != 0, torch.full_like(labels, IGNORE))
     return 0.5 * (cross_entropy(logits, background) + cross_entropy(logits, foreground))
 
@@ -53,7 +55,7 @@ LOSSES = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}
 
 
 class SegmentationTask(pl.LightningModule):
-    """Semantic segmentation, validated by pooled mIoU.
+    """Lightning module of semantic segmentation, validated by pooled mIoU.
 
     Logs ``train_loss`` and, where validation masks are given, ``val_miou``, ``val_iou_<class>``
     and ``val_pixel_accuracy``.
@@ -102,6 +104,7 @@ class SegmentationTask(pl.LightningModule):
         images, labels = batch
         part = self.loss(self.network(images), labels)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
+        # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
 
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
@@ -109,6 +112,7 @@ class SegmentationTask(pl.LightningModule):
         images, labels = batch
         if len(images) == 0:
             return
+        # scored at the mask's own size, to which the network may not have seen the image
         scores = F.interpolate(
             self.model(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
@@ -147,7 +151,7 @@ class SegmentationData(pl.LightningDataModule):
         augment: Random changes.
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
-        read: Reads the images.
+        read: Function that reads an image.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How a training is made fast, and how fast it is."""
+"""Speed of a training: memory layout and compilation of its network, and its throughput."""
 
 import time
 from typing import Any
@@ -9,8 +9,8 @@ import torch
 from wsss.parallel.processes import add_up, process_count
 
 
-class Prepare(pl.Callback):
-    """Lays out the network's weights and compiles it before anything is built upon them.
+class NetworkPreparation(pl.Callback):
+    """Callback that sets the weights' memory layout and compiles before anything else uses them.
 
     Args:
         channels_last: Store weights and activations with the channels innermost, on CPU and GPU.
@@ -23,6 +23,7 @@ class Prepare(pl.Callback):
         self.compile = compile
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # in setup, before the optimiser is made: its state has the layout of the weights
         if self.channels_last and trainer.strategy.root_device.type in ("cpu", "cuda"):
             pl_module.model.to(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
         if self.compile:
@@ -30,7 +31,7 @@ class Prepare(pl.Callback):
 
 
 class Throughput(pl.Callback):
-    """Logs after each epoch how many images a second were trained on, and the share of waiting.
+    """Callback that logs images a second and the share of waiting after each epoch.
 
     ``images_per_second`` counts the images of all processes over the time from the epoch's start
     to the end of its last step, without the validation. ``data_wait_share`` is the share of that
@@ -49,6 +50,7 @@ class Throughput(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        # between the end of a step and the start of the next lies the waiting for its batch
         self.waited += time.perf_counter() - self.last
 
     def on_train_batch_end(

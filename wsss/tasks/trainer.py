@@ -1,4 +1,4 @@
-"""The Lightning trainer of both training tasks."""
+"""Lightning trainer of both training tasks."""
 
 import signal
 import sys
@@ -31,12 +31,12 @@ from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
 from wsss.tasks.classification import ClassificationData
 from wsss.tasks.loaders import check_parts
 from wsss.tasks.segmentation import SegmentationData
-from wsss.tasks.speed import Prepare, Throughput
+from wsss.tasks.speed import NetworkPreparation, Throughput
 
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """On what the training runs; passed to Lightning's Trainer.
+    """Hardware and precision of a training; passed to Lightning's Trainer.
 
     Args:
         accelerator: ``auto``, ``cpu``, ``gpu``, ...
@@ -96,15 +96,16 @@ class TrainerConfig:
 
 
 def decoding_workers(config: TrainerConfig) -> int:
-    """Processes that decode images for this one: ``workers``, or by the machine's cores."""
+    """Number of processes that decode images for this one: ``workers``, or by the cores."""
     if config.workers is not None:
         return config.workers
     launch = find_launch(config.accelerator, config.devices, config.num_nodes)
+    # one core is left to the process that trains
     return min(16, cores_per_process(launch.per_node) - 1)
 
 
 def image_reader(config: TrainerConfig, records: Iterable[Record]) -> Reader:
-    """Reads the images of a training, through the cache if there is one."""
+    """Function that reads the images of a training, through the cache if there is one."""
     if config.cache is None:
         return read_image
     limit = int(config.cache_gib * 2**30)
@@ -112,18 +113,19 @@ def image_reader(config: TrainerConfig, records: Iterable[Record]) -> Reader:
 
 
 class _SeedEachEpoch(pl.Callback):
-    """Dropout in an epoch depends on the run's seed, the epoch and the process alone."""
+    """Callback that seeds dropout by the run's seed, the epoch and the process alone."""
 
     def __init__(self) -> None:
         self.seed = torch.initial_seed()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # large primes keep usual seeds, epochs and ranks apart
         mixed = self.seed * 1_000_003 + trainer.current_epoch + 998_244_353 * trainer.global_rank
         torch.manual_seed(mixed % 2**63)
 
 
 class _Quiet(pl.Callback):
-    """Turns off what Lightning warns of for no reason here, also in processes it starts."""
+    """Callback that turns off warnings without reason, also in processes that Lightning starts."""
 
     MESSAGES = (
         ".*does not have many workers.*",
@@ -141,12 +143,13 @@ class _Quiet(pl.Callback):
         for message in self.MESSAGES:
             warnings.filterwarnings("ignore", message=message)
 
+    # called in each process: one that is spawned does not inherit the filters of this one
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.turn_off()
 
 
 class _Threads(pl.Callback):
-    """As many threads as are asked for, while the training runs."""
+    """Callback that sets torch's number of threads while the training runs."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -166,7 +169,7 @@ class _Threads(pl.Callback):
 
 
 class _Bar(TQDMProgressBar):
-    """A progress bar that is gone when the training has ended."""
+    """Progress bar that is gone when the training has ended."""
 
     def init_train_tqdm(self) -> Tqdm:
         bar = super().init_train_tqdm()
@@ -177,7 +180,7 @@ class _Bar(TQDMProgressBar):
 def build_trainer(
     config: TrainerConfig, output: Path, epochs: int, monitor: str | None
 ) -> pl.Trainer:
-    """Trainer that logs to CSV and TensorBoard and keeps ``last.ckpt``.
+    """Build the trainer, which logs to CSV and TensorBoard and keeps ``last.ckpt``.
 
     Args:
         config: Hardware.
@@ -194,6 +197,40 @@ def build_trainer(
             f"trainer.val_every: expected a divisor of the {epochs} epochs, got {config.val_every}"
         )
     launch = find_launch(config.accelerator, config.devices, config.num_nodes)
+    callbacks = _callbacks(config, output, monitor)
+    watched = sys.stdout.isatty()  # in a file, each step of a bar would be a line
+    if watched:
+        callbacks.append(_Bar(refresh_rate=5))
+    trainer = pl.Trainer(
+        default_root_dir=output,
+        accelerator=config.accelerator,
+        devices=choose_devices(launch, config.devices),
+        num_nodes=launch.nodes,
+        strategy=choose_strategy(launch, config.strategy),
+        plugins=[SynchronisedBatchNorm()] if config.sync_batchnorm else None,
+        # our loaders give each process its part themselves
+        use_distributed_sampler=False,
+        precision=config.precision,
+        gradient_clip_val=config.gradient_clip,
+        max_epochs=epochs,
+        check_val_every_n_epoch=config.val_every,
+        logger=[
+            # no version: a run that goes on adds to the files that it left
+            CSVLogger(output, name="csv", version=""),
+            TensorBoardLogger(output, name="tensorboard", version=""),
+        ],
+        callbacks=callbacks,
+        log_every_n_steps=10,
+        enable_model_summary=False,
+        enable_progress_bar=watched,
+        num_sanity_val_steps=0,
+    )
+    connect(trainer, launch)
+    return trainer
+
+
+def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list[pl.Callback]:
+    """Build the callbacks of a training, but for its progress bar."""
     callbacks: list[pl.Callback] = [_Quiet()]
     if not config.sync_batchnorm:
         callbacks.append(AverageStatistics())
@@ -205,6 +242,7 @@ def build_trainer(
                 monitor=monitor,
                 mode="max",
                 save_top_k=1,
+                # overwritten in place of best-v1.ckpt beside it
                 enable_version_counter=False,
             )
         )
@@ -219,39 +257,13 @@ def build_trainer(
     )
     callbacks += [
         _SeedEachEpoch(),
-        Prepare(channels_last=config.channels_last, compile=config.compile),
+        NetworkPreparation(channels_last=config.channels_last, compile=config.compile),
         Throughput(),
         LearningRateMonitor(logging_interval="epoch"),
     ]
     if config.threads is not None:
         callbacks.append(_Threads(config.threads))
-    watched = sys.stdout.isatty()  # in a file, each step of a bar would be a line
-    if watched:
-        callbacks.append(_Bar(refresh_rate=5))
-    trainer = pl.Trainer(
-        default_root_dir=output,
-        accelerator=config.accelerator,
-        devices=choose_devices(launch, config.devices),
-        num_nodes=launch.nodes,
-        strategy=choose_strategy(launch, config.strategy),
-        plugins=[SynchronisedBatchNorm()] if config.sync_batchnorm else None,
-        use_distributed_sampler=False,
-        precision=config.precision,
-        gradient_clip_val=config.gradient_clip,
-        max_epochs=epochs,
-        check_val_every_n_epoch=config.val_every,
-        logger=[
-            CSVLogger(output, name="csv", version=""),
-            TensorBoardLogger(output, name="tensorboard", version=""),
-        ],
-        callbacks=callbacks,
-        log_every_n_steps=10,
-        enable_model_summary=False,
-        enable_progress_bar=watched,
-        num_sanity_val_steps=0,
-    )
-    connect(trainer, launch)
-    return trainer
+    return callbacks
 
 
 def fit(
@@ -273,6 +285,7 @@ def fit(
     """
     check_parts(len(data.train), data.batch_size, trainer.world_size)
     last = output / "last.ckpt"
+    # decided by one process: others may see a shared folder later
     resumed = trainer.strategy.broadcast(last.is_file())
     if resumed:
         try:
@@ -280,6 +293,7 @@ def fit(
         except Exception as error:  # torch raises many kinds for a damaged or unsafe file
             raise ValueError(f"cannot go on from checkpoint {last}: {error}") from error
         data.first_epoch = loaded["epoch"] + 1  # workers fetch before Lightning sets the epoch
+    # Lightning may leave a handler of its own behind
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(
@@ -298,6 +312,7 @@ def fit(
             f"to go on from the last epoch. {error}"
         ) from error
     finally:
+        # Python lets only the main thread set handlers
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, handler)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -1,4 +1,4 @@
-"""What the trainings of classifier and segmentation network have in common."""
+"""Training into an output folder, for classifier and segmentation network alike."""
 
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,20 @@ def train_into(
     images: ClassificationData | SegmentationData,
     **facts: Any,
 ) -> None:
-    """Train, with the configuration before and the manifest after it in the output folder.
+    """Train; the output folder holds the configuration before and the manifest after it.
 
     Args:
         output: The folder.
         settings: The command and all its parameters.
         trainer: Runs the training, possibly in several processes; the first writes the files.
-        task: What is trained.
-        images: What it is trained on.
+        task: Network and loss.
+        images: Images to train and validate on.
         facts: Further entries of the manifest.
 
     Raises:
         ValueError: The folder holds results of another command or configuration.
     """
+    # the first process alone claims the folder: all would find each other's files in it
     folder = on_first(
         trainer.is_global_zero,
         lambda: OutputFolder(output, settings, free=("trainer",), local=True),
@@ -44,6 +45,7 @@ def train_into(
         folder.finish(
             train_images=len(images.train),
             val_images=len(images.val),
+            # a training that was finished before logs nothing
             last_epoch=metrics or folder.previous.get("last_epoch", {}),
             **facts,
         )

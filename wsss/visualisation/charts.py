@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INK = "#010203"
-"""Stands for the page's text colour until the figure is written."""
+"""Placeholder of the page's text colour, replaced when the figure is written."""
 
 COLOURS = ("#3b82c4", "#e07b39", "#3aa57a", "#b65fb8", "#c9a227", "#6d7f8f", "#d1495b", "#8a63d2")
-"""One a series: told apart on light and on dark ground, and by most colour-blind readers."""
+"""Colours of series: distinct on light and on dark ground, and to most colour-blind readers."""
 
 BANDS = {"low": "#31688e", "middle": "#35b779", "high": "#d9b80b"}
 """Bands of the spectrum: below 1/32, to 1/8, above 1/8 cycles per pixel."""
@@ -25,7 +25,7 @@ def class_bars(
     series: Mapping[str, Sequence[float | None]],
     intervals: Mapping[str, Sequence[tuple[float, float] | None]],
 ) -> str:
-    """IoU of each class as bars, one colour a series, with intervals.
+    """Draw the IoU of each class as bars, one colour a series, with intervals.
 
     Args:
         classes: Names of the labels.
@@ -57,12 +57,12 @@ def threshold_curves(
     chosen: Mapping[str, float],
     order: Sequence[str],
 ) -> str:
-    """mIoU over the background threshold, the chosen one as a dot.
+    """Draw mIoU over the background threshold, the chosen one as a dot.
 
     Args:
         curves: For each name, its thresholds and the mIoU in [0, 1] at each.
         chosen: The threshold of each name that has a single one.
-        order: Names in the order of their colours, those of `class_bars` for example.
+        order: Names in the order of their colours, such as the series of `class_bars`.
     """
     figure, (axes,) = _figure(7.0, 3.2)
     for name, (thresholds, values) in curves.items():
@@ -82,7 +82,7 @@ def training_curves(
     loss: tuple[Sequence[float], Sequence[float]],
     scores: Mapping[str, tuple[Sequence[float], Sequence[float]]],
 ) -> str:
-    """Training loss over steps, and validation scores beside it.
+    """Draw the training loss over steps, and validation scores beside it.
 
     Args:
         loss: Steps and losses.
@@ -103,7 +103,7 @@ def training_curves(
 
 
 def spectrum_bars(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> str:
-    """Share of the energy of the maps in each band.
+    """Draw the share of the energy of the maps in each band.
 
     Args:
         rows: One a method: the shares ``low``, ``middle``, ``high``.
@@ -122,7 +122,8 @@ def spectrum_bars(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> 
 
 
 def _figure(width: float, height: float, columns: int = 1) -> "tuple[Figure, list[Axes]]":
-    """A figure without ground, all its lines in the page's text colour."""
+    """Make a figure without ground, all its lines in the page's text colour."""
+    # imported here, since it takes a second that only charts need
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -143,7 +144,7 @@ def _figure(width: float, height: float, columns: int = 1) -> "tuple[Figure, lis
 
 
 def _text(name: str) -> str:
-    """A name as it stands: dollars would start a formula, a leading _ hide it from the legend."""
+    """Escape a name: dollars would start a formula, a leading _ hide it from the legend."""
     return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
 
 
@@ -153,11 +154,14 @@ def _legend(axes: "Axes") -> None:
 
 
 def _svg(figure: "Figure", name: str) -> str:
-    """The figure as an SVG element for a page, its text as text."""
+    """Convert the figure to an SVG element for a page, its text as text."""
     import matplotlib as mpl
 
     text = io.StringIO()
+    # text stays text, in the page's font; salt and date are fixed, so that equal runs give equal
+    # files
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
     svg = text.getvalue()
+    # from <svg on: the XML header and its DTD have no place inside a page
     return svg[svg.index("<svg") :].replace(_INK, "currentColor")

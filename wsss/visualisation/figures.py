@@ -50,7 +50,7 @@ class ComparedMaps(NamedTuple):
 def attribution_figure(
     methods: Sequence[ComparedMaps], thresholds: np.ndarray, truth: Bands
 ) -> np.ndarray:
-    """Quality against cost, the spectrum of the maps, and mIoU over the threshold.
+    """Draw quality against cost, the spectrum of the maps, and mIoU over the threshold.
 
     Args:
         methods: What is compared.
@@ -60,6 +60,7 @@ def attribution_figure(
     Returns:
         (H, W, 3) uint8 RGB.
     """
+    # a canvas of its own and no pyplot: no window system is asked, and no figure is kept globally
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -74,7 +75,7 @@ def attribution_figure(
 
 
 def _draw_quality(axes: "Axes", methods: Sequence[ComparedMaps]) -> None:
-    """mIoU against cost, a named dot for each method."""
+    """Draw mIoU against cost, a named dot for each method."""
     for i, one in enumerate(methods):
         place = (one.cost, 100 * one.miou)
         axes.scatter(*place, color=_colour(i), zorder=3)
@@ -85,7 +86,7 @@ def _draw_quality(axes: "Axes", methods: Sequence[ComparedMaps]) -> None:
 
 
 def _draw_spectra(axes: "Axes", spectra: Sequence[tuple[str, Bands]]) -> None:
-    """A bar for each spectrum, its bands behind one another."""
+    """Draw a bar for each spectrum, its bands behind one another."""
     names = [name for name, _ in spectra]
     shares = np.array([bands for _, bands in spectra], dtype=float)
     left = np.zeros(len(names))
@@ -98,9 +99,9 @@ def _draw_spectra(axes: "Axes", spectra: Sequence[tuple[str, Bands]]) -> None:
 
 
 def _draw_curves(axes: "Axes", methods: Sequence[ComparedMaps], thresholds: np.ndarray) -> None:
-    """mIoU over the threshold, a line for each method."""
+    """Draw mIoU over the threshold, a line for each method."""
     for i, one in enumerate(methods):
-        dash = ("-", "--", ":")[i // 10 % 3]  # there are ten colours
+        dash = ("-", "--", ":")[i // 10 % 3]  # there are ten colours: then dashes, then dots
         axes.plot(thresholds, 100 * one.curve, dash, color=_colour(i), lw=1.2, label=one.name)
         axes.scatter(one.threshold, 100 * one.miou, color=_colour(i), s=14, zorder=3)
     axes.set(xlabel="background threshold; dot: chosen on the other list", ylabel="mIoU (%)")

@@ -1,5 +1,7 @@
 """Class maps and masks laid over photographs."""
 
+import colorsys
+
 import numpy as np
 
 MAP_COLOUR = np.array([[255, 205, 40]], dtype=np.uint8)
@@ -7,7 +9,7 @@ MAP_COLOUR = np.array([[255, 205, 40]], dtype=np.uint8)
 
 
 def colour_mask(values: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 mask values to (H, W, 3) uint8 RGB by a (256, 3) palette."""
+    """Colour (H, W) uint8 mask values by a (256, 3) palette: (H, W, 3) uint8 RGB."""
     return palette[values]
 
 
@@ -30,14 +32,17 @@ def overlay_mask(
 
 
 def overlay_maps(
-    image: np.ndarray, scores: np.ndarray, colours: np.ndarray, opacity: float = 0.75
+    image: np.ndarray,
+    scores: np.ndarray,
+    colours: np.ndarray | None = None,
+    opacity: float = 0.75,
 ) -> np.ndarray:
     """Lay class maps over a darkened grey image, each class in its colour.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         scores: (P, H, W) scores in [0, 1].
-        colours: (P, 3) uint8 RGB.
+        colours: (P, 3) uint8 RGB; None takes `MAP_COLOUR`, and hues around from it for more.
         opacity: Opacity at score 1.
 
     Returns:
@@ -46,11 +51,22 @@ def overlay_maps(
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.6
     if not len(scores):
         return grey.astype(np.uint8)
+    if colours is None:
+        colours = _around(len(scores))
     total = scores.sum(axis=0)
     colour = np.einsum("phw,pc->hwc", scores, colours.astype(np.float64))
+    # where classes overlap: the mean of their colours, weighted by score
     colour /= np.maximum(total, 1e-6)[..., None]
     alpha = opacity * scores.max(axis=0)[..., None]
     return _blend(grey, colour, alpha)
+
+
+def _around(count: int) -> np.ndarray:
+    """(P, 3) uint8 RGB: `MAP_COLOUR`, and its saturation and value at other hues."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*(MAP_COLOUR[0] / 255))
+    hues = [(hue + i / count) % 1 for i in range(count)]
+    colours = [colorsys.hsv_to_rgb(h, saturation, value) for h in hues]
+    return (255 * np.array(colours)).round().astype(np.uint8)
 
 
 def _blend(below: np.ndarray, above: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The report page: one HTML file that needs nothing else, and asks no network.
+"""Report page: one HTML file that needs nothing else, and asks no network.
 
 The page's parts lie beside this file, in ``page/``: the template, its style and its script.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 
 def render_page(content: Mapping[str, Any]) -> str:
-    """The report as HTML.
+    """Render the report as HTML.
 
     Args:
         content: What ``page/report.html`` asks for: texts, which are escaped; the charts of
@@ -30,6 +30,7 @@ def render_page(content: Mapping[str, Any]) -> str:
 
     page = resources.files("wsss.visualisation") / "page"
     parts = {name: (page / f"report.{name}").read_text("utf-8") for name in ("html", "css", "js")}
+    # everything is escaped but what is marked; a missing key is an error, not an empty place
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -48,7 +49,7 @@ def render_page(content: Mapping[str, Any]) -> str:
 
 
 def _with_charts(value: Any, key: str = "") -> Any:
-    """The content with its charts, and nothing else, marked as HTML."""
+    """Mark the charts of the content, and nothing else, as HTML."""
     from markupsafe import Markup
 
     if isinstance(value, Mapping):
@@ -59,14 +60,14 @@ def _with_charts(value: Any, key: str = "") -> Any:
 
 
 def packed(values: np.ndarray) -> str:
-    """uint8 values for the page: deflated, base64."""
+    """Pack uint8 values for the page: deflated, base64."""
     if values.dtype != np.uint8:
         raise ValueError(f"values: expected uint8, got {values.dtype}")
     return base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 9)).decode()
 
 
 def packed_photograph(image: np.ndarray, long_side: int = 360, quality: int = 72) -> str:
-    """(H, W, 3) uint8 RGB for the page: made smaller, JPEG, base64."""
+    """Pack an (H, W, 3) uint8 RGB photograph for the page: made smaller, JPEG, base64."""
     height, width = image.shape[:2]
     shrink = min(1.0, long_side / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))

@@ -1,4 +1,4 @@
-"""Rows of pictures with captions: one image, or a dozen on one sheet."""
+"""Strips of pictures with captions, and sheets of several strips."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _CAPTION = 22
 
 
 def strip(pictures: Sequence[np.ndarray], captions: Sequence[str], height: int) -> np.ndarray:
-    """Pictures side by side at one height, a caption under each.
+    """Put pictures side by side at one height, a caption under each.
 
     Args:
         pictures: (H, W, 3) uint8 RGB each.
@@ -24,6 +24,7 @@ def strip(pictures: Sequence[np.ndarray], captions: Sequence[str], height: int) 
     for picture, caption in zip(pictures, captions, strict=True):
         width = max(1, round(picture.shape[1] * height / picture.shape[0]))
         shrinks = height < picture.shape[0]
+        # averaged where it shrinks; enlarged masks keep their colours and their sharp pixels
         resized = cv2.resize(
             picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
         )
@@ -31,6 +32,7 @@ def strip(pictures: Sequence[np.ndarray], captions: Sequence[str], height: int) 
         tile[:height, :width] = resized
         cv2.putText(
             tile,
+            # OpenCV's fonts hold no other characters
             caption.encode("ascii", "replace").decode(),
             (1, height + 15),
             cv2.FONT_HERSHEY_SIMPLEX,
@@ -44,7 +46,7 @@ def strip(pictures: Sequence[np.ndarray], captions: Sequence[str], height: int) 
 
 
 def contact_sheet(strips: Sequence[np.ndarray], columns: int = 2) -> np.ndarray:
-    """Strips of any width below one another, in columns, on white: (H, W, 3) uint8 RGB."""
+    """Put strips of any width below one another, in columns, on white: (H, W, 3) uint8 RGB."""
     if not strips:
         raise ValueError("contact sheet: expected at least one strip")
     width = max(strip.shape[1] for strip in strips) + 2 * _MARGIN

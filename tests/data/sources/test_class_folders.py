@@ -84,6 +84,7 @@ def test_any_names_end_in_records_or_in_an_error_that_names_the_file(tmp_path_fa
     assert_clean(lambda: load_records(data, "train", with_labels=True), root)
 
 
+@pytest.mark.slow
 @MANY
 @given(st.text())
 def test_an_id_that_is_accepted_names_a_file_of_its_own(text):

@@ -51,13 +51,19 @@ class Opened:
             " isNaN(t.dataset.layer) || t.dataset.miou !== undefined)"
         )
 
+    def forget(self, kind: str | None = None) -> None:
+        """Take away the numbers, of all evaluations or of a kind: `settle` waits for new ones."""
+        self.page.evaluate(
+            """(kind) => document.querySelectorAll('.tile').forEach((tile) => {
+                 const evaluation = list().evaluations[tile.dataset.layer];
+                 if (!kind || evaluation?.kind === kind) delete tile.dataset.miou;
+               })""",
+            kind,
+        )
+
     def slide(self, threshold: float) -> None:
         """Move the slider as a hand would, and wait for the numbers."""
-        self.page.evaluate(
-            "document.querySelectorAll('.tile').forEach((tile) => {"
-            " const evaluation = list().evaluations[tile.dataset.layer];"
-            " if (evaluation?.kind === 'scores') delete tile.dataset.miou; })"
-        )
+        self.forget("scores")
         self.page.locator("#threshold").fill(str(threshold))
         self.settle()
 

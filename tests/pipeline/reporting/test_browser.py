@@ -14,7 +14,7 @@ from wsss.metrics import ImageCounts
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.report import report
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]  # it takes seconds to start, and to end
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def test_numbers_follow_the_slider_and_are_those_of_python(opened, run):
 
 def test_as_chosen_are_the_numbers_of_eval_miou(opened, run):
     opened.slide(0.9)
+    opened.forget("scores")
     opened.page.locator("#reset").click()
     opened.page.wait_for_function("document.getElementById('level').textContent === 'as chosen'")
-    opened.page.wait_for_timeout(100)
     opened.settle()
     for name in ("sweep", "per_class", "score_masks"):
         counts = ImageCounts.read(run.folder / name / "images.npz")
@@ -140,8 +140,8 @@ def test_by_keyboard_alone(opened):
 def test_errors_are_painted_where_they_are(opened, run):
     """The view of errors leaves right pixels as the photograph has them."""
     page = opened.page
+    opened.forget()
     page.locator("#view").select_option("errors")
-    page.wait_for_timeout(200)
     opened.settle()
     painted = page.evaluate(
         """() => {

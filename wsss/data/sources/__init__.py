@@ -1,4 +1,4 @@
-"""The images of a split, by whatever a data set says which they are: a source for each layout."""
+"""Sources of a split's images: one for each layout of a data set."""
 
 from wsss.data.sources.class_folders import CLASS_FOLDERS
 from wsss.data.sources.coco import COCO

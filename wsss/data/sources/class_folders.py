@@ -1,4 +1,4 @@
-"""A folder of images for each class: ``images/cat/1.jpg`` is a cat."""
+"""Source for a folder of images for each class: ``images/cat/1.jpg`` is a cat."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ NO_CLASS = ("background", "none")
 def read_class_folders(
     config: DataConfig, split: str, *, with_labels: bool, limit: int | None
 ) -> list[Item]:
-    """The images below the classes' folders; see `wsss.data.sources.items.Reader`.
+    """Read the images below the classes' folders; see `wsss.data.sources.items.Reader`.
 
     An image's id is ``<class>/<path below>``. Of an image that lies in two folders, each copy is an
     image with one label. A folder that is called ``none``, or as ``background``, holds images
@@ -27,7 +27,7 @@ def read_class_folders(
 
 
 def folder_items(config: DataConfig, split: str = "") -> list[Item]:
-    """All images below the classes' folders."""
+    """Read all images below the classes' folders."""
     folder = config.at(config.images, split)
     if not folder.is_dir():
         raise FileNotFoundError(f"data.images: no such folder: {folder}")
@@ -54,7 +54,7 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    """The images in a folder and the folders inside it."""
+    """Find the images in a folder and the folders inside it."""
     for path in folder.rglob("*"):
         if is_image_name(path.name) and path.is_file():
             yield path

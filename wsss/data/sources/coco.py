@@ -1,4 +1,4 @@
-"""COCO instances JSON: labels from the annotations, masks drawn from them."""
+"""Source for COCO instances JSON: labels from the annotations, masks drawn from them."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ from wsss.data.storage import below, to_path
 
 
 class CocoImage(NamedTuple):
-    """An image of the file.
+    """Image of the file.
 
     Args:
         file_name: Its path below the folder of images.
@@ -36,7 +36,7 @@ class CocoImage(NamedTuple):
 def read_coco(
     config: DataConfig, split: str, *, with_labels: bool, limit: int | None
 ) -> list[Item]:
-    """The images of a JSON file; see `wsss.data.sources.items.Reader`.
+    """Read the images of a JSON file; see `wsss.data.sources.items.Reader`.
 
     A class of which an image shows nothing but a crowd is a label all the same; the crowd's pixels
     are ignored in its mask. Objects of classes that are left out (``other_labels: ignore``) are
@@ -46,7 +46,7 @@ def read_coco(
 
 
 def coco_items(config: DataConfig, split: str = "") -> list[Item]:
-    """All images of the file."""
+    """Read all images of the file."""
     path = config.at(label_file(config), split)
     if not path.is_file():
         raise FileNotFoundError(f"COCO file not found: {path} (data.labels)")
@@ -77,7 +77,7 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
 
 
 def load_coco(path: Path) -> list[CocoImage]:
-    """The images of a COCO file with their annotations, in the file's order.
+    """Load the images of a COCO file with their annotations, in the file's order.
 
     Raises:
         ValueError: Not such a file; the message names the line or the entry.
@@ -89,7 +89,7 @@ def load_coco(path: Path) -> list[CocoImage]:
 
 @functools.lru_cache(maxsize=2)
 def _load(path: Path, _: tuple[float, int]) -> list[CocoImage]:
-    """Kept for the commands of one process: the file of COCO's train list takes many seconds."""
+    """Load a file once a process: that of COCO's train list takes many seconds."""
     try:
         content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -114,7 +114,7 @@ def _load(path: Path, _: tuple[float, int]) -> list[CocoImage]:
 
 
 def _image(where: str, entry: Mapping[str, Any]) -> CocoImage:
-    """An image of the file, without its objects."""
+    """Read an image of the file, without its objects."""
     size = (_whole(where, entry, "height"), _whole(where, entry, "width"))
     if min(size) < 1:
         raise ValueError(f"{where}: expected height and width of at least 1, got {size}")
@@ -143,7 +143,7 @@ def _add_object(
 
 
 def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
-    """The objects of one of the file's lists with their places."""
+    """Read the objects of one of the file's lists, each with its place for messages."""
     entries = content.get(key)
     if not isinstance(entries, list):
         raise ValueError(f"{path}: {key}: expected a list, got {type(entries).__name__}")
@@ -203,7 +203,7 @@ def detect_coco(folder: Folder) -> Found | None:
 
 
 def _find_files(folder: Path) -> dict[str, dict[str, int]]:
-    """Relative names of the COCO files in a folder and those inside it; their categories' ids."""
+    """Find the COCO files in a folder and its folders: relative names, and categories' ids."""
     files = {}
     for path in [*sorted(folder.glob("*.json")), *sorted(folder.glob("*/*.json"))]:
         # JSON files may be about anything: what does not read as COCO is none
@@ -220,7 +220,7 @@ def _find_files(folder: Path) -> dict[str, dict[str, int]]:
 
 
 def _choose_files(names: Sequence[str]) -> tuple[str, list[str]]:
-    """The files of one data set among several.
+    """Choose the files of one data set among several.
 
     Args:
         names: Relative names, such as annotations/instances_train2017.json.
@@ -246,7 +246,7 @@ def _choose_files(names: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _find_image(folder: Path, name: str, splits: Sequence[str]) -> tuple[str, bool]:
-    """The folder that holds an image of the first split, and whether there is one."""
+    """Find the folder that holds an image of the first split, and whether there is one."""
     # the file does not say where its images are: look where COCO and common tools put them
     places = ["images", "JPEGImages", "data", "."]
     if splits:

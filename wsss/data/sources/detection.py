@@ -1,4 +1,4 @@
-"""What the detectors of data sources share: the folder they search, and what they report."""
+"""Shared parts of the detectors of data sources: the folder they search, what they report."""
 
 import functools
 from collections.abc import Set
@@ -11,7 +11,7 @@ from wsss.data.images import image_names, is_image_name
 from wsss.data.sources.items import read_list, read_text
 
 SPLITS = ("train", "train_aug", "trainval", "training", "val", "valid", "validation", "test")
-"""What people call splits. Anything else may be a class."""
+"""Names that people give to splits. Anything else may be a class."""
 
 _LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main", "lists", "splits", "ImageSets", ".")
 _MASK_FOLDERS = (
@@ -26,7 +26,7 @@ _MASK_FOLDERS = (
 
 @dataclass
 class Found:
-    """A data set that was recognised.
+    """Data set that was recognised.
 
     Args:
         what: A sentence for a person.
@@ -45,14 +45,14 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
     def config(self, root: Path, **changes: Any) -> DataConfig:
-        """The data set's configuration."""
+        """Build the data set's configuration."""
         settings = {**self.settings, **changes}
         return DataConfig(root=root, layout=self.layout, classes=self.classes, **settings)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that may hold a data set. Its images are looked for when they are first needed.
+    """Folder that may hold a data set. Its images are searched for when they are first needed.
 
     Args:
         path: The folder.
@@ -131,7 +131,7 @@ def with_classes(found: Found, names: Set[str], folder: Folder) -> Found:
 
 
 def _numbered(found: Found, names: Set[str], file: Path) -> dict[str, int]:
-    """Mask value of each class: the author's if known, VOC's if those fit, else by the alphabet."""
+    """Number the classes: the author's values if known, VOC's if those fit, else alphabetical."""
     lines = [line.strip() for line in read_text(file).splitlines()] if file.is_file() else []
     if names <= set(lines):
         found.notes.append(f"the classes' order and values are those of {file.name}")
@@ -146,7 +146,7 @@ def _numbered(found: Found, names: Set[str], file: Path) -> dict[str, int]:
 
 
 def _mask_folder(folder: Folder) -> str | None:
-    """The folder with PNG files that are called as images elsewhere are."""
+    """Find the folder of PNG files that share their names with images elsewhere."""
     ids = set(image_names(folder.images).values())
     for place in _MASK_FOLDERS:
         masks = {path.stem for path in (folder.path / place).glob("*.png")}

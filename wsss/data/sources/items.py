@@ -1,4 +1,4 @@
-"""The images that every reader returns, and the rules for ids, lists and splits."""
+"""Items that every reader returns, and the rules for ids, lists and splits."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Item:
     Args:
         image_id: Its id.
         image: Its file.
-        mask: Where its ground-truth mask would lie, or how it is drawn.
+        mask: Path of its ground-truth mask, which need not exist, or the mask to draw.
         labels: Names of the labels given to it, or None where they were not asked for.
         origin: File and line that name it, for errors.
     """
@@ -32,7 +32,7 @@ class Item:
 
 
 class Reader(Protocol):
-    """Reads the images of a split, in their order.
+    """Interface of a reader of a split's images, in their order.
 
     Raises:
         FileNotFoundError, ValueError: Names the file, and the line or entry, that is wrong.
@@ -71,7 +71,7 @@ def check_id(image_id: str, origin: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A file's text.
+    """Read a file's text.
 
     Raises:
         ValueError: It is not UTF-8; the message names file and line.
@@ -86,7 +86,7 @@ def read_text(path: Path) -> str:
 
 
 def read_list(path: Path) -> list[str]:
-    """Image ids of a list file, one a line; blank lines are skipped.
+    """Read the image ids of a list file, one a line; blank lines are skipped.
 
     Raises:
         FileNotFoundError: No such list; the message names those that exist.
@@ -114,7 +114,7 @@ def read_list(path: Path) -> list[str]:
 
 
 def label_file(config: DataConfig) -> Path:
-    """The configured file of labels.
+    """Return the configured file of labels.
 
     Raises:
         ValueError: None is configured.
@@ -125,13 +125,13 @@ def label_file(config: DataConfig) -> Path:
 
 
 def list_of(config: DataConfig, split: str) -> Path | None:
-    """The list file of a split, if there is one."""
+    """Find the list file of a split, if there is one."""
     path = config.at(config.lists) / f"{split}.txt"
     return path if path.is_file() else None
 
 
 def chosen(items: Iterable[Item], path: Path) -> list[Item]:
-    """The items that a list names, in its order.
+    """Choose the items that a list names, in its order.
 
     Raises:
         ValueError: It names one that is not there.
@@ -148,7 +148,7 @@ def chosen(items: Iterable[Item], path: Path) -> list[Item]:
 
 
 def distinct(items: Iterable[Item]) -> list[Item]:
-    """The items, if each has an id of its own that can name its mask.
+    """Check that each item has an id of its own that can name its mask.
 
     Raises:
         ValueError: Two share an id, or an id is no name.
@@ -170,7 +170,7 @@ def distinct(items: Iterable[Item]) -> list[Item]:
 def selected(
     every: Callable[[DataConfig, str], list[Item]], config: DataConfig, split: str, key: str
 ) -> list[Item]:
-    """The items of a split, where all that there are can be had without a list.
+    """Select the items of a split from a source that can read all items without a list.
 
     Args:
         every: Reads all items.

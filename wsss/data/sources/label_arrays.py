@@ -98,7 +98,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_dict(path: Path) -> dict[Any, Any]:
-    """The dict that ``np.save`` has written, without running anything that the file names.
+    """Load the dict that ``np.save`` has written, without running anything that the file names.
 
     Args:
         path: A ``.npy`` file of a 0-dimensional object array.
@@ -136,7 +136,7 @@ def load_dict(path: Path) -> dict[Any, Any]:
 def read_label_arrays(
     path: Path, ids: Sequence[str], classes: Mapping[str, int]
 ) -> Mapping[str, tuple[list[str], str]]:
-    """Names of the labels of each image, from multi-hot arrays.
+    """Read the names of the labels of each image from multi-hot arrays.
 
     Entry ``v - 1`` of an array stands for the class with the mask value ``v``, as in irn, psa and
     the COCO files of their kind. Keys are ids, or the integers that irn makes of them: of
@@ -172,7 +172,7 @@ def read_label_arrays(
 
 
 def _number(image_id: str) -> str:
-    """The integer that irn makes of an id, as text."""
+    """Convert an id to the integer that irn makes of it, as text."""
     # 2007_000032 has digits only; of COCO_train2014_000000000009 the last group counts
     digits = image_id.replace("_", "")
     if not (digits.isascii() and digits.isdigit()):

@@ -1,4 +1,4 @@
-"""The record of a data source: how it is read, recognised and checked."""
+"""Record of a data source: how it is read, recognised and checked."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from wsss.data.sources.items import Item, Reader
 
 
 class Evidence(IntEnum):
-    """What a detector goes by when it agrees, from the hardest to mistake to the easiest.
+    """Kinds of evidence for a layout, from the hardest to mistake to the easiest.
 
     One folder may satisfy several detectors: COCO's train2017/ and val2017/ look like classes, and
     lists of ids lie beside CSV files. The strongest evidence is asked for first.
@@ -32,7 +32,7 @@ def accept(config: DataConfig) -> None:
 
 @dataclass(frozen=True)
 class DataSource:
-    """All that a layout consists of. It is one line in `wsss.data.sources.SOURCES`.
+    """Data source of one layout. It is one line in `wsss.data.sources.SOURCES`.
 
     Args:
         read: Reads the images of a split.

@@ -1,4 +1,4 @@
-"""CSV files: image and labels in a row, or a column of 0 and 1 for each class."""
+"""Source for CSV files: image and labels in a row, or a column of 0 and 1 for each class."""
 
 import csv
 import io
@@ -24,13 +24,13 @@ from wsss.data.storage import below, to_path
 _YES, _NO = {"1", "1.0", "true"}, {"0", "0.0", "", "false"}
 
 _ROLES = {"split": ("split", "set", "subset"), "mask": ("mask", "mask_path")}
-"""What people call the columns of the split and of the mask."""
+"""Names that people give to the columns of the split and of the mask."""
 _LABEL_COLUMNS = ("labels", "label", "classes", "class", "tags", "categories", "category")
 _SEPARATORS = (";", "|", ",")
 
 
 class Row(NamedTuple):
-    """A row of the file.
+    """Row of the file.
 
     Args:
         image: Text of the image's column.
@@ -50,7 +50,7 @@ class Row(NamedTuple):
 def read_table(
     config: DataConfig, split: str, *, with_labels: bool, limit: int | None
 ) -> list[Item]:
-    """The images of a CSV file's rows; see `wsss.data.sources.items.Reader`."""
+    """Read the images of a CSV file's rows; see `wsss.data.sources.items.Reader`."""
     path, rows = _rows(config, split)
     # who says which images a split has: a list, then the file's own name, then its column
     wanted = list_of(config, split)
@@ -67,7 +67,7 @@ def read_table(
 
 
 def table_items(config: DataConfig, split: str = "") -> list[Item]:
-    """All images of the file, whatever their split."""
+    """Read all images of the file, whatever their split."""
     return _items(_rows(config, split)[1], config, split)
 
 
@@ -82,7 +82,7 @@ def _rows(config: DataConfig, split: str) -> tuple[Path, list[Row]]:
 
 
 def rows_of(path: Path, config: DataConfig) -> Iterator[Row]:
-    """The rows of a CSV file.
+    """Read the rows of a CSV file.
 
     Raises:
         ValueError: A column is missing, a row does not fit the header, a cell of a class's column
@@ -119,7 +119,7 @@ def rows_of(path: Path, config: DataConfig) -> Iterator[Row]:
 
 
 def _class_columns(columns: list[str], path: Path, config: DataConfig) -> list[str] | None:
-    """Columns of 0 and 1, or None for a file with a column of labels."""
+    """Find the columns of 0 and 1; None for a file with a column of labels."""
     form, where = config.csv, f"{path}, line 1"
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
@@ -147,7 +147,7 @@ def _is_one(cell: str | None, name: str, where: str) -> bool:
 
 
 def _items(rows: list[Row], config: DataConfig, split: str) -> list[Item]:
-    """An item for each row, with the file that its text stands for."""
+    """Build an item for each row, with the file that its text stands for."""
     folder, masks = config.at(config.images, split), config.at(config.masks, split)
     # a cell is a file with its suffix, or an id whose file is searched in the folder
     files = [row.image for row in rows if is_image_name(row.image)]
@@ -203,7 +203,7 @@ def detect_table(folder: Folder) -> Found | None:
 
 
 def _detect_file(folder: Folder, path: Path) -> Found | None:
-    """The data set of one CSV file, if its rows name images and their labels."""
+    """Detect the data set of one CSV file whose rows name images and their labels."""
     text = read_text(path)
     head = text.splitlines()[0] if text.strip() else ""
     # spreadsheets of countries with a decimal comma write semicolons
@@ -243,7 +243,7 @@ def _detect_file(folder: Folder, path: Path) -> Found | None:
 def _image_column(
     rows: Sequence[Mapping[str, str]], images: Sequence[str]
 ) -> tuple[str | None, str]:
-    """The column that names images, and the folder in which it does; None if none does."""
+    """Find the column that names images, and the folder they lie in; None if none does."""
     names = image_names(images)
     folders = list(dict.fromkeys(name.rpartition("/")[0] for name in images))
     parents = [parent for name in folders for parent in (name, name.rpartition("/")[0])]
@@ -267,7 +267,7 @@ def _image_column(
 def _label_columns(
     rows: Sequence[Mapping[str, str]], columns: Sequence[str], form: Mapping[str, str]
 ) -> tuple[str, dict[str, str], set[str]] | None:
-    """How labels are written.
+    """Find how labels are written.
 
     Args:
         rows: All of the file.

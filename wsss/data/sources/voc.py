@@ -1,4 +1,4 @@
-"""VOC layout: a list of ids for each split; images, masks and labels by id."""
+"""Source for VOC's layout: a list of ids for each split; images, masks and labels by id."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from wsss.data.storage import readable
 
 
 def read_voc(config: DataConfig, split: str, *, with_labels: bool, limit: int | None) -> list[Item]:
-    """The images of a list; see `wsss.data.sources.items.Reader`."""
+    """Read the images of a list; see `wsss.data.sources.items.Reader`."""
     path = config.at(config.lists) / f"{split}.txt"
     ids = read_list(path)[:limit]
     labels = _labels(config, split, ids) if with_labels else {}
@@ -29,7 +29,7 @@ def read_voc(config: DataConfig, split: str, *, with_labels: bool, limit: int | 
 
 
 def _labels(config: DataConfig, split: str, ids: list[str]) -> Mapping[str, tuple[list[str], str]]:
-    """Names of the labels of each image, and the place that says so."""
+    """Read the names of the labels of each image, with their place for messages."""
     if config.labels is None:
         files = {i: config.at(config.annotations, split) / f"{i}.xml" for i in ids}
         return {image_id: (names_in_xml(path), str(path)) for image_id, path in files.items()}
@@ -55,7 +55,7 @@ def _labels(config: DataConfig, split: str, ids: list[str]) -> Mapping[str, tupl
 
 
 def names_in_xml(path: Path) -> list[str]:
-    """Object names of one VOC XML file. Objects marked difficult count, as in irn and psa.
+    """Read the object names of one VOC XML file. Difficult objects count, as in irn and psa.
 
     Raises:
         FileNotFoundError, ValueError: No such file, or not VOC's XML.

@@ -1,4 +1,4 @@
-"""Whether the pixels that a map marks are those that the classifier uses.
+"""Fidelity of attribution maps: whether the classifier uses the pixels that a map marks.
 
 Each function changes the images by their maps and asks the classifier again. All take N pairs of
 an image and one of its classes, and return values per pair. "Probability" is the sigmoid of the
@@ -20,12 +20,12 @@ ROAD_FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def sigmoid_of(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-    """(B,) probability of one class of each row by the sigmoid."""
+    """Probability of one class of each row by the sigmoid, (B,)."""
     return logits.gather(1, classes[:, None])[:, 0].sigmoid()
 
 
 class ConfidenceChange(NamedTuple):
-    """How the probability changes when only what the map marks is shown; (N,) each.
+    """Change of the probability when only what the map marks is shown; (N,) each.
 
     Args:
         drop: max(0, before - after) / before; less is better (Grad-CAM++, WACV 2018).
@@ -62,6 +62,7 @@ def confidence_change(
     with torch.no_grad():
         before = sigmoid_of(model(images), classes)
         after = sigmoid_of(model(images * stretched[:, None]), classes)
+    # a sigmoid can round to 0 or 1, and the quotient would be 0 / 0
     tiny = torch.finfo(before.dtype).tiny
     return ConfidenceChange(
         drop=(before - after).clamp_min(0) / before.clamp_min(tiny),
@@ -144,6 +145,7 @@ def road_curve(
     rank = _rank(maps if order == "morf" else -maps)
     columns = []
     for fraction in fractions:
+        # by rank, so that exactly this share is removed however many values are equal
         removed = rank < round(fraction * maps.shape[1] * maps.shape[2])
         filled = impute_noisy_linear(images, removed, noise=noise, seed=seed)
         with torch.no_grad():
@@ -152,7 +154,7 @@ def road_curve(
 
 
 def area_under_curve(curves: torch.Tensor) -> torch.Tensor:
-    """(N, T) values at evenly spaced points of [0, 1] to their (N,) trapezoidal integral."""
+    """Trapezoidal integral (N,) of (N, T) values at evenly spaced points of [0, 1]."""
     return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1), dim=1)
 
 
@@ -172,12 +174,14 @@ def _step_curve(
         raise ValueError(f"steps: expected at least 1, got {steps}")
     rank = _rank(maps)
     pixels = maps.shape[1] * maps.shape[2]
+    # pairs of image and step in one list: batches are full whatever the number of images
     wanted = [(n, step) for n in range(len(start)) for step in range(steps + 1)]
     found = []
     with torch.no_grad():
         for first in range(0, len(wanted), batch_size):
             part = torch.tensor(wanted[first : first + batch_size], device=start.device)
             n, step = part[:, 0], part[:, 1]
+            # whole pixels by integer division: step 0 changes none and the last step all
             changed = rank[n] < (step * pixels // steps)[:, None, None]
             mixed = torch.where(changed[:, None], end[n], start[n])
             found.append(sigmoid_of(model(mixed), classes[n]))
@@ -185,10 +189,11 @@ def _step_curve(
 
 
 def _rank(maps: torch.Tensor) -> torch.Tensor:
-    """(N, H, W) place of each pixel when its map is sorted downwards; ties in reading order."""
+    """Place of each pixel in its map, sorted downwards, (N, H, W); ties in reading order."""
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order)
     places = torch.arange(order.shape[1], device=maps.device).expand_as(order)
+    # the inverse permutation: pixel order[i] has place i
     return rank.scatter_(1, order, places).view(maps.shape)
 
 

@@ -1,8 +1,10 @@
-"""Noisy linear imputation: removing pixels without showing the network where they were."""
+"""Noisy linear imputation: removal of pixels that leaves no trace of the removed shape."""
 
 import torch
 import torch.nn.functional as F
 
+# Weights of ROAD's code: the four pixels beside count twice as much as the four corners; they sum
+# to 1.
 _NEIGHBOURS = ((1 / 12, 1 / 6, 1 / 12), (1 / 6, 0.0, 1 / 6), (1 / 12, 1 / 6, 1 / 12))
 
 
@@ -44,21 +46,28 @@ def impute_noisy_linear(
     if removed.flatten(1).all(dim=1).any():
         raise ValueError("removed: an image has no pixel left to fill the others from")
     gap = removed[:, None].to(images.dtype)
+    # below 1 at the image's edge, where neighbours are missing
     weight = _neighbour_sum(torch.ones_like(images[:1, :1]))
 
+    # Each removed pixel is the weighted mean of its neighbours: weight * x - sum of neighbours = 0.
+    # Known neighbours go to the right-hand side; `gap` keeps their equations out.
     def laplacian(values: torch.Tensor) -> torch.Tensor:
         return gap * (weight * values - _neighbour_sum(values))
 
     known = images * (1 - gap)
     target = gap * _neighbour_sum(known)
+    # a good start saves most of the iterations: these carry a value one pixel a step
     filled = _coarse_fill(images, ~removed[:, None]) * gap
     residual = target - laplacian(filled)
     direction = residual
     size = _dot(residual, residual)
+    # squared, as the sizes are
     enough = tolerance**2 * _dot(target, target)
     for _ in range(max_iterations):
         if (size <= enough).all():
             break
+        # all channels of all images step together, each with a step length of its own; one that is
+        # done has a residual of about 0 and no longer moves
         image = laplacian(direction)
         step = size / _dot(direction, image).clamp_min(torch.finfo(size.dtype).tiny)
         filled = filled + step * direction
@@ -66,6 +75,7 @@ def impute_noisy_linear(
         previous, size = size, _dot(residual, residual)
         growth = size / previous.clamp_min(torch.finfo(size.dtype).tiny)
         direction = residual + growth * direction
+    # a generator of its own leaves the caller's random state alone
     generator = torch.Generator(device=images.device).manual_seed(seed)
     grain = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     return known + gap * (filled + noise * grain)
@@ -84,10 +94,11 @@ def _neighbour_sum(values: torch.Tensor) -> torch.Tensor:
 
 
 def _coarse_fill(images: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Unknown pixels from the mean of the known ones around them, at ever coarser sizes."""
+    """Fill unknown pixels by the mean of the known ones around them, at ever coarser sizes."""
     height, width = images.shape[2:]
     if known.all() or min(height, width) < 2:
         return images
+    # mean of the known pixels of each 2 x 2 block: their sum over their number
     share = F.avg_pool2d(known.to(images.dtype), 2, ceil_mode=True)
     mean = F.avg_pool2d(images * known, 2, ceil_mode=True)
     mean = mean / share.clamp_min(torch.finfo(images.dtype).tiny)

@@ -1,4 +1,4 @@
-"""Whether a class's map lies on the class's objects.
+"""Localisation of attribution maps: whether a class's map lies on the class's objects.
 
 All functions take N maps with the masks of their classes, so objects of other classes count as
 background. Maps of zeros hit nothing and have no energy: they score 0.
@@ -29,6 +29,7 @@ def pointing_game(maps: torch.Tensor, masks: torch.Tensor, tolerance: float) -> 
     columns = torch.arange(width, device=maps.device)[None, None, :]
     down = rows - (place // width)[:, None, None]
     across = columns - (place % width)[:, None, None]
+    # the disc around the maximum: a hit where it meets the object
     near = down**2 + across**2 <= tolerance**2
     return (near & masks).flatten(1).any(dim=1) & (peak > 0)
 
@@ -51,6 +52,7 @@ def energy_pointing_game(
     """
     _check(maps, masks)
     _check(maps, scored)
+    # float64, since a float32 sum over a large image loses digits that the ratio shows
     kept = maps.double() * scored
     total = kept.sum(dim=(1, 2))
     inside = (kept * masks).sum(dim=(1, 2))

@@ -1,4 +1,4 @@
-"""Whether a map depends on what the classifier has learned (Adebayo et al., NeurIPS 2018)."""
+"""Sanity check: whether maps depend on the trained weights (Adebayo et al., NeurIPS 2018)."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -54,7 +54,8 @@ def rank_correlation(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def _ranks(values: torch.Tensor) -> torch.Tensor:
-    """(N, M) float64 mean ranks, from 0."""
+    """Mean ranks of each row's values, from 0: (N, M) float64."""
+    # number of smaller values, and of values no larger: the mean of both ends is the shared rank
     ascending = values.sort(dim=1).values
     values = values.contiguous()
     below = torch.searchsorted(ascending, values)
@@ -63,14 +64,17 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
 
 
 def _cascade(model: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]:
-    """One copy of the model, with one more random layer each time it is given out."""
+    """Yield one copy of the model, with one more random layer each time."""
+    # the same copy throughout: what was randomised stays so, as "cascading" asks for
     changed = copy.deepcopy(model)
     with_weights = [
         (name, module)
         for name, module in changed.named_modules()
+        # modules with weights of their own; containers only repeat their children's
         if any(True for _ in module.parameters(recurse=False))
     ]
     for number, (name, module) in enumerate(reversed(with_weights)):
+        # the caller's random state is given back
         with torch.random.fork_rng():
             torch.manual_seed(seed + number)  # layers of one shape must not become the same
             reset = getattr(module, "reset_parameters", None)

@@ -1,4 +1,4 @@
-"""How compact a map is."""
+"""Sparseness of attribution maps."""
 
 import torch
 
@@ -18,6 +18,7 @@ def gini(maps: torch.Tensor) -> torch.Tensor:
     values = maps.flatten(1)
     if values.numel() and values.min() < 0:
         raise ValueError("maps: expected values of at least 0")
+    # float64, since ranks of a large image times values exceed float32's digits
     ascending = values.sort(dim=1).values.double()
     count = values.shape[1]
     rank = torch.arange(1, count + 1, device=values.device, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Which spatial frequencies a map holds: TIF's argument, made measurable.
+"""Spatial frequencies of attribution maps: TIF's argument, made measurable.
 
 Gradients are said to be noisy (too much high frequency) and CAMs coarse (too little). Energy is
 the square of the orthonormal DCT-II coefficients, that is, of the Fourier spectrum of the image
@@ -36,6 +36,7 @@ class Spectrum(NamedTuple):
             add up to 1; a constant map has none and gets zeros.
         """
         edges = torch.tensor(BAND_EDGES, device=self.frequency.device, dtype=torch.float64)
+        # frequencies are sorted, so that each band is a slice
         first, second = torch.searchsorted(self.frequency, edges).tolist()
         bands = (slice(0, first), slice(first, second), slice(second, None))
         shares = torch.stack([self.energy[:, band].sum(dim=1) for band in bands], dim=1)
@@ -43,7 +44,7 @@ class Spectrum(NamedTuple):
         return shares / total.clamp_min(torch.finfo(total.dtype).tiny)
 
     def distance(self, other: "Spectrum") -> torch.Tensor:
-        """How far apart two energies lie on the axis of frequency, in octaves.
+        """Distance of two energies on the axis of frequency, in octaves.
 
         The Wasserstein-1 distance of the two distributions of energy over log2(frequency): 1
         means that energy must move by one octave on average. With a ground-truth mask as
@@ -60,6 +61,8 @@ class Spectrum(NamedTuple):
                 f"expected spectra of one shape, got {tuple(self.energy.shape)} and "
                 f"{tuple(other.energy.shape)}"
             )
+        # in one dimension the Wasserstein-1 distance is the area between the cumulated
+        # distributions; both end at 1, so the last difference is 0
         gap = (_cumulated(self.energy) - _cumulated(other.energy)).abs()[:, :-1]
         return gap @ self.frequency.log2().diff()
 
@@ -78,6 +81,7 @@ def spectrum(maps: torch.Tensor) -> Spectrum:
     height, width = maps.shape[1:]
     values = maps.double()
     peak = values.abs().amax(dim=(1, 2))[:, None]
+    # before the transform: the mean's rounding would leak into the smallest coefficients
     values = values - values.mean(dim=(1, 2), keepdim=True)
     rows, columns = _dct_matrix(height), _dct_matrix(width)
     coefficients = rows.to(maps.device) @ values @ columns.T.to(maps.device)
@@ -96,6 +100,7 @@ def _cumulated(energy: torch.Tensor) -> torch.Tensor:
 @lru_cache(maxsize=16)
 def _frequencies(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ascending cycles per pixel of all coefficients but the mean's, and their places."""
+    # coefficient k of n is k half waves on n pixels
     down = torch.arange(height, dtype=torch.float64) / (2 * height)
     across = torch.arange(width, dtype=torch.float64) / (2 * width)
     frequency, order = torch.hypot(down[:, None], across[None, :]).flatten().sort()
@@ -104,8 +109,9 @@ def _frequencies(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @lru_cache(maxsize=16)
 def _dct_matrix(size: int) -> torch.Tensor:
-    """(size, size) orthonormal DCT-II."""
+    """Matrix of the orthonormal DCT-II, (size, size)."""
     k = torch.arange(size, dtype=torch.float64)
     matrix = torch.cos(math.pi / size * k[:, None] * (k[None, :] + 0.5)) * math.sqrt(2 / size)
+    # the constant row has twice the others' norm
     matrix[0] /= math.sqrt(2)
     return matrix

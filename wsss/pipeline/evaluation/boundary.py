@@ -8,12 +8,12 @@ from wsss.metrics.boundary import boundary_counts, trimap_counts
 from wsss.metrics.segmentation import ratio
 
 TRIMAP_WIDTHS = (3, 10, 30)
-"""Pixels."""
+"""Widths of the trimaps in pixels: the distance from a boundary of the ground truth."""
 
 
 @dataclass
 class BoundaryTotals:
-    """Counts of all images so far.
+    """Counts near boundaries of all images so far.
 
     Args:
         intersection: (L,) int64 boundary pixels that both masks have.
@@ -27,7 +27,7 @@ class BoundaryTotals:
 
     @classmethod
     def empty(cls, num_labels: int) -> "BoundaryTotals":
-        """Nothing counted yet."""
+        """Start with nothing counted."""
         intersection, union = np.zeros((2, num_labels), dtype=np.int64)
         shape = (num_labels, num_labels + 1)
         trimaps = {width: np.zeros(shape, dtype=np.int64) for width in TRIMAP_WIDTHS}
@@ -50,5 +50,5 @@ class BoundaryTotals:
             counts += other.trimaps[width]
 
     def iou(self) -> np.ndarray:
-        """(L,) boundary IoU; nan where there is no boundary."""
+        """Boundary IoU of each label, (L,); nan where there is no boundary."""
         return ratio(self.intersection, self.union)

@@ -1,4 +1,4 @@
-"""Count the pixels of a list: of masks, or of score maps at a threshold."""
+"""Pixel counts of a list: of masks, or of score maps at a threshold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from wsss.runs.threshold import ChosenThreshold
 
 @dataclass
 class MaskCounts:
-    """Counts of the masks of some images.
+    """Confusion counts of the masks of some images.
 
     Args:
         images: The confusion counts of each image.
@@ -48,7 +48,7 @@ class MaskCounts:
 
 @dataclass
 class ScoreCounts:
-    """Counts of the score maps of some images.
+    """Confusion counts of the score maps of some images.
 
     Args:
         images: The confusion counts of each image at the threshold that was given; empty where the
@@ -69,7 +69,7 @@ Part = TypeVar("Part", MaskCounts, ScoreCounts)
 
 
 class BestThreshold(NamedTuple):
-    """Which threshold of a sweep is the best.
+    """Rule that takes the best threshold of a sweep.
 
     Args:
         split: Name of the list that it is chosen on.
@@ -89,7 +89,7 @@ def count_masks(
     boundary: bool = False,
     quiet: bool = False,
 ) -> MaskCounts:
-    """Counts of predicted masks. Pixels are counted as the files have them, then translated.
+    """Count predicted masks. Pixels are counted by the files' values, then translated.
 
     Args:
         files: Images with the files of their masks.
@@ -124,13 +124,13 @@ def count_scores(
     steps: int = 100,
     quiet: bool = False,
 ) -> ScoreCounts:
-    """Counts of saved scores at all thresholds, and of each image at one, in one pass.
+    """Count saved scores at all thresholds, and each image at one, in one pass.
 
     Args:
         files: Images with the files of their scores.
         label_map: The labels.
         names: Names of the foreground classes.
-        threshold: The one that is scored, or which one of the sweep `at_best` will score.
+        threshold: The one that is scored, or the rule by which `at_best` will choose it.
         steps: See `ThresholdSweep`.
         quiet: Show no progress.
     """
@@ -154,8 +154,8 @@ def count_scores(
     return ScoreCounts(images, sweep)
 
 
-def joined(parts: Sequence[Part]) -> Part:
-    """What several processes counted, on disjoint sets of images, as if one had.
+def merged(parts: Sequence[Part]) -> Part:
+    """Merge the counts of several processes, each of its own images.
 
     The first part takes up the others.
     """
@@ -168,11 +168,12 @@ def joined(parts: Sequence[Part]) -> Part:
 def at_best(
     sweep: ThresholdSweep, names: list[str], best: BestThreshold
 ) -> tuple[ChosenThreshold, ImageCounts]:
-    """The best threshold of a sweep, and each image's counts at it."""
+    """Choose the best threshold of a sweep, and count each image at it."""
     if best.per_class:
         indices = sweep.best_per_class(best.absent)
     else:
         indices = np.full(len(names), sweep.best(best.absent))
+    # float32 thresholds print as 0.30000001 without it
     values = [round(float(sweep.thresholds[i]), 6) for i in indices]
     chosen = ChosenThreshold(
         value=dict(zip(names, values, strict=True)) if best.per_class else values[0],
@@ -187,7 +188,7 @@ def at_best(
 def mask_at(
     scores: np.ndarray, labels: np.ndarray, names: list[str], threshold: float | dict[str, float]
 ) -> np.ndarray:
-    """The mask of score maps at a threshold, without CRF.
+    """Make the mask of score maps at a threshold, without CRF.
 
     Args:
         scores: (P, H, W) float32 scores in [0, 1].
@@ -201,4 +202,5 @@ def mask_at(
     present = [names[label - 1] for label in labels]
     background = BackgroundConfig(threshold=threshold)
     mask = make_mask(None, scores, background, names=present)
+    # labels 0..P of the image, as those of the data set
     return np.array([0, *labels], dtype=np.uint8)[mask]

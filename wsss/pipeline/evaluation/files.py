@@ -1,4 +1,4 @@
-"""The files of an evaluation."""
+"""Files of an evaluation: records, tables and counts."""
 
 import csv
 import io
@@ -27,10 +27,11 @@ def write_evaluation(
     Args:
         output: The folder.
         evaluation: The record.
-        counted: What it was made from.
+        counted: The counts it was made from.
         versus: The comparison with another evaluation, where asked for.
     """
     if isinstance(counted, CountedScores):
+        # with the list and the masks that chose it, so that another list's run can say so
         counted.threshold.write(output / threshold.FILE)
         labels = list(evaluation.classes)
         _write_sweep(output / "sweep.csv", counted.sweep, labels, evaluation.absent)
@@ -42,7 +43,7 @@ def write_evaluation(
 
 
 def _class_table(evaluation: Evaluation) -> list[list[str]]:
-    """A row per class, and one of their means."""
+    """Build the table of eval.csv: a row per class, and one of their means."""
     table = [["class", *evaluation.columns]]
     for name, row in evaluation.classes.items():
         table.append([name, *map(_cell, row.to_json(evaluation.columns).values())])
@@ -73,7 +74,7 @@ def _write_sweep(path: Path, sweep: ThresholdSweep, labels: Sequence[str], absen
 
 
 def _write_images(output: Path, images: ImageCounts, versus: Compared | None) -> None:
-    """images.npz for comparisons and the report, images.csv to sort in a spreadsheet."""
+    """Write images.npz for comparisons and the report, images.csv to sort in a spreadsheet."""
     with atomic_write(output / "images.npz") as file:
         np.savez_compressed(file, **images.arrays())  # type: ignore[arg-type]
     errors = images.errors()
@@ -91,7 +92,8 @@ def _cell(value: Score) -> str:
 
 
 def csv_text(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as CSV."""
+    """Convert rows to CSV."""
     text = io.StringIO()
+    # the module's own line ends are those of Windows
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""What is scored: the images of a list that have a file of a mask, or of scores."""
+"""Inputs of an evaluation: the images of a list that have a mask, or scores."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from wsss.runs.evaluation import Kind
 
 
 class Source(NamedTuple):
-    """A folder of masks, or of scores.
+    """Folder of masks, or of scores.
 
     Args:
         kind: Which of the two.
@@ -21,12 +21,12 @@ class Source(NamedTuple):
     folder: Path
 
     def file(self, image_id: str) -> Path:
-        """The file of an image."""
+        """Path of the file of an image."""
         return self.folder / f"{image_id}{'.png' if self.kind == 'masks' else '.npz'}"
 
 
 class Files(NamedTuple):
-    """The images of a list that can be scored.
+    """Images of a list that can be scored.
 
     Args:
         found: Those with a file, in the order of the list, and the file.
@@ -38,7 +38,7 @@ class Files(NamedTuple):
 
 
 def source_of(predictions: Path | None, scores: Path | None) -> Source:
-    """The one folder that was given.
+    """Choose the one folder that was given.
 
     Raises:
         ValueError: Both were given, or none.
@@ -53,12 +53,12 @@ def source_of(predictions: Path | None, scores: Path | None) -> Source:
 def find_files(
     data: DataConfig, split: str, source: Source, *, limit: int | None, allow_missing: bool
 ) -> Files:
-    """The images of a list that have a file.
+    """Find the images of a list that have a file.
 
     Args:
         data: The data set.
         split: Name of the list.
-        source: Where the files are.
+        source: The folder of the files.
         limit: Only the first images of the list.
         allow_missing: Leave out images without a file.
 
@@ -79,5 +79,6 @@ def find_files(
             f"missing, for example {example.name}; finish them, or set allow_missing to score the "
             "others"
         )
+    # the record says how much of the whole list was scored, also under a limit
     whole = records if limit is None else load_records(data, split, with_labels=False)
     return Files(found, len(whole))

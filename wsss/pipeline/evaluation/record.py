@@ -1,4 +1,4 @@
-"""From counts to the record of an evaluation."""
+"""Record of an evaluation, built from its counts."""
 
 import math
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ _ABSENT: dict[Absent, str] = {
 
 @dataclass(frozen=True)
 class Terms:
-    """What was asked to be scored, and how.
+    """Terms of an evaluation: what is scored, and how.
 
     Args:
         name: Name of the evaluation's row in tables.
@@ -64,8 +64,8 @@ class Terms:
     seed: int
 
 
-class Rival(NamedTuple):
-    """Another evaluation of the same images, to compare with.
+class ReferenceEvaluation(NamedTuple):
+    """Evaluation of the same images that another one is compared with.
 
     Args:
         folder: Its folder.
@@ -76,13 +76,13 @@ class Rival(NamedTuple):
     images: ImageCounts
 
     @classmethod
-    def read(cls, folder: Path) -> "Rival":
+    def read(cls, folder: Path) -> "ReferenceEvaluation":
         """Read the counts of a folder."""
         return cls(folder, ImageCounts.read(folder / "images.npz"))
 
 
 class Compared(NamedTuple):
-    """A comparison with another evaluation.
+    """Comparison with another evaluation.
 
     Args:
         folder: Of the other evaluation.
@@ -93,19 +93,20 @@ class Compared(NamedTuple):
     comparison: bootstrap.Comparison
 
 
-def compared(rival: Rival, images: ImageCounts, terms: Terms) -> Compared:
+def compared(reference: ReferenceEvaluation, images: ImageCounts, terms: Terms) -> Compared:
     """Compare with another evaluation.
 
     Raises:
         ValueError: It scored other images, or other ground truth.
     """
-    folder, other = rival
+    folder, other = reference
     if other.num_labels != images.num_labels or set(other.image_ids) != set(images.image_ids):
         raise ValueError(
             f"against: {folder} scored {len(other)} images with {other.num_labels} labels; "
             f"expected the same {len(images)} images and {images.num_labels} labels"
         )
     comparison = bootstrap.compare_runs(
+        # in the order of this evaluation: images are paired by place
         other.select(images.image_ids).totals(), images.totals(),
         level=LEVEL, resamples=terms.resamples, seed=terms.seed, absent=terms.absent,
     )  # fmt: skip
@@ -119,11 +120,11 @@ def record_of(
     images_in_list: int,
     against: Compared | None,
 ) -> Evaluation:
-    """The record of an evaluation.
+    """Build the record of an evaluation.
 
     Args:
         terms: What was asked for.
-        counted: What was counted.
+        counted: The counts.
         class_names: Names of the K foreground classes.
         images_in_list: Number of images of the list, scored or not.
         against: The comparison that was asked for.
@@ -157,7 +158,7 @@ def record_of(
 
 
 def policy_text(absent: Absent) -> str:
-    """What is counted, in words."""
+    """Describe in words what is counted."""
     return (
         "pooled int64 confusion matrix; ground truth 255 ignored; predicted 255 counts as a miss; "
         + _ABSENT[absent]
@@ -165,12 +166,12 @@ def policy_text(absent: Absent) -> str:
 
 
 def known(value: float) -> Score:
-    """A number as the record has it: nan becomes None."""
+    """Convert a number for the record: nan becomes None."""
     return None if math.isnan(value) else value
 
 
 def _ends(images: ImageCounts, terms: Terms) -> bootstrap.Intervals | None:
-    """Lower and upper ends of all scores; None for a single image, which has no others."""
+    """Compute the intervals' ends of all scores; None for a single image, which has no others."""
     if len(images) < 2:
         return None
     return bootstrap.bootstrap_intervals(
@@ -189,7 +190,7 @@ def _classes(
     ends: bootstrap.Intervals | None,
     near: BoundaryTotals | None,
 ) -> dict[str, ClassScores]:
-    """The scores of each label by name."""
+    """Collect the scores of each label by name."""
     columns: dict[str, np.ndarray] = {key: getattr(scores, key) for key in PER_LABEL}
     if ends is not None:
         columns |= {"iou_low": ends.low.iou, "iou_high": ends.high.iou}
@@ -226,6 +227,6 @@ def _against(found: Compared) -> Against:
 
 
 def _made_by(folder: Path) -> MadeBy | None:
-    """What made the masks or scores of a folder, from the manifest beside them."""
+    """Read what made the masks or scores of a folder, from the manifest beside them."""
     manifest = manifest_of(folder)
     return None if manifest is None else MadeBy.read(Section(manifest, f"manifest of {folder}"))

@@ -1,4 +1,4 @@
-"""Count a list in the shares of all processes: the counts of a single one, in each of them."""
+"""Counts of a list by several processes, of which each gets the counts of the whole list."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from wsss.pipeline.evaluation.counting import (
     at_best,
     count_masks,
     count_scores,
-    joined,
+    merged,
 )
 from wsss.runs.threshold import ChosenThreshold, threshold_of_masks
 
@@ -59,7 +59,7 @@ def masks_of_all(
     *,
     boundary: bool,
 ) -> CountedMasks:
-    """Counts of the masks of a list.
+    """Count the masks of a list.
 
     Args:
         ranks: The processes that share them.
@@ -70,7 +70,8 @@ def masks_of_all(
     """
     threshold = threshold_of_masks(folder)  # first: a damaged manifest is said before the work
     mine = count_masks(ranks.share(files), label_map, boundary=boundary, quiet=not ranks.first)
-    whole = joined(ranks.gather(mine))
+    whole = merged(ranks.gather(mine))
+    # back in the order of the list, which the shares of the processes have mixed
     return CountedMasks(whole.images.select(_ids(files)), threshold, whole.boundary)
 
 
@@ -83,20 +84,20 @@ def scores_of_all(
     *,
     steps: int,
 ) -> CountedScores:
-    """Counts of the scores of a list, at a threshold that was given or is the best of the sweep.
+    """Count the scores of a list, at a threshold that was given or is the best of the sweep.
 
     Args:
         ranks: The processes that share them.
         files: Images with the files of their scores.
         label_map: The labels.
         names: Names of the foreground classes.
-        wanted: The threshold, or how the sweep chooses one.
+        wanted: The threshold, or the rule that chooses one of the sweep.
         steps: See `ThresholdSweep`.
     """
     mine = count_scores(
         ranks.share(files), label_map, names, wanted, steps=steps, quiet=not ranks.first
     )
-    whole = joined(ranks.gather(mine))
+    whole = merged(ranks.gather(mine))
     # the best threshold is known once all have counted; the sweep has kept each image for it
     threshold, images = (
         at_best(whole.sweep, names, wanted)

@@ -1,4 +1,4 @@
-"""An evaluation as a row for papers, and as a table for the terminal."""
+"""Tables of an evaluation: a row for papers, and a table for the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ _WIDTHS = {
     for column, title in titles.OF_A_CLASS.items()
     if column in PER_LABEL
 }
-"""Columns of the terminal's table, and how many characters each takes."""
+"""Columns of the terminal's table, and their widths in characters."""
 
 
 def markdown_row(evaluation: Evaluation) -> str:
-    """A Markdown table of one row, as papers print VOC results."""
+    """Format a Markdown table of one row, as papers print VOC results."""
     head = ["", *evaluation.classes, "mIoU"]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], _row(evaluation)]
     return "".join(
@@ -27,7 +27,8 @@ def markdown_row(evaluation: Evaluation) -> str:
 
 
 def latex_row(evaluation: Evaluation) -> str:
-    """A LaTeX tabular of one row; the last line is the row to paste."""
+    """Format a LaTeX tabular of one row; the last line is the row to paste."""
+    # a class or method may be named with any of LaTeX's own characters
     special = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": "\\textasciitilde{}"}
     special |= {"^": "\\textasciicircum{}", "\\": "\\textbackslash{}"}
 
@@ -42,7 +43,7 @@ def latex_row(evaluation: Evaluation) -> str:
 
 
 def _row(evaluation: Evaluation) -> list[str]:
-    """Name, IoU of each class, mIoU, in percent."""
+    """Cells of a row: name, IoU of each class, mIoU, in percent."""
     ious = [row.iou for row in evaluation.classes.values()]
     cells = ("-" if value is None else f"{100 * value:.1f}" for value in ious)
     miou = evaluation.means.miou
@@ -50,7 +51,7 @@ def _row(evaluation: Evaluation) -> list[str]:
 
 
 def format_table(path: Path) -> str:
-    """The table of an eval.json as text, for a terminal."""
+    """Format the table of an eval.json as text, for a terminal."""
     evaluation = Evaluation.read(path)
     return "\n".join(
         [
@@ -65,12 +66,12 @@ def format_table(path: Path) -> str:
 
 
 def shown(result: object, settings: Mapping[str, Any]) -> str:
-    """What a person reads at the end of eval_miou."""
+    """Text that a person reads at the end of eval_miou."""
     return format_table(settings["output"])
 
 
 def _class_lines(evaluation: Evaluation) -> Iterator[str]:
-    """Titles, and a line a class."""
+    """Yield the titles, and a line a class."""
     heads = (f"{titles.OF_A_CLASS[column]:>{width}}" for column, width in _WIDTHS.items())
     yield f"{'class':<16}" + "".join(heads)
     for name, row in evaluation.classes.items():
@@ -79,7 +80,7 @@ def _class_lines(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _mean_lines(evaluation: Evaluation) -> Iterator[str]:
-    """A line a mean; the interval beside the first."""
+    """Yield a line a mean; the interval beside the mIoU."""
     for key, title in titles.MEANS.items():
         line = f"{title:<16}{_percent(getattr(evaluation.means, key)):>8}"
         yield line + (_interval_text(evaluation) if key == "miou" else "")
@@ -95,7 +96,7 @@ def _interval_text(evaluation: Evaluation) -> str:
 
 
 def _history_lines(evaluation: Evaluation) -> Iterator[str]:
-    """What it is compared with, and how the masks or scores came about."""
+    """Yield lines on the comparison, the threshold, and the labels behind masks or scores."""
     if evaluation.against is not None:
         yield f"against {evaluation.against.folder}: {_against_text(evaluation.against)}"
     if evaluation.threshold is not None:

@@ -1,4 +1,4 @@
-"""What tables call the scores: one word for a number, in the terminal and in the report."""
+"""Titles of scores in tables: one word for a number, in the terminal and in the report."""
 
 MEANS = {
     "miou": "mIoU",
@@ -9,7 +9,7 @@ MEANS = {
     "mean_f1": "mean F1",
     "coverage": "coverage",
 }
-"""Fields of `wsss.runs.evaluation_scores.Means`."""
+"""Titles of the fields of `wsss.runs.evaluation_scores.Means`."""
 
 OF_A_CLASS = {
     "iou": "IoU",
@@ -20,4 +20,4 @@ OF_A_CLASS = {
     "false_negative_rate": "misses",
     "boundary_iou": "boundary IoU",
 }
-"""Fields of `wsss.runs.evaluation_scores.ClassScores`; the errors are shares of the union."""
+"""Titles of the fields of `ClassScores`; its two kinds of errors are shares of the union."""

@@ -14,7 +14,7 @@ from wsss.pipeline.evaluation.inputs import Files
 
 
 def with_ground_truth(files: Files, split: str) -> list[tuple[Record, Path]]:
-    """The images to score of a list for the server: all, or none of a list without ground truth.
+    """Choose the images to score of a list for the server: all, or none without ground truth.
 
     Raises:
         ValueError: Images of the list are not there, which the server refuses.
@@ -49,6 +49,7 @@ def write_voc_results(
         ValueError: A mask holds 255, which the server refuses, or a value of no class.
     """
     folder = output / "results/VOC2012/Segmentation" / f"comp6_{split}_cls"
+    # all are checked before the first is written: a refused archive leaves nothing behind
     for _, path in files:
         values = read_mask(path)
         label_map.to_index(values, path)

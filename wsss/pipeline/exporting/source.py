@@ -1,4 +1,4 @@
-"""The images and masks that `export` writes, checked before anything is written."""
+"""Images and masks that `export` writes, checked before anything is written."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from wsss.export.regions import Instances, Picture, Region, find_regions
 from wsss.ignore import IGNORE
 
 _NAMED = 5
-"""How many missing files an error names."""
+"""Number of missing files that an error names."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The images of a list with their masks.
+    """Images of a list with their masks.
 
     Args:
         images: Path of each photograph.
@@ -29,7 +29,7 @@ class Source:
         masks: Path of each mask.
         categories: Name and mask value of each class that is exported.
         label_map: The values that may occur in masks.
-        instances: What is one region.
+        instances: Extent of a region: a connected component, or a class.
         min_area: Smallest region in pixels.
     """
 
@@ -42,7 +42,7 @@ class Source:
     min_area: int
 
     def values(self, place: int) -> np.ndarray:
-        """Values of one mask, (H, W) uint8.
+        """Read the values of one mask, (H, W) uint8.
 
         Raises:
             ValueError: The mask is not as large as its photograph, or holds a value of no class.
@@ -55,11 +55,12 @@ class Source:
                 f"{self.images[place]} is {picture.width} x {picture.height} (width x height, "
                 "turned by its EXIF orientation)"
             )
+        # raises where a value is of no class
         self.label_map.to_index(values, path)
         return values
 
     def regions(self) -> Iterator[list[Region]]:
-        """Regions of each image in turn."""
+        """Yield the regions of each image."""
         for place in tqdm(range(len(self.masks)), unit="image"):
             yield find_regions(
                 self.values(place),
@@ -84,7 +85,7 @@ def open_source(
         data: The data set.
         split: The list.
         masks: Folder of the masks.
-        instances: What is one region.
+        instances: Extent of a region: a connected component, or a class.
         min_area: Smallest region in pixels.
         ignore: Name of a category for the pixels of value 255, or None to leave them out.
 
@@ -106,6 +107,7 @@ def open_source(
             f"masks: {len(missing)} of the {len(records)} images of {split} have no mask in "
             f"{masks}: {_first(missing)}"
         )
+    # by the files' headers: photographs need not be decoded to be listed
     sizes = [image_size(record.image) for record in records]
     unread = [str(record.image) for record, size in zip(records, sizes) if size is None]
     if unread:

@@ -1,4 +1,4 @@
-"""A data set in the folders that Ultralytics trains on."""
+"""Folders of a data set as Ultralytics trains on them."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def write_yolo(source: Source, output: Path, split: str, config: YOLOConfig) -> 
         source: Images and masks.
         output: The data set's folder.
         split: Name of the list.
-        config: What the folder holds.
+        config: Content of the folder.
 
     Returns:
         data.yaml.
@@ -58,9 +58,11 @@ def write_yolo(source: Source, output: Path, split: str, config: YOLOConfig) -> 
     for place in range(len(source.masks)):
         source.values(place)
     output.mkdir(parents=True, exist_ok=True)
+    # inside the output folder, so that a rename needs no copying
     partial = Path(tempfile.mkdtemp(dir=output, prefix=".partial-"))
     try:
         _fill(source, partial, split, config, names)
+        # labels first: photographs without them would be taken for images without objects
         for folder in ("labels", "images"):
             if (partial / folder).exists():
                 (output / folder / split).parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def write_yolo(source: Source, output: Path, split: str, config: YOLOConfig) -> 
 
 
 def _fill(source: Source, folder: Path, split: str, config: YOLOConfig, names: list[str]) -> None:
-    """Labels and photographs of a list, file by file."""
+    """Write the labels and photographs of a list, file by file."""
     for image, picture, regions in zip(
         source.images, source.pictures, source.regions(), strict=True
     ):
@@ -98,6 +100,7 @@ def _place(image: Path, to: Path, *, link: bool) -> None:
         return
     if link and _is_whole(image):
         try:
+            # of the file itself: a link to a symbolic link breaks with it
             os.link(image.resolve(), to)
             return
         except OSError:
@@ -115,7 +118,7 @@ def _is_whole(image: Path) -> bool:
 
 
 def _parts(output: Path, names: list[str]) -> dict[str, str]:
-    """Lists that an earlier export left in the folder."""
+    """Read which lists an earlier export left in the folder."""
     path = output / "data.yaml"
     if not path.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""What a fixed network sees in each image, as one row of numbers."""
+"""Features of images by a fixed network: one row of numbers an image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,8 @@ from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.images import pixel_digest, read_image
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
-from wsss.models.folding import fold_batchnorm, fuse_activations
+from wsss.models.folding import fold_batchnorm
+from wsss.models.onednn import convolve_by_onednn
 from wsss.normalisation import Normalisation
 from wsss.parallel.cores import available_cores
 from wsss.parallel.devices import keep_memory
@@ -20,7 +21,7 @@ from wsss.parallel.stream import Stage, overlap
 from wsss.views import views
 
 READERS = 4
-"""Threads that decode, at most."""
+"""Most threads that decode."""
 
 
 class ImageFeatures(NamedTuple):
@@ -53,25 +54,27 @@ def image_features(
     multiscale: MultiScaleConfig,
     device: torch.device,
 ) -> ImageFeatures:
-    """Features of each image, averaged over sizes and mirrored views.
+    """Compute the features of each image, averaged over sizes and mirrored views.
 
     Args:
         body: (1, 3, H, W) normalised images to (1, C, h, w) features.
         normalisation: Its mean and deviation.
         records: Images.
         multiscale: Sizes at which each image is seen.
-        device: Where the network runs.
+        device: Device of the network.
     """
     if device.type == "cpu":
         keep_memory()
+    # a copy: the caller's network stays as it is
     network = fold_batchnorm(body).to(device)
     if device.type == "cpu":
-        fuse_activations(network)
+        convolve_by_onednn(network)
 
     def read(numbered: tuple[int, Record]) -> _Read:
         place, record = numbered
         try:
             pixels = read_image(record.image)
+        # a result, not an exception, which would end the whole stream
         except (OSError, ValueError) as error:
             return _Read(place, None, "", str(error))
         content = pixel_digest(pixels).hex()
@@ -86,6 +89,7 @@ def image_features(
         if one.image is None:
             failed[records[one.place].image_id] = one.error
             continue
+        # readers finish in any order: rows are sorted by place below
         rows[one.place] = _pooled(network, one.image.to(device), multiscale)
         contents[one.place] = one.content
     order = sorted(rows)
@@ -98,11 +102,12 @@ def image_features(
 
 
 def _pooled(network: nn.Module, image: torch.Tensor, multiscale: MultiScaleConfig) -> np.ndarray:
-    """(2 * C,) mean and maximum over the feature map of a (3, H, W) image."""
+    """Mean and maximum of the feature map of a (3, H, W) image, (2 * C,)."""
     pooled = []
     with torch.inference_mode():
         sizes = multiscale.sizes(*image.shape[1:])
         for view in views(image[None], sizes, flip=multiscale.flip):
+            # one at a time, so that features do not depend on what shares a batch, to the last bit
             for seen in view.images.split(1):
                 features = network(seen)
                 pooled.append(torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], 1))

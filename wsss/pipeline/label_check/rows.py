@@ -1,4 +1,4 @@
-"""The rows of check_labels' lists."""
+"""Rows of check_labels' lists."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ IMAGE_HEAD = ["rank", "image", "path", "score", "labels", "check"]
 
 
 class Doubt(NamedTuple):
-    """A label that disagrees with the prediction.
+    """Label that disagrees with the prediction.
 
     Args:
         image: Place of the image among the records.
@@ -34,7 +34,7 @@ class Doubt(NamedTuple):
 def ranked(
     scores: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, at_least: float
 ) -> list[Doubt]:
-    """The doubts of at least ``at_least``, the worst first; equal ones in order of the images.
+    """Rank the doubts of at least ``at_least``, the worst first; equal ones as the images stand.
 
     Args:
         scores: (N, K) disagreement; nan where a class is not judged.
@@ -42,6 +42,7 @@ def ranked(
         probabilities: (N, K).
         at_least: Smallest score.
     """
+    # comparisons with nan are false: classes that were not judged are left out
     images, classes = np.nonzero(scores >= at_least)
     order = np.argsort(-scores[images, classes], kind="stable")
     return [
@@ -59,7 +60,7 @@ def ranked(
 def pair_rows(
     doubts: Sequence[Doubt], records: Sequence[Record], names: Sequence[str]
 ) -> list[list[str]]:
-    """Head and a row for each doubt."""
+    """Build the head and a row for each doubt."""
     rows = [
         [
             str(rank),
@@ -78,9 +79,10 @@ def pair_rows(
 def image_rows(
     doubts: Sequence[Doubt], records: Sequence[Record], names: Sequence[str]
 ) -> list[list[str]]:
-    """Head and a row for each image, by its worst doubt: its labels, and all that is doubted."""
+    """Build the head and a row for each image by its worst doubt: its labels and all doubts."""
     of_image: dict[int, list[Doubt]] = {}
     for doubt in doubts:
+        # doubts come worst first, and a dict keeps the order of its keys
         of_image.setdefault(doubt.image, []).append(doubt)
     rows = []
     for rank, (place, own) in enumerate(of_image.items(), start=1):
@@ -100,7 +102,7 @@ def image_rows(
 
 
 def first_rows(path: Path, count: int = 10) -> str:
-    """The first rows of a list of pairs, for the terminal."""
+    """Format the first rows of a list of pairs, for the terminal."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     lines = [f"{'rank':>4}  {'score':>5}  {'class':<16} {'':<9} image"]
@@ -115,5 +117,5 @@ def first_rows(path: Path, count: int = 10) -> str:
 
 
 def shown(result: Path, settings: Mapping[str, Any]) -> str:
-    """What a person reads at the end of check_labels."""
+    """Text that a person reads at the end of check_labels."""
     return f"{first_rows(result)}\nwrote {result}"

@@ -1,4 +1,4 @@
-"""From photographs to the maps of their classes: the only step that runs the network."""
+"""Step from photographs to the maps of their classes, the only one that runs the network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from wsss.pipeline.mask_making.handover import Explained, Failed, Photograph
 
 @dataclass(frozen=True)
 class Explainer:
-    """Explains batches by one copy of the network.
+    """Step that explains batches by one copy of the network.
 
     Args:
         model: The classifier, on its device.
@@ -37,7 +37,8 @@ class Explainer:
     attribution: AttributionConfig
 
     def __call__(self, batch: Sequence[Photograph | Failed]) -> list[Explained | Failed]:
-        """Give each photograph its maps; those of one size share passes."""
+        """Explain each photograph; photographs of one size share passes."""
+        # batches are made by the sizes in the files' headers; what counts here is the decoded size
         by_size: dict[tuple[int, ...], list[int]] = {}
         for place, one in enumerate(batch):
             if isinstance(one, Photograph):
@@ -53,7 +54,7 @@ class Explainer:
         ]
 
     def _explain(self, batch: list[Photograph]) -> list[Explained]:
-        """Photographs of one size, each with the maps of its classes."""
+        """Explain photographs of one size."""
         images = torch.stack([normalise(one.image, self.normalisation) for one in batch])
         images = images.to(self.device)
         labels = (
@@ -65,6 +66,7 @@ class Explainer:
             self.model, images, labels, self.multiscale, [self.attribution]
         )[0]
         present = labels > 0
+        # maps are ordered by image, so that each image's follow each other
         parts = maps.cpu().split(present.sum(dim=1).tolist())
         return [
             Explained(one.record, one.image, part.numpy(), self.values[row])
@@ -73,13 +75,14 @@ class Explainer:
 
     @staticmethod
     def _given(batch: list[Photograph]) -> torch.Tensor:
-        """(B, K) multi-hot image-level labels."""
+        """Image-level labels, (B, K) multi-hot."""
         labels = [one.record.labels for one in batch]
         return torch.from_numpy(np.stack([row for row in labels if row is not None]))
 
     def _predicted(self, images: torch.Tensor, threshold: float) -> torch.Tensor:
-        """(B, K) multi-hot classes whose probability, at the base size, reaches the threshold."""
+        """Classes whose probability at the base size reaches the threshold, (B, K) multi-hot."""
         with torch.no_grad():
             views = [self.multiscale.base_view(image) for image in images]
+            # image by image, so that a prediction does not depend on the batch
             chances = torch.stack([self.model(view)[0].sigmoid() for view in views])
         return (chances >= threshold).float().cpu()

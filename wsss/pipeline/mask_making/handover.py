@@ -1,4 +1,4 @@
-"""What the steps of mask making hand to each other: an image on its way, or why it got no further.
+"""Types that the steps of mask making hand to each other: an image so far, or its failure.
 
 A step takes one type and gives the next: Photograph, Explained, Scored, Masked, Finished. The
 functions `each` and `together` turn it into one over batches, past which failed images are carried.
@@ -14,7 +14,7 @@ from wsss.data.scores import Scores
 
 
 class Photograph(NamedTuple):
-    """A decoded image.
+    """Decoded image.
 
     Args:
         record: Its files and labels.
@@ -26,7 +26,7 @@ class Photograph(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """An image with the maps of its P present classes.
+    """Image with the maps of its P present classes.
 
     Args:
         record: Its files and labels.
@@ -42,7 +42,7 @@ class Explained(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """An image with the scores of its present classes.
+    """Image with the scores of its present classes.
 
     Args:
         record: Its files and labels.
@@ -56,7 +56,7 @@ class Scored(NamedTuple):
 
 
 class Masked(NamedTuple):
-    """An image with its mask.
+    """Image with its mask.
 
     Args:
         record: Its files and labels.
@@ -74,7 +74,7 @@ class Masked(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """An image whose files are written.
+    """Image whose files are written.
 
     Args:
         record: Its files and labels.
@@ -86,11 +86,11 @@ class Finished(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """An image that got no further.
+    """Image at which a step failed.
 
     Args:
         record: Its files and labels.
-        error: Why.
+        error: Message of the error.
     """
 
     record: Record
@@ -104,7 +104,7 @@ Made = TypeVar("Made", bound=Photograph | Explained | Scored | Masked | Finished
 def each(
     step: Callable[[Given], Made],
 ) -> Callable[[Sequence[Given | Failed]], list[Made | Failed]]:
-    """A step that takes one image, over a batch.
+    """Turn a step that takes one image into one that takes a batch.
 
     An image that cannot be read or written (OSError, ValueError) fails alone; any other error is
     one of the program and ends the command.
@@ -119,7 +119,7 @@ def each(
 def together(
     step: Callable[[list[Given]], list[Made]],
 ) -> Callable[[Sequence[Given | Failed]], list[Made | Failed]]:
-    """A step that takes all images of a batch at once.
+    """Turn a step over sound images into one that carries failed images past it.
 
     Where that fails, the images are taken one by one: the others shall not fail with one.
     """
@@ -133,6 +133,7 @@ def together(
             made: list[Made | Failed] = [*step(sound)] if sound else []
         except (OSError, ValueError):
             made = [_tried(alone, one) for one in sound]
+        # results go back to their images' places: failed ones stay where they were
         following = iter(made)
         return [one if isinstance(one, Failed) else next(following) for one in batch]
 

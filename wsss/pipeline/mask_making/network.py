@@ -1,4 +1,4 @@
-"""The classifier as it runs fastest, and as many copies of it as work beside each other."""
+"""Preparation of the classifier for speed, and copies of it for several threads."""
 
 import copy
 import os
@@ -8,27 +8,27 @@ from torch import nn
 
 from wsss.attribution.engine import layers_of
 from wsss.attribution.methods import AttributionConfig
-from wsss.models.folding import fold_batchnorm, fuse_activations
+from wsss.models.folding import fold_batchnorm
+from wsss.models.onednn import convolve_by_onednn
 
 MEMORY_OF_A_NETWORK = 4 * 2**30
-"""Bytes of memory that a copy of the network may need for its activations (ResNet-50, twice the
+"""Bytes of memory that a copy of the network may take for its activations (ResNet-50, twice the
 size of a VOC photograph, mirrored too): so many copies fit."""
 
 
 def prepared_network(
     model: nn.Module, attribution: AttributionConfig, device: torch.device
 ) -> nn.Module:
-    """The network as it runs fastest: on its device, layers folded, channels last.
+    """Prepare the network for speed: on its device, layers folded, channels last.
 
     A method that reads the biases of BatchNorm keeps them. Convolutions of single channels, as in
     MobileNet, are slower with channels last when they are differentiated on a CPU.
     """
     method = attribution.spec
     if method.foldable:
-        keep = layers_of(model, attribution)
-        model = fold_batchnorm(model, keep=keep)
+        model = fold_batchnorm(model, keep=layers_of(model, attribution))
         if device.type == "cpu":
-            fuse_activations(model, keep=keep)
+            convolve_by_onednn(model)
     model.to(device)
     depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in model.modules())
     if device.type != "cpu" or not depthwise or not method.differentiates:
@@ -37,18 +37,20 @@ def prepared_network(
 
 
 def copies_of(model: nn.Module, count: int) -> list[nn.Module]:
-    """So many networks that share their weights, since threads may not share hooks."""
+    """Copy the network for ``count`` threads; copies share weights, but not hooks."""
     copies = [model]
     for _ in range(count - 1):
         twin = copy.deepcopy(model)
         for mine, its in zip(twin.parameters(), model.parameters(), strict=True):
+            # the weights in memory once, whatever the number of copies
             mine.data = its.data
         copies.append(twin)
     return copies
 
 
 def networks_that_fit(workers: int, device: torch.device) -> int:
-    """How many copies of the network run beside each other: one on a GPU."""
+    """Count the copies of the network that run beside each other: one on a GPU."""
+    # a GPU is filled by one network; a second would wait for it
     if device.type != "cpu":
         return 1
     try:

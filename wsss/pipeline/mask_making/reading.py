@@ -1,4 +1,4 @@
-"""From records to photographs, or to the scores that an earlier run has stored."""
+"""Step from records to photographs, or to the scores that an earlier run has stored."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from wsss.pipeline.mask_making.handover import Photograph, Scored
 
 
 def batches_of(records: Sequence[Record], batch_size: int) -> list[list[Record]]:
-    """Images of one size and number of classes together, in the order of the list.
+    """Group images of one size and number of classes into batches, in the order of the list.
 
     They depend on the list alone, and so does what the network computes: not on what is done
     already, nor on how many processes share the work.
@@ -21,6 +21,7 @@ def batches_of(records: Sequence[Record], batch_size: int) -> list[list[Record]]
     groups: dict[object, list[Record]] = {}
     for record in records:
         labels = None if record.labels is None else int((record.labels > 0).sum())
+        # by the file's header: decoding every image first would take as long as the command
         groups.setdefault((image_size(record.image), labels), []).append(record)
     return [
         group[start : start + batch_size]
@@ -33,13 +34,13 @@ def read_photograph(record: Record) -> Photograph:
     """Decode an image.
 
     Raises:
-        OSError, ValueError: It cannot be; the message names it.
+        OSError, ValueError: It cannot be decoded; the message names it.
     """
     return Photograph(record, read_image(record.image))
 
 
 def stored_scores(folder: Path, label_map: LabelMap) -> Callable[[Record], Scored]:
-    """A function that decodes an image and reads its scores from an earlier run.
+    """Build the step that decodes an image and reads its scores from an earlier run.
 
     Args:
         folder: Output folder of that run, or its folder of scores.
@@ -51,6 +52,7 @@ def stored_scores(folder: Path, label_map: LabelMap) -> Callable[[Record], Score
         image = read_image(record.image)
         path = directory / f"{record.image_id}.npz"
         scores = read_scores(path)
+        # raises where the scores name a class that the data set does not have
         label_map.to_index(scores.classes, path)
         return Scored(record, image, scores)
 

@@ -1,4 +1,4 @@
-"""From class maps to scores, and from scores to a mask."""
+"""Steps from class maps to scores, and from scores to a mask."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from wsss.refinement.steps import RefinementChain
 
 
 def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:
-    """Class maps of one image as they are stored: divided by their maxima, stride 4, uint8.
+    """Convert class maps of one image to scores: divided by their maxima, stride 4, uint8.
 
     Args:
         maps: (P, H, W) maps, at least 0.
@@ -22,28 +22,31 @@ def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:
     """
     height, width = maps.shape[1:]
     rows, columns = stored_size((height, width))
+    # masks are made from the stored scores whether they are stored or not: a later run from
+    # scores_from then gives the same masks
     small = np.zeros((len(classes), rows, columns), dtype=np.float32)
     for plane, class_map in zip(small, maps, strict=True):
         plane[:] = cv2.resize(class_map, (columns, rows), interpolation=cv2.INTER_AREA)
+    # normalised after the reduction, so that 255 occurs in every map that is not 0
     stored = np.rint(normalise_maps(small) * 255).astype(np.uint8)
     return Scores(classes.astype(np.uint8), stored, (height, width))
 
 
 def normalised(explained: Explained) -> Scored:
-    """The maps of an image as scores in [0, 1]."""
+    """Step from the maps of an image to scores in [0, 1]."""
     scores = to_scores(explained.maps, explained.classes)
     return Scored(explained.record, explained.image, scores)
 
 
 @dataclass(frozen=True)
 class MaskMaker:
-    """Masks from scores: the background's score, refinement, and the best label of each pixel.
+    """Step from scores to masks: background's score, refinement, best label of each pixel.
 
     Args:
         classes: Class names with their mask values.
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
-        device: Where a step runs that can run on a GPU.
+        device: torch's name of the device of steps that can run on a GPU.
     """
 
     classes: Mapping[str, int]
@@ -52,7 +55,7 @@ class MaskMaker:
     device: str
 
     def __call__(self, batch: list[Scored]) -> list[Masked]:
-        """The masks of some images, refined together where a step can do that.
+        """Make the masks of some images, refined together where a step can do that.
 
         Raises:
             ValueError: Scores were made for an image of another size.
@@ -76,7 +79,8 @@ class MaskMaker:
 
 
 def _values(mask: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Labels 0, 1, ..., P and 255 of an image as mask values of the data set."""
+    """Convert labels 0, 1, ..., P and 255 of an image to mask values of the data set."""
+    # a table of all values: 255 stays 255, and what cannot occur becomes it
     to_value = np.full(256, IGNORE, dtype=np.uint8)
     to_value[: len(classes) + 1] = [0, *classes]
     return to_value[mask]

@@ -1,7 +1,6 @@
-"""Where scores come from: a classifier that is explained now, or an earlier run."""
+"""Sources of scores: a classifier that is explained now, or an earlier run."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,21 +14,7 @@ from wsss.pipeline.mask_making.handover import each
 from wsss.pipeline.mask_making.network import copies_of, prepared_network
 from wsss.pipeline.mask_making.reading import read_photograph, stored_scores
 from wsss.pipeline.mask_making.scoring import normalised
-from wsss.pipeline.mask_making.streaming import Step, Workers
-
-
-class Source(NamedTuple):
-    """The steps up to the scores.
-
-    Args:
-        read: Records to photographs, or to scores that are stored.
-        explain: Photographs to maps, by each copy of the network; none where there is none.
-        normalise: Maps to scores; nothing where they are stored.
-    """
-
-    read: Step
-    explain: list[Step]
-    normalise: list[Step]
+from wsss.pipeline.mask_making.streaming import Step, Steps, Workers
 
 
 def from_classifier(
@@ -39,8 +24,8 @@ def from_classifier(
     multiscale: MultiScaleConfig,
     likely: float | None,
     workers: Workers,
-) -> Source:
-    """Scores of a classifier's maps.
+) -> Steps:
+    """Build the steps that explain a classifier and normalise its maps.
 
     Args:
         model: The classifier.
@@ -58,10 +43,10 @@ def from_classifier(
         )
         for twin in copies_of(network, workers.networks)
     ]
-    return Source(each(read_photograph), explain, [each(normalised)])
+    return Steps(each(read_photograph), explain, [each(normalised)])
 
 
-def from_stored(folder: Path, data: DataConfig) -> Source:
-    """Scores that an earlier run has written."""
+def from_stored(folder: Path, data: DataConfig) -> Steps:
+    """Build the steps that read the scores of an earlier run."""
     label_map = LabelMap(list(data.classes.values()))
-    return Source(each(stored_scores(folder, label_map)), [], [])
+    return Steps(each(stored_scores(folder, label_map)), [], [])

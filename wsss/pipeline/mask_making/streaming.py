@@ -1,4 +1,4 @@
-"""The threads and processes of mask making: batches sent through its steps."""
+"""Threads and processes of mask making: batches sent through its steps."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from wsss.pipeline.mask_making.network import networks_that_fit
 from wsss.pipeline.mask_making.reading import batches_of
 
 GPU_BATCH = 8
-"""Images at once on a GPU."""
+"""Images of one size that a GPU explains at once."""
 
 READERS = 4
 """Threads that decode images, at most: a core decodes far more than a network explains."""
@@ -25,11 +25,29 @@ Batch = list[Any]
 Step = Callable[[Batch], Batch]
 
 
-class Workers(NamedTuple):
-    """What this process may use.
+class Steps(NamedTuple):
+    """The steps of mask making, each from batch to batch.
 
     Args:
-        device: Where the network runs.
+        read: Records to photographs, or to scores that are stored.
+        explain: Photographs to maps: the same step by each copy of the network, or none.
+        finish: What follows, up to the files.
+    """
+
+    read: Step
+    explain: list[Step]
+    finish: list[Step]
+
+    def then(self, *steps: Step) -> "Steps":
+        """These steps, and further ones behind them."""
+        return self._replace(finish=[*self.finish, *steps])
+
+
+class Workers(NamedTuple):
+    """Device, threads and batch size of this process.
+
+    Args:
+        device: Device of the network.
         cores: Threads for reading, refining and writing.
         networks: Copies of the network that run beside each other.
         batch_size: Images of one size that the network sees at once.
@@ -44,7 +62,7 @@ class Workers(NamedTuple):
     def of(
         cls, ranks: Ranks, device: Device, workers: int | None, batch_size: int | None
     ) -> "Workers":
-        """By the machine, where the user does not say otherwise."""
+        """Choose by the machine, where the user does not say otherwise."""
         place = resolve_device(device)
         cores = cores_per_process(ranks.size_here) if workers is None else workers
         if batch_size is None:
@@ -53,11 +71,11 @@ class Workers(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of the images.
+    """Outcome of the images of a command.
 
     Args:
         failed: What went wrong, by image id.
-        empty: How many finished images have no class.
+        empty: Number of finished images without a class.
     """
 
     failed: dict[str, str]
@@ -69,10 +87,7 @@ def stream(
     wanted: set[str],
     ranks: Ranks,
     workers: Workers,
-    *,
-    read: Step,
-    explain: Sequence[Step],
-    finish: Sequence[Step],
+    steps: Steps,
 ) -> Outcome:
     """Send batches of images through all steps, in threads of this process and in all processes.
 
@@ -85,9 +100,7 @@ def stream(
         wanted: Ids of those whose files are missing.
         ranks: The processes that share them.
         workers: Threads and batch size.
-        read: Records to photographs or scores.
-        explain: The same step, by each copy of the network; none where there is nothing to explain.
-        finish: What follows, step by step, up to the files.
+        steps: What is done with a batch.
 
     Returns:
         The outcome in all processes.
@@ -95,22 +108,26 @@ def stream(
 
     def finished(batch: Batch) -> Batch:
         batch = [one for one in batch if one.record.image_id in wanted]
+        # which GPU is current is known to each thread alone, and new threads start at GPU 0
         with current(workers.device):
-            for step in finish:
+            for step in steps.finish:
                 batch = step(batch)
         return batch
 
     keep_memory()
     readers, cores = min(READERS, workers.cores), workers.cores
-    stages = [Stage([read] * readers, waiting=2)]
-    if explain:
-        stages.append(Stage(explain, waiting=2 * len(explain)))
+    stages = [Stage([steps.read] * readers, waiting=2)]
+    if steps.explain:
+        stages.append(Stage(steps.explain, waiting=2 * len(steps.explain)))
     stages.append(Stage([finished] * cores, waiting=2 * cores))
+    # whole batches are shared and skipped, so that their images stay together; from stored scores
+    # no network runs, and batches of one are as good
     batches = [
         batch
-        for batch in batches_of(records, workers.batch_size if explain else 1)
+        for batch in batches_of(records, workers.batch_size if steps.explain else 1)
         if any(record.image_id in wanted for record in batch)
     ]
+    # each copy of the network has its part of the cores
     with torch_threads(max(1, cores // workers.networks)):
         outcome = _counted(ranks.share(batches), stages, wanted, show=ranks.first)
     parts = ranks.gather(outcome)
@@ -121,7 +138,7 @@ def stream(
 def _counted(
     batches: list[list[Record]], stages: list[Stage], wanted: set[str], show: bool
 ) -> Outcome:
-    """The outcome of this process's batches, with a progress bar where ``show``."""
+    """Count the outcome of this process's batches, with a progress bar where ``show``."""
     count = sum(record.image_id in wanted for batch in batches for record in batch)
     failed: dict[str, str] = {}
     empty = 0

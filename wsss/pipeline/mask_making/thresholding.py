@@ -1,4 +1,4 @@
-"""Which background threshold the masks take, and how it came about."""
+"""Background threshold of the masks, with its history."""
 
 import dataclasses
 from pathlib import Path
@@ -12,10 +12,10 @@ from wsss.runs.threshold import GIVEN, ChosenThreshold, given, read_threshold
 def background_of(
     background: BackgroundConfig, threshold_from: Path | None, data: DataConfig
 ) -> tuple[BackgroundConfig, ChosenThreshold]:
-    """The background with its threshold filled in, and how that was chosen.
+    """Fill in the background's threshold, and say how it was chosen.
 
     Args:
-        background: As it was configured.
+        background: Configuration of the background.
         threshold_from: A threshold.json, or its folder, that takes the place of the threshold.
         data: The data set, whose classes need a threshold each where thresholds have names.
 
@@ -35,6 +35,7 @@ def background_of(
         return background, ChosenThreshold(background.ignore_above, f"{chosen_by}; {GIVEN}")
     if threshold_from is None:
         chosen = given(background.threshold)
+        # raises where thresholds have names and a class has none
         chosen.of(data.class_names)
         return background, chosen
     chosen = read_threshold(threshold_from, data)

@@ -1,4 +1,4 @@
-"""The files of an image: its mask and, where they are asked for, scores and a picture."""
+"""Step that writes the files of an image: its mask and, if asked for, scores and a picture."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from wsss.visualisation import overlay_maps, overlay_mask, strip
 
 
 class ImageFiles(NamedTuple):
-    """What is written for an image.
+    """Files that are written for an image.
 
     Args:
-        mask: Where the mask is written.
-        scores: Where the scores are written, or None.
-        overlay: Where the picture is written, or None.
+        mask: Path of the mask.
+        scores: Path of the scores, or None.
+        overlay: Path of the picture, or None.
     """
 
     mask: Path
@@ -34,7 +34,7 @@ class ImageFiles(NamedTuple):
 def files_of(
     records: Iterable[Record], output: Path, *, scores: bool, overlays: bool
 ) -> dict[str, ImageFiles]:
-    """The files of each image, by its id."""
+    """Name the files of each image, by its id."""
     return {
         name: ImageFiles(
             output / "masks" / f"{name}.png",
@@ -46,7 +46,8 @@ def files_of(
 
 
 def unfinished(files: Mapping[str, ImageFiles]) -> set[str]:
-    """Ids of the images of which a file is missing."""
+    """Find the ids of the images of which a file is missing."""
+    # one listing of folders for all: in an object store each question takes a round trip
     there = existing(path for wanted in files.values() for path in wanted if path)
     return {
         image_id for image_id, wanted in files.items() if not there.issuperset(filter(None, wanted))
@@ -55,7 +56,7 @@ def unfinished(files: Mapping[str, ImageFiles]) -> set[str]:
 
 @dataclass(frozen=True)
 class MaskWriter:
-    """Writes the files of an image.
+    """Step that writes the files of an image.
 
     Args:
         files: The files of each image, by its id.
@@ -64,7 +65,7 @@ class MaskWriter:
     files: Mapping[str, ImageFiles]
 
     def __call__(self, masked: Masked) -> Finished:
-        """Write them, the mask last: an image that has its mask has everything."""
+        """Write the files, the mask last: an image that has its mask has everything."""
         files = self.files[masked.record.image_id]
         if files.scores is not None:
             write_scores(files.scores, masked.scores)
@@ -75,7 +76,7 @@ class MaskWriter:
 
 
 def mask_strip(masked: Masked) -> np.ndarray:
-    """Image, class maps, mask and, where it exists, ground truth side by side."""
+    """Draw image, class maps, mask and, where it exists, ground truth side by side."""
     palette = voc_palette()
     pictures = [
         masked.image,

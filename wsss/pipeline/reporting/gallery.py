@@ -1,4 +1,4 @@
-"""The gallery of a report: which images it shows, and their files packed for the page."""
+"""Gallery of a report: the images that it shows, and their files packed for the page."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,17 +16,17 @@ from wsss.pipeline.reporting.runs import EvaluationFolder
 from wsss.visualisation.report import packed, packed_photograph
 
 MOST_PIXELS = 4_000_000
-"""Of an image in the gallery: a browser keeps five bytes of each pixel for every score map."""
+"""Most pixels of an image: a browser keeps five bytes of each for every score map."""
 
 
 class Gallery:
-    """The images of one list, for the page's script.
+    """Gallery of the images of one list, for the page's script.
 
     Args:
-        evaluations: Those of this list; the first masks among them, or else the best scores,
+        evaluations: Evaluations of this list; the first masks among them, or else the best scores,
             choose the images.
         most: Number of images at most.
-        seed: Of those that are drawn at random.
+        seed: Of the images that are drawn at random.
         remarks: Receives a line for everything that could not be shown.
     """
 
@@ -45,7 +45,7 @@ class Gallery:
         self.predicted = [one.images.totals().predicted > 0 for one in evaluations]
 
     def content(self) -> dict[str, Any]:
-        """What the script reads; images that cannot be shown leave a remark."""
+        """Build the content that the script reads; images that cannot be shown leave a remark."""
         miou = self.chooser.images.miou()
         chosen = choose_images(miou, self.most, self.seed)
         ids = [self.chooser.images.image_ids[i] for i in chosen]
@@ -73,7 +73,7 @@ class Gallery:
         }
 
     def _note(self, shown: int) -> str:
-        """Which images are shown."""
+        """Describe which images are shown."""
         split, total = self.chooser.record.split, len(self.chooser.images)
         ends = self.most // 4
         if total <= self.most:
@@ -85,7 +85,7 @@ class Gallery:
         )
 
     def _image(self, record: Record) -> dict[str, Any]:
-        """Photograph, ground truth and the masks or scores of each evaluation that has the image.
+        """Pack photograph, ground truth and the masks or scores of each evaluation with the image.
 
         Raises:
             FileNotFoundError, ValueError: Photograph or ground truth cannot be read, or no
@@ -108,6 +108,7 @@ class Gallery:
                 lost.append(f"{evaluation.name}, {image_id}: {error}")
         if not layers:
             raise ValueError(lost[0])
+        # one remark an image: with a folder gone, every image would leave one for each evaluation
         self.remarks.extend(f"Not shown: {text}." for text in lost[:1])
         return {
             "id": image_id,
@@ -122,7 +123,7 @@ class Gallery:
     def _layer(
         self, index: int, evaluation: EvaluationFolder, image_id: str, truth: np.ndarray
     ) -> dict[str, Any]:
-        """The mask, or the scores, of one evaluation and image, and how well they did.
+        """Pack the mask, or the scores, of one evaluation and image, with their mIoU.
 
         Raises:
             ValueError: The files are not those that were scored.
@@ -141,6 +142,7 @@ class Gallery:
             layer["rows"], layer["columns"] = stored.scores.shape[1:]
             layer["data"] = packed(stored.scores)
             thresholds = evaluation.class_thresholds() or {}
+            # thresholded as the evaluation did, only to see that these are the files that it scored
             mask = mask_at(stored.full_size(), labels, evaluation.labels[1:], thresholds)
         counts = confusion_counts(mask, truth, self.label_map.num_labels)
         if not np.array_equal(counts, evaluation.images.select([image_id]).pooled()):
@@ -148,9 +150,10 @@ class Gallery:
         return layer
 
     def _outcome(self, index: int, at: int) -> dict[str, Any]:
-        """mIoU, predicted classes, and the kind of error that most wrong pixels are."""
+        """Collect mIoU, predicted classes, and the kind of error of most wrong pixels."""
         miou, errors = float(self.miou[index][at]), self.errors[index]
         kind = max(errors._fields, key=lambda name: float(getattr(errors, name)[at]))
+        # below 1 % of the pixels no kind of error is worth a name
         wrong = float(getattr(errors, kind)[at]) >= 0.01
         return {
             "miou": None if np.isnan(miou) else miou,
@@ -160,7 +163,7 @@ class Gallery:
 
 
 def gallery_classes(evaluation: EvaluationFolder) -> list[dict[str, Any]]:
-    """Name and colour of each label."""
+    """List name and colour of each label."""
     palette = voc_palette()
     values = [0, *evaluation.data.classes.values()]
     return [
@@ -170,9 +173,10 @@ def gallery_classes(evaluation: EvaluationFolder) -> list[dict[str, Any]]:
 
 
 def choose_images(miou: np.ndarray, most: int, seed: int) -> list[int]:
-    """Indices of the images to show: a quarter the worst, a quarter the best, half at random."""
+    """Choose the images to show: a quarter the worst, a quarter the best, half at random."""
     if len(miou) <= most:
         return list(range(len(miou)))
+    # an image without ground truth has no mIoU: neither best nor worst, but it can be drawn
     scored = np.flatnonzero(~np.isnan(miou))
     order = scored[np.argsort(miou[scored], kind="stable")]
     ends = most // 4
@@ -183,7 +187,7 @@ def choose_images(miou: np.ndarray, most: int, seed: int) -> list[int]:
 
 
 def _chooser(evaluations: Sequence[EvaluationFolder]) -> EvaluationFolder:
-    """The first evaluation of masks, or else that of the best scores."""
+    """Choose the first evaluation of masks, or else the one of the best scores."""
     masks = [one for one in evaluations if one.is_masks]
     return masks[0] if masks else max(evaluations, key=lambda one: one.record.means.miou or 0.0)
 

@@ -1,4 +1,4 @@
-"""What a report is made of: the evaluations, trainings and spectra under folders of runs."""
+"""Sources of a report: the evaluations, trainings and spectra under folders of runs."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from wsss.runs.evaluation import Evaluation
 
 
 class Folder(NamedTuple):
-    """A folder that a command has written to its end.
+    """Folder that a command has written to its end.
 
     Args:
         name: The folder below its run; with several runs, with the run's name before it.
@@ -31,7 +31,7 @@ class Folder(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluationFolder:
-    """One folder that eval_miou wrote.
+    """Folder that eval_miou wrote.
 
     Args:
         name: As of its folder.
@@ -66,7 +66,7 @@ class EvaluationFolder:
         return list(self.record.classes)
 
     def class_thresholds(self) -> dict[str, float] | None:
-        """The threshold of each class; None for masks."""
+        """Threshold of each class; None for masks."""
         if self.is_masks or self.record.threshold is None:
             return None
         names = self.labels[1:]
@@ -87,7 +87,7 @@ class EvaluationFolder:
 
 @dataclass(frozen=True)
 class Training:
-    """The logged curves of one training.
+    """Logged curves of one training.
 
     Args:
         name: As of its folder.
@@ -101,7 +101,7 @@ class Training:
 
 
 def find_folders(runs: Sequence[Path], remarks: list[str]) -> list[Folder]:
-    """Every folder of a finished command under the runs, none twice.
+    """Find every folder of a finished command under the runs, none twice.
 
     Args:
         runs: Folders of runs.
@@ -115,6 +115,7 @@ def find_folders(runs: Sequence[Path], remarks: list[str]) -> list[Folder]:
     for run, title in zip(runs, _titles(runs), strict=True):
         if not run.is_dir():
             raise FileNotFoundError(f"runs: no such folder: {run}")
+        # sorted: the page does not depend on the order of the file system
         for path in sorted(run.rglob("manifest.json")):
             try:
                 manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -129,12 +130,13 @@ def find_folders(runs: Sequence[Path], remarks: list[str]) -> list[Folder]:
             below = path.parent.relative_to(run).as_posix()
             parts = [title] if len(runs) > 1 or below == "." else []
             name = "/".join([*parts, *([] if below == "." else [below])])
+            # runs may lie inside each other: the first name is kept
             found.setdefault(path.parent.resolve(), Folder(name, path.parent, manifest))
     return list(found.values())
 
 
 def load_evaluations(folders: Sequence[Folder], remarks: list[str]) -> list[EvaluationFolder]:
-    """All evaluations among the folders; a remark for each that cannot be read."""
+    """Load all evaluations among the folders; leave a remark for each that cannot be read."""
     evaluations = []
     for name, path, manifest in folders:
         if manifest["command"] != "eval_miou":
@@ -147,6 +149,7 @@ def load_evaluations(folders: Sequence[Folder], remarks: list[str]) -> list[Eval
             continue
         if not record.images:
             continue
+        # a manifest holds plain values: paths and the CSV's format are built again
         config = dict(manifest["config"]["data"])
         for key in ("root", "images", "masks", "lists", "annotations", "labels"):
             config[key] = None if config[key] is None else to_path(config[key])
@@ -158,7 +161,7 @@ def load_evaluations(folders: Sequence[Folder], remarks: list[str]) -> list[Eval
 
 
 def load_trainings(folders: Sequence[Folder]) -> list[Training]:
-    """The curves of all trainings among the folders."""
+    """Load the curves of all trainings among the folders."""
     trainings = []
     for name, folder, manifest in folders:
         path = folder / "csv/metrics.csv"
@@ -168,7 +171,7 @@ def load_trainings(folders: Sequence[Folder]) -> list[Training]:
 
 
 def load_spectra(folders: Sequence[Folder]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows of the maps' and the masks' spectra of every comparison of attributions."""
+    """Load the maps' and the masks' spectra of every comparison of attributions."""
     spectra = []
     for name, folder, manifest in folders:
         path = folder / "results.csv"
@@ -183,14 +186,14 @@ def load_spectra(folders: Sequence[Folder]) -> list[tuple[str, list[dict[str, An
 
 
 def manifest_text(manifest: dict[str, Any]) -> str:
-    """A manifest's provenance, to read: what was run on what, with which versions."""
+    """Format a manifest's provenance: what was run on what, with which versions."""
     wanted = ("identity", "threshold", "versions", "config")
     shown = {key: manifest[key] for key in wanted if manifest.get(key)}
     return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
 def _titles(runs: Sequence[Path]) -> list[str]:
-    """As many of the last parts of each run's path as tell it from the others."""
+    """Shorten each run's path to the last parts that tell it from the others."""
     parts = {run: run.resolve().parts for run in runs}
     length = 1
     while len({one[-length:] for one in parts.values()}) < len(set(parts.values())):
@@ -204,6 +207,7 @@ def _bands(row: dict[str, str], prefix: str) -> dict[str, float]:
 
 def _training(name: str, rows: list[dict[str, str]]) -> Training:
     def series(key: str) -> tuple[list[float], list[float]]:
+        # Lightning leaves the cell empty in rows of other values
         chosen = [row for row in rows if row.get(key)]
         return [float(row["step"]) for row in chosen], [float(row[key]) for row in chosen]
 

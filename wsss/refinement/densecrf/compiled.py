@@ -1,4 +1,4 @@
-"""How the kernels of the `fast` dense CRF are compiled by Numba.
+"""Compilation of the kernels of the `fast` dense CRF by Numba.
 
 They release the GIL and are compiled once for each machine; the result is kept on disk. It is found
 again only if a kernel's closure holds plain numbers: other kernels are globals.
@@ -11,15 +11,16 @@ from typing import Any
 from numba import njit
 
 os.environ.setdefault("NUMBA_SLP_VECTORIZE", "1")
-"""Off by default in Numba; without it, four channels are four instructions, and the kernels take
-twice as long. Not numba.config: Numba reads that anew whenever such a variable has changed."""
+"""LLVM's SLP vectoriser, off by default in Numba; without it, four channels are four instructions,
+and the kernels take twice as long. Not numba.config: Numba reads that anew whenever such a variable
+has changed."""
 
 BLOCK = 128
-"""Pixels that a kernel takes together: what it knows of them stays in the cache."""
+"""Pixels that a kernel takes together, so that their values stay in the processor's cache."""
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """numba.njit without the GIL and with its result kept on disk.
+    """Compile by numba.njit without the GIL, and keep the result on disk.
 
     Kernels that differ in the numbers of their closure are kept in files of different names. Numba
     reads and writes the list of a function's results without a lock: of two processes that compile

@@ -1,4 +1,4 @@
-"""The dense CRF on CPU, compiled by Numba; `lattice` and `kernels` say what makes it fast.
+"""Dense CRF on CPU, compiled by Numba; `lattice` and `kernels` say what makes it fast.
 
 A lattice serves any number of unaries of its image, and the lattice of the position kernel is kept
 for the next image of the same size. Calls release the GIL: threads run beside each other.
@@ -31,7 +31,7 @@ _KEPT_PIXELS = 1_000_000
 
 
 class _Lattice(NamedTuple):
-    """A lattice whose weights carry its normalisation.
+    """Lattice of one kernel, whose weights carry its normalisation.
 
     Args:
         offsets: (N, d + 1) uint32 rows of the vertices of each pixel, 1..M.
@@ -62,7 +62,9 @@ class FastCRF:
         self.iterations = config.iterations
         height, width = self.size
         pixels = height * width
+        # d + 1 vertices a pixel: 3 for positions (d = 2), 6 for positions and colours (d = 5)
         corners = 3 * (config.gaussian_compat > 0) + 6 * (config.bilateral_compat > 0)
+        # both lattices side by side, so that one pass over the pixels splats and slices for both
         self.offsets = np.empty((pixels, corners), dtype=np.uint32)
         self.weights = np.empty((pixels, corners), dtype=np.float32)
         self.surplus = np.zeros(pixels, dtype=np.float32)
@@ -71,6 +73,7 @@ class FastCRF:
         done = 0
         if config.gaussian_compat > 0:
             keep = pixels <= _KEPT_PIXELS
+            # __wrapped__ is the function without its cache
             find = _position_lattice if keep else _position_lattice.__wrapped__
             lattice = find(height, width, config.gaussian_sxy)
             self.offsets[:, :3] = lattice.offsets
@@ -80,28 +83,36 @@ class FastCRF:
         if config.bilateral_compat > 0:
             features = bilateral_features(image, config.bilateral_sxy, config.bilateral_srgb)
             rest = slice(done, None)
+            # written in place, its rows behind those of the first lattice
             lattice = _lattice(features, self.offsets[:, rest], self.weights[:, rest], self.rows)
             self._add(lattice, config.bilateral_compat)
 
     def _add(self, lattice: _Lattice, compat: float) -> None:
+        # messages are slices of normalised sums: over all labels they add up to the kernel of ones
         self.surplus += np.float32(compat) * lattice.surplus
         scale = compat * lattice_alpha(len(lattice.neighbours) - 1)
         self.parts.append((self.rows, lattice.neighbours, scale))
         self.rows += lattice.neighbours.shape[1]
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """(L, H, W) float32 energies to (L, H, W) float32 marginals, L >= 2."""
+        """Infer (L, H, W) float32 marginals from (L, H, W) float32 energies, L >= 2."""
         labels, pixels = len(unary), self.size[0] * self.size[1]
+        # The last label's message follows from the others and the surplus, so that it needs no
+        # channel. From 3 channels on they are filled up to vectors of four floats.
         channels = labels - 1 if labels <= 3 else -(-(labels - 1) // 4) * 4
         flat = np.asarray(unary, dtype=np.float32).reshape(labels, pixels)
+        # relative to the last label: a softmax does not change with a constant
         base = flat[-1] - flat[:-1]
         marginals = np.empty((labels, pixels), dtype=np.float32)
         sweep, blur = sweep_kernel(channels, self.offsets.shape[1]), blur_kernel(channels)
         values = np.zeros((self.rows, channels), dtype=np.float32)
         splatted, spare = np.zeros_like(values), np.zeros_like(values)
+        # without kernels nothing moves: the marginals are the softmax of the energies
         iterations = self.iterations if self.parts else 0
         for iteration in range(iterations + 1):
             last = iteration == iterations
+            # one pass over the pixels: slice the messages, softmax, splat the probabilities; the
+            # first has no messages yet, the last writes the marginals in place of splatting
             sweep(
                 base, self.surplus, self.offsets, self.weights, values, splatted, marginals,
                 iteration > 0, not last,
@@ -110,6 +121,7 @@ class FastCRF:
                 for start, neighbours, scale in self.parts:
                     rows = slice(start, start + neighbours.shape[1])
                     blur(splatted[rows], spare[rows], neighbours, scale)
+                # two buffers change places; what was read becomes the next target and is cleared
                 values, splatted = splatted, values
                 splatted.fill(0)
         return marginals.reshape(labels, *self.size)
@@ -118,7 +130,7 @@ class FastCRF:
 def _lattice(
     scaled: np.ndarray, offsets: np.ndarray, weights: np.ndarray, first: int = 0
 ) -> _Lattice:
-    """The lattice of (d, N) scaled features, written into (N, d + 1) offsets and weights."""
+    """Build the lattice of (d, N) scaled features into (N, d + 1) offsets and weights."""
     dimensions, pixels = scaled.shape
     corners = dimensions + 1
     lowest, shifts = packing(scaled)
@@ -127,6 +139,8 @@ def _lattice(
     filtered = np.ones((pixels, 1), dtype=np.float32)
     values = np.zeros((first + neighbours.shape[1], 1), dtype=np.float32)
     spare = np.zeros_like(values[first:])
+    # The library's symmetric normalisation: weights divided by the root of the filtered ones. The
+    # second round filters ones by the normalised kernel, which is the surplus.
     for normalised in (False, True):
         splat_kernel(1, corners)(filtered, offsets, weights, values)
         blur_kernel(1)(values[first:], spare, neighbours, lattice_alpha(dimensions))
@@ -140,7 +154,7 @@ def _lattice(
 
 @lru_cache(maxsize=8)
 def _position_lattice(height: int, width: int, sxy: float) -> _Lattice:
-    """The lattice of the position kernel of an image size."""
+    """Build the lattice of the position kernel of an image size."""
     pixels = height * width
     features = position_features(height, width, sxy).reshape(2, pixels)
     return _lattice(

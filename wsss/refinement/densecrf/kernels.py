@@ -22,7 +22,7 @@ from wsss.refinement.densecrf.compiled import BLOCK, compiled
 
 @cache
 def blur_kernel(channels: int) -> Callable[..., Any]:
-    """The kernel that blurs values of so many channels along every axis of a lattice."""
+    """Compile the kernel that blurs values of so many channels along every axis of a lattice."""
 
     @compiled(fastmath=True)
     def blur(values: np.ndarray, spare: np.ndarray, neighbours: np.ndarray, scale: float) -> None:
@@ -119,7 +119,7 @@ def _slice(
 
 @cache
 def splat_kernel(channels: int, corners: int) -> Callable[..., Any]:
-    """The kernel that adds values of pixels to the vertices around them."""
+    """Compile the kernel that adds values of pixels to the vertices around them."""
 
     @compiled(fastmath=True)
     def splat(
@@ -133,7 +133,7 @@ def splat_kernel(channels: int, corners: int) -> Callable[..., Any]:
 
 @cache
 def slice_kernel(channels: int, corners: int) -> Callable[..., Any]:
-    """The kernel that reads values of pixels from the vertices around them."""
+    """Compile the kernel that reads values of pixels from the vertices around them."""
 
     @compiled(fastmath=True)
     def slice_(
@@ -147,7 +147,7 @@ def slice_kernel(channels: int, corners: int) -> Callable[..., Any]:
 
 @cache
 def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
-    """The kernel of one mean-field iteration over all pixels."""
+    """Compile the kernel of one mean-field iteration over all pixels."""
 
     @compiled(fastmath=True)
     def sweep(
@@ -161,7 +161,7 @@ def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
         read: bool,
         write: bool,
     ) -> None:
-        """Messages in, probabilities, and their splat out.
+        """Read messages, compute probabilities, and splat them or write the marginals.
 
         Args:
             base: (L - 1, N) float32, L - 1 <= channels: logits without messages, relative to the
@@ -237,7 +237,7 @@ def sweep_kernel(channels: int, corners: int) -> Callable[..., Any]:
 
 @compiled(fastmath={"contract", "nsz", "nnan", "ninf"})
 def exponentials(values: np.ndarray, powers: np.ndarray, bits: np.ndarray) -> None:
-    """exp of values at most 0, in place, to float32 rounding; below exp(-60) it becomes 0.
+    """Compute exp of values at most 0, in place, to float32 rounding; below exp(-60) it is 0.
 
     The polynomial is that of Cephes (Moshier, 1992), the loops are such that they vectorise.
 
@@ -268,7 +268,7 @@ def exponentials(values: np.ndarray, powers: np.ndarray, bits: np.ndarray) -> No
 
 @cache
 def normalising_kernel(corners: int) -> Callable[..., Any]:
-    """The kernel that gives a lattice's weights their normalisation."""
+    """Compile the kernel that gives a lattice's weights their normalisation."""
 
     @compiled()
     def normalise(weights: np.ndarray, filtered: np.ndarray) -> None:

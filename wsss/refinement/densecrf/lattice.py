@@ -1,4 +1,4 @@
-"""The permutohedral lattice of an image, found by a Numba kernel.
+"""Permutohedral lattice of an image, found by a Numba kernel.
 
 It is that of Adams, Baek and Davis (2010), with the choices of Kraehenbuehl's DenseCRF library, so
 that results agree. What makes it fast: a vertex is one int64 in which the simplex coordinates are
@@ -19,7 +19,7 @@ _EMPTY = np.int64(-(2**63))
 
 @compiled()
 def _slot(table: np.ndarray, key: int, shift: int) -> int:
-    """Where a key stands in an open-addressing table of 2 ** (64 - shift) keys, or would."""
+    """Find the slot of a key in an open-addressing table of 2 ** (64 - shift) keys."""
     mask = np.uint64(len(table) - 1)
     # Fibonacci hashing: 2 ** 64 over the golden ratio, of whose product the high bits are spread
     # well; then one by one. It ends, since the table is never more than half full.
@@ -31,7 +31,7 @@ def _slot(table: np.ndarray, key: int, shift: int) -> int:
 
 @compiled()
 def _grown(table: np.ndarray, rows: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same table with twice the room; ``shift`` is that of the new one."""
+    """Copy a table into one of twice the size; ``shift`` belongs to the new one."""
     new_table = np.full(2 * len(table), _EMPTY, dtype=np.int64)
     new_rows = np.empty(2 * len(table), dtype=np.uint32)
     for i in range(len(table)):
@@ -44,7 +44,7 @@ def _grown(table: np.ndarray, rows: np.ndarray, shift: int) -> tuple[np.ndarray,
 
 @cache
 def lattice_builder(dimensions: int) -> Callable[..., Any]:
-    """The kernel that finds the lattice of features of so many dimensions."""
+    """Compile the kernel that finds the lattice of features of so many dimensions."""
     d = dimensions
     corners = d + 1
     down = np.float32(1.0 / corners)
@@ -59,7 +59,7 @@ def lattice_builder(dimensions: int) -> Callable[..., Any]:
         weights: np.ndarray,
         first: int,
     ) -> np.ndarray:
-        """Lattice of N pixels.
+        """Build the lattice of N pixels.
 
         Args:
             scaled: (d, N) float32, features times the lattice's scale.

@@ -1,4 +1,4 @@
-"""The reference backend: the ``pydensecrf`` library, Kraehenbuehl's C++ code.
+"""Reference backend of the dense CRF: the ``pydensecrf`` library, Kraehenbuehl's C++ code.
 
 It crashes the process on some inputs and passes others silently; `DenseCRF` checks everything that
 it does not.
@@ -24,13 +24,15 @@ class LibraryCRF:
 
     def __init__(self, image: np.ndarray, config: CRFConfig) -> None:
         self.library = _library()
+        # the library reads memory as it lies, and a view may not be contiguous
         self.image = np.array(image, order="C")
         self.config = config
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """(L, H, W) float32 energies to (L, H, W) float32 marginals, L >= 2."""
+        """Infer (L, H, W) float32 marginals from (L, H, W) float32 energies, L >= 2."""
         labels, height, width = unary.shape
         config = self.config
+        # width before height, as the library has it
         model = self.library.DenseCRF2D(width, height, labels)
         model.setUnaryEnergy(np.array(unary.reshape(labels, -1), dtype=np.float32, order="C"))
         if config.gaussian_compat > 0:
@@ -47,7 +49,7 @@ class LibraryCRF:
 
 
 def _library() -> Any:
-    """The CRF library, imported at its first use."""
+    """Import the CRF library at its first use."""
     try:
         from pydensecrf import densecrf
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The dense CRF in plain PyTorch: several images at once, on a GPU, and without a compiler.
+"""Dense CRF in plain PyTorch: several images at once, on a GPU, and without a compiler.
 
 The same lattice as `fast`: unique packed keys in place of a hash table, splat and slice as products
 with sparse matrices, so that two runs give the same bits.
@@ -27,7 +27,7 @@ class TorchCRF:
     Args:
         images: (H, W, 3) uint8 RGB each.
         config: Kernels and number of iterations.
-        device: Where it runs; None takes a GPU if there is one.
+        device: torch's name of a device; None takes a GPU if there is one.
 
     Raises:
         ValueError: Kernels so narrow, on an image so large, that a vertex does not fit 64 bits.
@@ -54,10 +54,11 @@ class TorchCRF:
                 self.kernels.append(_Kernel(features, compat, self.device))
 
     def infer(self, unaries: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """(L, H, W) float32 energies of each image to its (L, H, W) float32 marginals.
+        """Infer (L, H, W) float32 marginals from the (L, H, W) float32 energies of each image.
 
         Images may have different numbers of labels.
         """
+        # all images lie one after the other in one (N, L) tensor; fewer labels are filled up
         most = max(len(unary) for unary in unaries)
         logits = torch.cat(
             [_padded(torch.from_numpy(u).to(self.device).flatten(1), most) for u in unaries]
@@ -66,6 +67,7 @@ class TorchCRF:
         for _ in range(self.iterations):
             messages = logits
             for kernel in self.kernels:
+                # Potts model: a label is likelier where similar pixels have it
                 messages = messages + kernel(probabilities)
             probabilities = messages.softmax(dim=1)
         counts = [height * width for height, width in self.sizes]
@@ -78,7 +80,7 @@ class TorchCRF:
 
 
 class OneImage:
-    """The same for a single image, as the other backends are called.
+    """Mean-field inference on one image, with the interface of the other backends.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -89,7 +91,7 @@ class OneImage:
         self.batch = TorchCRF([image], config)
 
     def infer(self, unary: np.ndarray) -> np.ndarray:
-        """(L, H, W) float32 energies to (L, H, W) float32 marginals."""
+        """Infer (L, H, W) float32 marginals from (L, H, W) float32 energies."""
         return self.batch.infer([np.array(unary, dtype=np.float32, order="C")])[0]
 
 
@@ -97,10 +99,12 @@ class _Kernel:
     """One kernel over the pixels of all images, with its weight and normalisation."""
 
     def __init__(self, features: list[np.ndarray], compat: float, device: torch.device) -> None:
+        # The images' lattices lie one after the other; none has neighbours in another.
         rows, weights, neighbours, first = [], [], [], 0
         for scaled in features:
             found = _lattice(torch.from_numpy(scaled).to(device), *packing(scaled))
             vertices = found[2].shape[1]
+            # M of one image is a vertex of the next: marked by -1 until the number of all is known
             outside = found[2] == vertices
             rows.append(found[0] + first)
             weights.append(found[1])
@@ -108,19 +112,23 @@ class _Kernel:
             first += vertices
         self.vertices = first
         all_neighbours = torch.cat(neighbours, dim=1)
+        # the row behind all vertices, which __call__ appends as zeros
         self.neighbours = torch.where(all_neighbours < 0, first, all_neighbours)
         offsets, shares = torch.cat(rows), torch.cat(weights)
         self.alpha = lattice_alpha(offsets.shape[1] - 1)
+        # filtered ones give the normalisation, before the kernel's own weight comes in
         self.compat = 1.0
         self._build(offsets, shares)
         ones = torch.ones(len(offsets), 1, device=device)
+        # the library's symmetric normalisation, half of it at splat and half at slice; its 1e-20
         self._build(offsets, shares / (self(ones) + 1e-20).sqrt())
         self.compat = compat
 
     def _build(self, offsets: torch.Tensor, weights: torch.Tensor) -> None:
-        """The sparse matrices of splat and slice."""
+        """Build the sparse matrices of splat and slice."""
         pixels, corners = offsets.shape
         flat = offsets.flatten()
+        # stable: a vertex adds its pixels up in their order, in every run
         order = flat.argsort(stable=True)
         ends = torch.bincount(flat, minlength=self.vertices).cumsum(0)
         starts = torch.cat([ends.new_zeros(1), ends])
@@ -128,6 +136,7 @@ class _Kernel:
         values = weights.flatten()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+            # CSR by vertex: the pixel of an entry is its place in the flat list, divided by d + 1
             self.splat = torch.sparse_csr_tensor(
                 starts,
                 order // corners,
@@ -140,8 +149,9 @@ class _Kernel:
             )
 
     def __call__(self, probabilities: torch.Tensor) -> torch.Tensor:
-        """(N, L) probabilities to (N, L) messages."""
+        """Filter (N, L) probabilities to (N, L) messages."""
         values = self.splat @ probabilities
+        # blurred along one axis of the lattice after the other, each on the result of the last
         for pair in self.neighbours:
             padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
             values = values + 0.5 * (padded[pair[:, 0]] + padded[pair[:, 1]])
@@ -149,7 +159,7 @@ class _Kernel:
 
 
 def _scaled(image: np.ndarray, config: CRFConfig, bilateral: bool) -> np.ndarray:
-    """(d, N) float32 features of an image, times the lattice's scale."""
+    """Compute (d, N) float32 features of an image, times the lattice's scale."""
     if bilateral:
         return bilateral_features(image, config.bilateral_sxy, config.bilateral_srgb)
     height, width = image.shape[:2]
@@ -158,7 +168,7 @@ def _scaled(image: np.ndarray, config: CRFConfig, bilateral: bool) -> np.ndarray
 
 
 def _padded(energies: torch.Tensor, labels: int) -> torch.Tensor:
-    """(L, N) energies to (N, labels) logits; labels that an image has not are impossible."""
+    """Turn (L, N) energies to (N, labels) logits; labels that an image lacks are impossible."""
     logits = energies.new_full((energies.shape[1], labels), -math.inf)
     logits[:, : len(energies)] = -energies.T
     return logits
@@ -167,7 +177,7 @@ def _padded(energies: torch.Tensor, labels: int) -> torch.Tensor:
 def _lattice(
     scaled: torch.Tensor, lowest: np.ndarray, shifts: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(N, d + 1) vertices 0..M-1, (N, d + 1) weights, (d + 1, M, 2) neighbours, M for none.
+    """Build (N, d + 1) vertices 0..M-1, their weights, (d + 1, M, 2) neighbours, M for none.
 
     The steps are those of `lattice.lattice_builder`, with its comments.
     """
@@ -196,14 +206,17 @@ def _lattice(
     nearest += wrap
     share = (elevated - nearest) * np.float32(1.0 / corners)
     weights = scaled.new_zeros(corners + 1, pixels)
+    # barycentric weights (p. 5): each coordinate adds to one vertex and takes from the next
     weights.scatter_add_(0, d - rank, share)
     weights.scatter_add_(0, d - rank + 1, -share)
     weights[0] += 1 + weights[corners]
     places = torch.from_numpy(shifts).to(scaled.device)
     low = torch.from_numpy(lowest).to(scaled.device)
+    # the last coordinate follows from the others, which add up to 0, and stays out of the key
     base = ((nearest[:d].long() - low[:, None]) << places[:, None]).sum(dim=0)
     ones = (torch.ones_like(places) << places).sum()
     step = torch.cat([corners * (torch.ones_like(places) << places), places.new_zeros(1)])
+    # the axis that has each rank: the other vertices of the simplex step along them in turn
     of_rank = torch.empty_like(rank)
     of_rank.scatter_(0, rank, torch.arange(corners, device=rank.device)[:, None].expand_as(rank))
     keys = [base]
@@ -211,6 +224,7 @@ def _lattice(
         keys.append(keys[-1] + ones - step[of_rank[d - remainder]])
     unique, inverse = torch.stack(keys, dim=1).unique(return_inverse=True)
     neighbours = []
+    # both neighbours along axis j, looked for among the sorted keys
     for j in range(corners):
         for move in (step[j] - ones, ones - step[j]):
             wanted = unique + move
