@@ -119,10 +119,10 @@ def make_pseudo_masks(
         )
         wanted = ranks.from_first(unfinished(files))
         here = Workers.of(ranks, device, workers, batch_size)
-        if isinstance(origin, Path):
-            scored = from_stored(origin, data)
-        else:
+        if isinstance(origin, Classifier):
             scored = from_classifier(origin, data, attribution, multiscale, likely, here)
+        else:  # a folder, or its URL
+            scored = from_stored(origin, data)
         mask = MaskMaker(data.classes, background, refinement, str(here.device))
         steps = scored.then(together(mask), each(MaskWriter(files)))
         outcome = stream(records, wanted, ranks, here, steps)
