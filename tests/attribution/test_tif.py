@@ -1,4 +1,4 @@
-"""TIF against its slow reference, the equalities that define it, and the model's state after it."""
+"""TIF against its slow reference, and the equalities that define it and the CAM family."""
 
 import itertools
 
@@ -7,52 +7,19 @@ import torch
 from torch import nn
 
 from tests.attribution import reference
-from wsss.attribution import GradientConfig, MultiScaleConfig, TIFConfig, attribute
+from tests.attribution.lively import EXACT, classifier, images_and_labels, model
+from wsss.attribution import TIFConfig, attribute
 from wsss.attribution.methods import METHODS
-from wsss.attribution.multiscale import attribute_multiscale
 from wsss.attribution.tif import tif_layer
-from wsss.models import BACKBONES, BackboneConfig, build_classifier
+from wsss.models import BACKBONES
 
-EXACT = {"rtol": 1e-9, "atol": 1e-11}  # float64: only the order of sums differs
-
-
-def classifier(name: str, num_classes: int = 4) -> nn.Module:
-    """A float64 classifier whose weights and BatchNorm statistics are random but lively."""
-    torch.manual_seed(3)
-    stride = 16 if 16 in BACKBONES[name].strides else 32
-    config = BackboneConfig(name=name, output_stride=stride)
-    model = build_classifier(config, num_classes).double()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    nn.init.normal_(model.head.weight)
-    return model.eval()
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        "resnet18",
-        "squeezenet1_0",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v2", "vgg16")),
-    ],
-)
-def model(request):
-    return classifier(request.param)
+__all__ = ["model"]
 
 
 @pytest.fixture(scope="module")
 def recorded(model):
     """What the slow reference sees at each layer; it does not depend on TIF's options."""
     return reference.record(model, *images_and_labels(), model.default_layers)
-
-
-def images_and_labels(seed: int = 0):
-    torch.manual_seed(seed)
-    images = torch.randn(3, 3, 32, 40, dtype=torch.float64)
-    labels = torch.tensor([[1, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0, 1]])
-    return images, labels
 
 
 OPTIONS = [
@@ -245,102 +212,6 @@ def test_every_backbone_has_usable_default_layers(name):
     assert maps.shape == (6, 32, 40)
     assert torch.isfinite(maps).all()
     assert (maps.amax((1, 2)) > 0).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["integrated", "smooth", "guided"])
-def test_averaged_and_guided_gradients(kind):
-    model = classifier("resnet18")
-    images, labels = images_and_labels()
-    config = GradientConfig(kind=kind, steps=3)
-    maps = attribute(model, images, labels, gradient=config).maps
-    again = attribute(model, images, labels, gradient=config).maps
-    plain = attribute(model, images, labels).maps
-    torch.testing.assert_close(maps, again, rtol=0, atol=0)
-    assert (maps - plain).abs().max() > 1e-3
-
-
-def test_integrated_gradients_are_complete_on_a_path():
-    """The path integral of a layer's gradient along its own straight line is the logit's change;
-    along the input's line the mean gradient of a linear network is that network's gradient."""
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 4, 3, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
-    ).double()
-    images, labels = torch.randn(2, 3, 9, 9, dtype=torch.float64), torch.eye(2)
-    integrated = GradientConfig(kind="integrated", steps=4)
-    tif = TIFConfig(base="ga", threshold="none", weights="one", normalise="none")
-    for size in ((9, 9), (7, 7)):
-        a = attribute(model, images, labels, layers=["0"], gradient=integrated, tif=tif, size=size)
-        b = attribute(model, images, labels, layers=["0"], tif=tif, size=size)
-        torch.testing.assert_close(a.maps, b.maps, **EXACT)
-
-
-def test_guided_backpropagation_equals_its_definition():
-    """Two layers by hand: gradients pass a ReLU only where input and gradient are positive."""
-    torch.manual_seed(1)
-    first, second = nn.Conv2d(3, 5, 1).double(), nn.Conv2d(5, 4, 1).double()
-    head = nn.Linear(4, 2, bias=False).double()
-    model = nn.Sequential(
-        nn.Identity(),
-        first,
-        nn.ReLU(),
-        second,
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        head,
-    )
-    image = torch.randn(1, 3, 4, 4, dtype=torch.float64)
-    hidden = first(image).relu()
-    out = second(hidden)
-    gradient = (head.weight[1] / 16)[None, :, None, None].clamp(min=0) * (out > 0)
-    gradient = torch.einsum("bohw,oi->bihw", gradient, second.weight[:, :, 0, 0]).clamp(min=0)
-    expected = (gradient * hidden).sum(1)
-    config = TIFConfig(base="ga", threshold="none", weights="one", normalise="none")
-    maps = attribute(
-        model,
-        image,
-        torch.tensor([[0, 1]]),
-        layers=["2"],
-        tif=config,
-        gradient=GradientConfig(kind="guided"),
-    ).maps
-    torch.testing.assert_close(maps, expected, **EXACT)
-
-
-class TestMultiScale:
-    def test_one_scale_without_flip_is_plain_attribution(self, model):
-        images, labels = images_and_labels()
-        config = MultiScaleConfig(scales=(1.0,), flip=False)
-        maps = attribute_multiscale(model, images[0], labels[0], config)
-        torch.testing.assert_close(maps, attribute(model, images[:1], labels[:1]).maps, **EXACT)
-
-    def test_average_over_scales_and_flips(self, model):
-        images, labels = images_and_labels()
-        config = MultiScaleConfig(scales=(1.0, 1.5), flip=True)
-        total = 0
-        for size in ((32, 40), (48, 60)):
-            scaled = images[:1]
-            if size != (32, 40):
-                scaled = nn.functional.interpolate(scaled, size, mode="bilinear", antialias=True)
-            total = total + attribute(model, scaled, labels[:1], size=(32, 40)).maps
-            mirrored = attribute(model, scaled.flip(3), labels[:1], size=(32, 40)).maps
-            total = total + mirrored.flip(2)
-        maps = attribute_multiscale(model, images[0], labels[0], config)
-        torch.testing.assert_close(maps, total / 4, **EXACT)
-
-    def test_a_mirrored_image_gives_mirrored_maps(self, model):
-        images, labels = images_and_labels()
-        config = MultiScaleConfig(scales=(0.5, 1.0), flip=True)
-        maps = attribute_multiscale(model, images[0], labels[0], config)
-        mirrored = attribute_multiscale(model, images[0].flip(2), labels[0], config)
-        torch.testing.assert_close(maps, mirrored.flip(2), **EXACT)
-
-    def test_sizes(self):
-        config = MultiScaleConfig(scales=(0.5, 1.0), long_side=384, cell=16)
-        assert config.sizes(375, 500) == [(145, 193), (289, 385)]
-        assert MultiScaleConfig(scales=(1.0, 2.0)).sizes(375, 500) == [(375, 500), (750, 1000)]
 
 
 @pytest.mark.parametrize(

@@ -1,122 +1,38 @@
 """data/voc12/prepare.py on archives of six photographs."""
 
-import builtins
-import io
-import re
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
 
-from tests.conftest import REPOSITORY, load_prepare
-from tests.data.archived import (
-    EVIL,
-    encoded,
-    pack_tar,
-    photograph,
-    state,
-    truncate,
-    unpack,
+from tests.conftest import REPOSITORY
+from tests.data.archived import encoded, state, unpack
+from tests.data.small_voc import (
+    COUNTS,
+    OFFICIAL,
+    SBD,
+    SBD_FOLDER,
+    SIZE,
+    TRAIN,
+    TRAIN_AUG,
+    VAL,
+    VOC,
+    archives,
+    listed,
+    mask_of,
+    official_png,
+    root,
+    sbd_files,
+    script,
+    voc_files,
 )
 from wsss.data import DataConfig, load_records, read_mask, voc_palette
 from wsss.pipeline.eval_miou import eval_miou
 
-SIZE = (16, 20)
-OFFICIAL = {"2008_000002": 15, "2007_000032": 1, "2007_000033": 9}  # value of the class in the mask
-SBD = {"2007_000032": 2, "2009_000005": 3, "2008_000009": 20, "2007_000033": 4, "2010_000001": 5}
-TRAIN, VAL = ["2008_000002", "2007_000032"], ["2007_000033"]
-SBD_TRAIN, SBD_VAL = ["2010_000001", "2007_000033", "2008_000009"], ["2009_000005", "2007_000032"]
-TRAIN_AUG = ["2008_000002", "2007_000032", "2008_000009", "2009_000005", "2010_000001"]
-COUNTS = {"train": 2, "train_aug": 5, "val": 1}
-UNUSED = "2012_000001"
-VOC, SBD_FOLDER = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset"
-
-
-def mask_of(value, border=None) -> np.ndarray:
-    """One object, with a border of that value around it."""
-    mask = np.zeros(SIZE, np.uint8)
-    if border is not None:
-        mask[3:9, 4:12] = border
-    mask[4 : 5 + value // 6, 5:11] = value
-    return mask
-
-
-def official_png(value) -> bytes:
-    image = Image.fromarray(mask_of(value, border=255))
-    image.putpalette(voc_palette().tobytes())
-    content = io.BytesIO()
-    image.save(content, format="PNG")
-    return content.getvalue()
-
-
-def mat(segmentation, **fields) -> bytes:
-    content = io.BytesIO()
-    fields = {"Boundaries": np.zeros((20, 1)), "Segmentation": segmentation, **fields}
-    savemat(content, {"GTcls": fields}, do_compression=True)
-    return content.getvalue()
-
-
-def xml(*names) -> bytes:
-    objects = "".join(f"<object><name>{name}</name></object>" for name in names)
-    return f"<annotation>{objects}</annotation>".encode()
-
-
-def listed(ids) -> bytes:
-    return "".join(f"{image_id}\n" for image_id in ids).encode()
-
-
-@pytest.fixture
-def voc_files() -> dict[str, bytes]:
-    rng = np.random.default_rng(0)
-    files = dict(EVIL)
-    for image_id in sorted({*OFFICIAL, *SBD, UNUSED}):
-        files[f"{VOC}/Annotations/{image_id}.xml"] = xml("person", "dog", "person")
-        files[f"{VOC}/JPEGImages/{image_id}.jpg"] = photograph(rng, SIZE)
-    files[f"{VOC}/ImageSets/Segmentation/train.txt"] = listed(TRAIN)
-    files[f"{VOC}/ImageSets/Segmentation/val.txt"] = listed(VAL)
-    files[f"{VOC}/ImageSets/Segmentation/trainval.txt"] = listed(TRAIN + VAL)
-    for image_id, value in OFFICIAL.items():
-        files[f"{VOC}/SegmentationClass/{image_id}.png"] = official_png(value)
-        files[f"{VOC}/SegmentationObject/{image_id}.png"] = official_png(1)
-    return files
-
-
-@pytest.fixture
-def sbd_files() -> dict[str, bytes]:
-    files = {f"{SBD_FOLDER}/cls/{i}.mat": mat(mask_of(value)) for i, value in SBD.items()}
-    files[f"{SBD_FOLDER}/inst/2009_000005.mat"] = b"not asked for"
-    files[f"{SBD_FOLDER}/train.txt"] = listed(SBD_TRAIN)
-    files[f"{SBD_FOLDER}/val.txt"] = listed(SBD_VAL)
-    return {**files, **EVIL}
-
-
-@pytest.fixture
-def script():
-    return load_prepare("voc12")
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "data/VOC2012"
-
-
-@pytest.fixture
-def archives(tmp_path, voc_files, sbd_files) -> dict:
-    return {
-        "voc": pack_tar(tmp_path / "got/voc.tar", voc_files),
-        "sbd": pack_tar(tmp_path / "got/benchmark.tgz", sbd_files, "w:gz"),
-    }
-
-
-def repack(archives, sbd_files, **changes) -> None:
-    """SBD's archive with other contents of some files below its folder."""
-    files = {**sbd_files, **{f"{SBD_FOLDER}/{name}": c for name, c in changes.items()}}
-    pack_tar(archives["sbd"], files, "w:gz")
+__all__ = ["archives", "root", "sbd_files", "script", "voc_files"]
 
 
 class TestLayout:
@@ -259,96 +175,6 @@ class TestOtherWays:
         unpack(root, {"ImageSets/Segmentation/train_aug.txt": listed(ids)})
         with pytest.raises(ValueError, match=rf"train_aug\.txt: .*{message}; delete it"):
             script.prepare(root, **archives, expected=COUNTS)
-
-
-class TestRefused:
-    @pytest.mark.parametrize("name", list(COUNTS))
-    def test_a_wrong_count(self, script, root, archives, name):
-        expected = {**COUNTS, name: 7}
-        message = rf"{root} is not .*: {name}: expected 7 images, got {COUNTS[name]}$"
-        with pytest.raises(ValueError, match=message):
-            script.prepare(root, **archives, expected=expected)
-        assert not (root / "ImageSets/Segmentation/train_aug.txt").exists()
-
-    @pytest.mark.parametrize("which", ["voc", "sbd"])
-    def test_a_truncated_archive(self, script, root, archives, which):
-        truncate(archives[which], 0.4)
-        with pytest.raises(ValueError, match=rf"^{archives[which]}: .*https?://"):
-            script.prepare(root, **archives, expected=COUNTS)
-
-    @pytest.mark.parametrize(("which", "file"), [("voc", "VOCtrainval"), ("sbd", "benchmark.tgz")])
-    def test_no_archive(self, script, root, archives, which, file):
-        archives[which].unlink()
-        message = rf"{archives[which]} not found: download https?://.*{file}.*--{which}.*--download"
-        with pytest.raises(FileNotFoundError, match=message):
-            script.prepare(root, **archives, expected=COUNTS)
-
-    @pytest.mark.parametrize("evil", ["../../../evil", "/tmp/evil_of_wsss"])
-    @pytest.mark.parametrize("which", ["voc", "sbd"])
-    def test_ids_that_lead_out(
-        self, script, root, archives, voc_files, sbd_files, which, evil, tmp_path
-    ):
-        if which == "sbd":
-            repack(archives, sbd_files, **{"val.txt": listed([*SBD_VAL, evil])})
-        else:
-            voc_files[f"{VOC}/ImageSets/Segmentation/train.txt"] = listed([*TRAIN, evil])
-            voc_files[f"{VOC}/JPEGImages/{evil}.jpg"] = b"evil"
-            pack_tar(archives["voc"], voc_files)
-        with pytest.raises(ValueError, match="leads out of the data set's folders"):
-            script.prepare(root, **archives, expected=COUNTS)
-        assert not list(tmp_path.rglob("evil*"))
-
-    def test_a_link_in_place_of_a_photograph(self, script, root, archives, voc_files):
-        name = f"{VOC}/JPEGImages/2010_000001.jpg"
-        del voc_files[name]
-        pack_tar(archives["voc"], voc_files)
-        with tarfile.open(archives["voc"], "a") as archive:
-            member = tarfile.TarInfo(name)
-            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            archive.addfile(member)
-        with pytest.raises(ValueError, match=rf"{name} is no file but a link"):
-            script.prepare(root, **archives, expected=COUNTS)
-
-    @pytest.mark.parametrize(
-        ("content", "message"),
-        [
-            (b"", "expected SBD's struct GTcls"),
-            (b"no matlab" * 100, "expected SBD's struct GTcls"),
-            (mat(mask_of(3))[:-40], "expected SBD's struct GTcls"),
-            (mat(mask_of(3))[:150] + b"\x99" * 60, "expected SBD's struct GTcls"),
-            (mat(mask_of(21)), r"expected values 0\.\.20, got 0\.\.21"),
-            (mat(mask_of(255)), r"expected values 0\.\.20, got 0\.\.255"),
-            (mat(mask_of(3).astype(np.int16) - 1), r"expected values 0\.\.20, got -1\.\.2"),
-            (mat(mask_of(3) / 2), r"expected whole numbers of \(H, W\), got float64"),
-            (mat(np.zeros((2, 3, 4), np.uint8)), r"expected whole numbers of \(H, W\)"),
-            (mat(np.zeros((0, 0), np.uint8)), r"expected whole numbers of \(H, W\)"),
-            (mat(mask_of(3).T), r"\(height, width\) \(20, 16\), but .*5\.jpg is \(16, 20\)"),
-        ],
-    )
-    def test_a_mask_that_is_none(self, script, root, archives, sbd_files, content, message):
-        repack(archives, sbd_files, **{"cls/2009_000005.mat": content})
-        place = re.escape(f"{archives['sbd']}: cls/2009_000005.mat")
-        with pytest.raises(ValueError, match=rf"^{place}: .*{message}"):
-            script.prepare(root, **archives, expected=COUNTS)
-        assert not (root / "SegmentationClassAug/2009_000005.png").exists()
-
-    def test_another_struct(self, script):
-        content = io.BytesIO()
-        savemat(content, {"GTinst": {"Segmentation": mask_of(1)}})
-        with pytest.raises(ValueError, match=r"a\.mat: expected SBD's struct GTcls .*KeyError"):
-            script.read_sbd_mask(content.getvalue(), "a.mat")
-
-    def test_without_scipy_the_error_says_what_to_install(self, script, monkeypatch):
-        real = builtins.__import__
-
-        def without_scipy(name, *rest):
-            if name.startswith("scipy"):
-                raise ImportError(name)
-            return real(name, *rest)
-
-        monkeypatch.setattr(builtins, "__import__", without_scipy)
-        with pytest.raises(ImportError, match=r"pip install 'wsss\[voc12\]'"):
-            script.read_sbd_mask(mat(mask_of(1)), "a.mat")
 
 
 class TestCommand:

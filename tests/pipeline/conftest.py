@@ -1,6 +1,7 @@
-"""What several tests of the pipeline share: a folder to change, networks, a browser."""
+"""What several tests of the pipeline share: a folder to change, networks, masks, a browser."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -11,11 +12,37 @@ from tests.pipeline.reporting.browser import CHROMIUM
 from wsss.attribution import MultiScaleConfig
 from wsss.data import DataConfig
 from wsss.models.deeplab import DeepLabConfig
+from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.train_seg import train_seg
 
 ONE_SIZE = MultiScaleConfig(scales=(1.0,), flip=False)
 SMALL_NET = DeepLabConfig(backbone="resnet18", output_stride=16, rates=(1, 2))
 IDS = [f"train_{i:04d}" for i in range(12)]
+
+
+def make(data, output, checkpoint=None, **changes) -> Path:
+    settings = {
+        "split": "train",
+        "checkpoint": checkpoint,
+        "multiscale": ONE_SIZE,
+        "crf": None,
+        "device": "cpu",
+        "workers": 1,
+    }
+    return make_pseudo_masks(data=data, output=output, **(settings | changes))
+
+
+def manifest(output: Path) -> dict:
+    return json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def write_labels(data, rows: dict[str, str]) -> None:
+    text = "".join(f"{image_id},{names}\n" for image_id, names in rows.items())
+    (data.root / "labels.csv").write_text(f"image,labels\n{text}", encoding="utf-8")
 
 
 @pytest.fixture
@@ -40,6 +67,14 @@ def segmenter_checkpoint(shapes: DataConfig, tmp_path_factory: pytest.TempPathFa
         batch_size=6,
         trainer=CPU,
     )
+
+
+@pytest.fixture(scope="module")
+def made(shapes, classifier_checkpoint, tmp_path_factory) -> Path:
+    """Masks, scores and pictures of the whole list."""
+    output = tmp_path_factory.mktemp("made") / "run"
+    make(shapes, output, classifier_checkpoint, save_scores=True, overlays=True)
+    return output
 
 
 @pytest.fixture(scope="session")
