@@ -49,6 +49,7 @@ from wsss.data import (
 )
 from wsss.metrics import ThresholdSweep, confusion_counts, segmentation_scores
 from wsss.models import BackboneConfig, build_classifier
+from wsss.normalisation import IMAGENET
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.evaluation.tables import format_table
 from wsss.pipeline.mask_making.scoring import to_scores
@@ -236,7 +237,7 @@ class TestTrap14:
         torch.manual_seed(0)
         model = build_classifier(BackboneConfig(name="squeezenet1_0"), count)
         state = {f"model.{key}": value for key, value in model.state_dict().items()}
-        description = describe("classifier", BackboneConfig(name="squeezenet1_0"), values)
+        description = describe("classifier", BackboneConfig(name="squeezenet1_0"), values, IMAGENET)
         torch.save({"wsss": description, "state_dict": state}, tmp_path / "c.ckpt")
         masks = make(data, tmp_path / "run", tmp_path / "c.ckpt", split="one", save_scores=True)
         scores = read_scores(tmp_path / "run" / "scores" / f"{IDS[0]}.npz")

@@ -32,6 +32,7 @@ def test_an_unknown_name():
         wsss.atribute  # noqa: B018
 
 
+@pytest.mark.slow
 def test_names_load_what_they_need_and_no_more():
     code = (
         "import sys, wsss; wsss.Normalisation; assert 'torch' not in sys.modules; "

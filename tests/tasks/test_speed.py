@@ -172,6 +172,7 @@ class TestThreads:
             TrainerConfig(threads=0)
 
 
+@pytest.mark.slow
 def test_bfloat16_does_not_lower_the_average_precision(shapes, tmp_path):
     """An overfitted training list of 12 images, on which two images in another order cost 0.05.
 
