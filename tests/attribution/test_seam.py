@@ -11,6 +11,7 @@ from wsss.models import BackboneConfig, build_classifier
 from wsss.pipeline.explain import explain
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.settings import parse_settings
+from wsss.runs.settings import plain
 
 
 def activation_energy(activation, gradient, tif: TIFConfig):
@@ -86,6 +87,8 @@ def test_every_command_takes_it(toys, method, shapes, classifier_checkpoint, tmp
         },
     )
     assert parsed["method"] == method
+    with pytest.raises(ValueError, match=r"method: expected one of tif, .*toy_occlusion; got 'no'"):
+        parse_settings("make_pseudo_masks", {**plain(parsed), "method": "no"})
     masks = make_pseudo_masks(
         **settings, output=tmp_path / "run", checkpoint=classifier_checkpoint, method=method,
         multiscale=ONE_SIZE,

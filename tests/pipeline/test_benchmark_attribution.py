@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -18,18 +19,20 @@ from wsss.data.transforms import normalise
 from wsss.metrics import ThresholdSweep
 from wsss.metrics.attribution import energy_pointing_game, spectrum
 from wsss.normalisation import IMAGENET
-from wsss.pipeline import benchmark_attribution as module
-from wsss.pipeline.benchmark_attribution import FidelityConfig, benchmark_attribution
-from wsss.pipeline.benchmarking.methods import FamilyConfig, expand
+from wsss.pipeline.benchmark_attribution import benchmark_attribution
+from wsss.pipeline.benchmarking import measuring
+from wsss.pipeline.benchmarking.fidelity import FidelityConfig
+from wsss.pipeline.benchmarking.methods import MethodConfig
+from wsss.pipeline.benchmarking.plausibility import compared
 from wsss.refinement import normalise_maps
 from wsss.tasks.checkpoint import load_classifier
 
 ONE = MultiScaleConfig(scales=(1.0,), flip=False)
-FAMILIES = {
-    "CAM": FamilyConfig(method="cam"),
-    "TIF": FamilyConfig(vary={"tif.alpha": [0.0, 0.3], "layers": [1, 3]}),
+METHODS = {
+    "CAM": MethodConfig(method="cam"),
+    "TIF": MethodConfig(vary={"tif.alpha": [0.0, 0.3], "layers": [1, 3]}),
 }
-WAYS = [
+CANDIDATES = [
     "CAM", "TIF, alpha 0.0, layers 1", "TIF, alpha 0.0, layers 3", "TIF, alpha 0.3, layers 1",
     "TIF, alpha 0.3, layers 3",
 ]  # fmt: skip
@@ -42,7 +45,7 @@ def arguments(shapes, classifier_checkpoint, tmp_path_factory):
         "checkpoint": classifier_checkpoint,
         "choose_split": "train",
         "report_split": "val",
-        "families": FAMILIES,
+        "methods": METHODS,
         "multiscale": ONE,
         "fidelity": FidelityConfig(images=2, long_side=48, steps=3, fractions=(0.5,)),
         "timing_images": 1,
@@ -62,9 +65,9 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_a_row_for_each_way_and_the_best_of_each_family_marked(finished):
+def test_a_row_for_each_candidate_and_the_best_of_each_method_marked(finished):
     table = rows(finished / "results.csv")
-    assert [row["way"] for row in table] == WAYS
+    assert [row["way"] for row in table] == CANDIDATES
     cam, tif = [row for row in table if row["chosen"] == "True"]
     assert cam["way"] == "CAM"
     # of two that are equal to five digits, either may be the best
@@ -126,36 +129,85 @@ def test_pictures(finished):
             assert picture.width > 300
 
 
+def noted_images(monkeypatch, stop_after: int | None = None) -> list[str]:
+    """Ids of the images that are measured from now on; after so many, an interruption."""
+    read = measuring._annotated
+    ids = []
+
+    def noted(explainer, one, place, label_map):
+        if len(ids) == stop_after:
+            raise KeyboardInterrupt
+        ids.append(one.record.image_id)
+        return read(explainer, one, place, label_map)
+
+    monkeypatch.setattr(measuring, "_annotated", noted)
+    return ids
+
+
+def without_cost(path):
+    return [{k: v for k, v in row.items() if k != "cost"} for row in rows(path)]
+
+
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on(finished, arguments, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", 4)
-    measure = module._measure_image
-    seen = []
-
-    def stops(model, record, *rest, **keywords):
-        if len(seen) == 6:
-            raise KeyboardInterrupt
-        seen.append(record.image_id)
-        measure(model, record, *rest, **keywords)
-
-    monkeypatch.setattr(module, "_measure_image", stops)
-    with pytest.raises(KeyboardInterrupt):
-        benchmark_attribution(**arguments, output=tmp_path / "out")
+    monkeypatch.setattr(measuring, "_PART", 4)
+    with monkeypatch.context() as until:
+        seen = noted_images(until, stop_after=6)
+        with pytest.raises(KeyboardInterrupt):
+            benchmark_attribution(**arguments, output=tmp_path / "out")
     assert not (tmp_path / "out/results.csv").exists()
-    again = []
-
-    def counts(model, record, *rest, **keywords):
-        again.append(record.image_id)
-        measure(model, record, *rest, **keywords)
-
-    monkeypatch.setattr(module, "_measure_image", counts)
+    again = noted_images(monkeypatch)
     benchmark_attribution(**arguments, output=tmp_path / "out")
     assert not set(again) & set(seen[:4]), "the first part was there"
     assert len(again) == 12 - 4 + 6
-    for old, new in zip(rows(finished / "results.csv"), rows(tmp_path / "out/results.csv")):
-        assert {k: v for k, v in old.items() if k != "cost"} == {
-            k: v for k, v in new.items() if k != "cost"
-        }
+    assert without_cost(tmp_path / "out/results.csv") == without_cost(finished / "results.csv")
+
+
+def as_of_version_0_1(folder) -> None:
+    """Turn a folder into one of the version whose key was `families`."""
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("\nmethods:", "\nfamilies:"))
+    facts = json.loads((folder / "manifest.json").read_text())
+    facts["config"] = {
+        "families" if key == "methods" else key: value for key, value in facts["config"].items()
+    }
+    (folder / "manifest.json").write_text(json.dumps(facts))
+
+
+@pytest.mark.slow
+def test_a_run_of_before_the_key_had_its_name_goes_on(finished, arguments, tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    shutil.copytree(finished, folder)
+    as_of_version_0_1(folder)
+    (folder / "results.csv").unlink()
+    (folder / "parts/val/00000.npz").unlink()
+    again = noted_images(monkeypatch)
+    benchmark_attribution(**arguments, output=folder)
+    assert {i.split("_")[0] for i in again} == {"val"}, "only what was missing is measured"
+    assert (folder / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
+    assert "methods" in json.loads((folder / "manifest.json").read_text())["config"]
+
+
+def test_other_methods_than_those_of_before_are_refused(finished, arguments, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(finished, folder)
+    as_of_version_0_1(folder)
+    changed = {**arguments, "methods": {**METHODS, "CAM": MethodConfig(method="gradcam")}}
+    with pytest.raises(ValueError, match=r"methods\.CAM\.method: cam -> gradcam"):
+        benchmark_attribution(**changed, output=folder)
+
+
+def test_its_config_yaml_of_before_repeats_it(finished, tmp_path, monkeypatch, caplog):
+    folder = tmp_path / "out"
+    shutil.copytree(finished, folder)
+    as_of_version_0_1(folder)
+    assert "\nfamilies:" in (folder / "config.yaml").read_text()
+    words = ["--config", str(folder / "config.yaml"), "--output", str(folder)]
+    again = noted_images(monkeypatch)
+    with caplog.at_level(logging.WARNING):
+        assert command("benchmark_attribution", words) == 0
+    assert not again, "everything was there"
+    assert caplog.text.count("benchmark_attribution: families is now called methods") == 1
 
 
 def test_a_damaged_part_is_named(finished, arguments, tmp_path):
@@ -171,7 +223,7 @@ def test_images_without_a_class_are_counted_and_change_nothing_else(
     arguments, tmp_path, shapes, monkeypatch
 ):
     """Alone in their part, and among the images of the fidelity metrics."""
-    monkeypatch.setattr(module, "_CHUNK", 1)
+    monkeypatch.setattr(measuring, "_PART", 1)
     root = tmp_path / "data"
     shutil.copytree(shapes.root, root)
     labels = root / "labels.csv"
@@ -190,7 +242,7 @@ def test_images_without_a_class_are_counted_and_change_nothing_else(
 def test_a_label_without_a_pixel_is_left_out_of_the_means(finished, arguments):
     maps, masks = torch.rand(2, 20, 30), torch.zeros(2, 20, 30, dtype=torch.bool)
     masks[0, 5:9, 3:12] = True
-    values = module._compare(maps, masks, torch.ones_like(masks), spectrum(masks))
+    values = compared(maps, masks, torch.ones_like(masks), spectrum(masks))
     for name, value in values.items():
         assert bool(value[1].isnan()) == (name not in ("gini", "low", "middle", "high")), name
         assert not value[0].isnan()
@@ -213,47 +265,9 @@ def test_an_image_on_both_lists_is_refused(arguments, tmp_path, shapes):
         benchmark_attribution(**{**arguments, "data": data}, output=tmp_path / "out")
 
 
-def test_pictures_of_an_unknown_family_are_refused(arguments, tmp_path):
-    with pytest.raises(ValueError, match="no family 'Grad-CAM'; expected CAM, TIF"):
+def test_pictures_of_an_unknown_method_are_refused(arguments, tmp_path):
+    with pytest.raises(ValueError, match="no method 'Grad-CAM'; expected CAM, TIF"):
         benchmark_attribution(**arguments, output=tmp_path / "out", pictures=["Grad-CAM"])
-
-
-class TestExpand:
-    def test_every_combination(self):
-        ways = expand(FAMILIES)
-        assert [name for family in ways.values() for name in family] == WAYS
-        assert ways["TIF"][WAYS[3]] == AttributionConfig(layers=1, tif=TIFConfig(alpha=0.3))
-
-    def test_layers_by_name(self):
-        ways = expand({"A": FamilyConfig(vary={"layers": [["features.3", "features.5"]]})})
-        assert list(ways["A"]) == ["A, layers features.3+features.5"]
-
-    @pytest.mark.parametrize(
-        ("vary", "message"),
-        [
-            ({"tif.alfa": [1]}, "families.A.vary: no option 'tif.alfa'"),
-            ({"alpha": [1]}, "no option 'alpha'"),
-            ({"tif.alpha": ["much"]}, "families.A.*much"),
-            ({"tif.region": ["fuzzy"]}, "families.A.*fuzzy"),
-            ({"tif.alpha": [1.5]}, "expected 0 <= alpha < 1"),
-        ],
-    )
-    def test_what_is_no_option_is_refused(self, vary, message):
-        with pytest.raises(ValueError, match=message):
-            expand({"A": FamilyConfig(vary=vary)})
-
-    def test_nothing_is_refused(self):
-        with pytest.raises(ValueError, match="at least one method"):
-            expand({})
-        with pytest.raises(ValueError, match=r"families\.A\.vary: a key has no value"):
-            expand({"A": FamilyConfig(vary={"tif.alpha": []})})
-
-    def test_two_ways_of_one_name_are_refused(self):
-        twice = {"A": FamilyConfig(vary={"tif.alpha": [0.1, 0.1]})}
-        with pytest.raises(ValueError, match=r"two ways are called 'A, alpha 0\.1'"):
-            expand(twice)
-        with pytest.raises(ValueError, match="two ways are called"):
-            expand({"A, alpha 0.1": FamilyConfig(), "A": FamilyConfig(vary={"tif.alpha": [0.1]})})
 
 
 def test_from_yaml_by_the_command_line(arguments, tmp_path):
@@ -266,7 +280,7 @@ report_split: val
 limit: 2
 multiscale: {{scales: [1.0], flip: false}}
 fidelity: null
-families:
+methods:
   LayerCAM: {{method: layercam}}
   "TIF: guided": {{method: tif, gradient: {{kind: guided}}, vary: {{tif.weights: [one]}}}}
 """

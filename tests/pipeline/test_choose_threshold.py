@@ -145,7 +145,7 @@ class TestRefused:
     def test_maps_without_a_score(self, choose, tmp_path, monkeypatch, rule, maps):
         """No threshold is made up for them."""
         unrefined = crf_that(lambda image, unary: np.exp(-unary))
-        monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", unrefined)
+        monkeypatch.setattr("wsss.refinement.crf.DenseCRF", unrefined)
         scores = write_maps(tmp_path / "s", maps)
         other = {"other_scores": write_maps(tmp_path / "t", maps)} if rule == "views" else {}
         message = "fewer than two different scores|no class map of the list train has a score"

@@ -40,7 +40,7 @@ class TestCRF:
             marginals[1, :, :width] = marginals[0, :, width:] = 1
             return marginals
 
-        monkeypatch.setattr("wsss.refinement.seeds.DenseCRF", crf_that(left))
+        monkeypatch.setattr("wsss.refinement.crf.DenseCRF", crf_that(left))
         scores = write_maps(tmp_path / "s", ramps())
         found = choose(scores, rule="crf")
         assert found.value == 0.7

@@ -13,7 +13,7 @@ from wsss.cli import main
 from wsss.data import to_path
 from wsss.data.atomic import atomic_write_text
 from wsss.pipeline.benchmark_attribution import benchmark_attribution
-from wsss.pipeline.benchmarking.methods import FamilyConfig
+from wsss.pipeline.benchmarking.methods import MethodConfig
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.explain import explain
@@ -142,7 +142,7 @@ class TestRoad:
     ):
         settings = {
             "choose_split": "train", "report_split": "val", "multiscale": ONE_SIZE,
-            "families": {"CAM": FamilyConfig(method="cam"), "TIF": FamilyConfig()},
+            "methods": {"CAM": MethodConfig(method="cam"), "TIF": MethodConfig()},
             "fidelity": None, "pictures": ["CAM", "TIF"], "timing_images": 1, "device": "cpu",
         }  # fmt: skip
         here, there = tmp_path / "run", store / "run"

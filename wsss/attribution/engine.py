@@ -69,7 +69,7 @@ def attribute_many(
     for gradient, members in groups.items():
         # a dict keeps the order and drops what two methods have in common
         layers = list(dict.fromkeys(name for i in members for name in names[i]))
-        # maps of the whole network capture activations too, which in-place ones would overwrite
+        # whole-network maps capture layers before in-place activations: these get a copy
         protect = any(configs[i].spec.whole_map is not None for i in members)
         # images with equally many classes fill every backward pass of their bucket
         for chosen, classes, rows in targets.buckets():

@@ -96,7 +96,21 @@ METHODS: dict[str, Method] = {
 }
 """All methods by name; the first is the default."""
 
-DEFAULT_METHOD = next(iter(METHODS))
+
+class MethodName(str):
+    """The name of a method; what is in no line of the table is none.
+
+    Raises:
+        ValueError: There is no such method; the message names those that there are.
+    """
+
+    def __new__(cls, name: str) -> "MethodName":
+        if name not in METHODS:
+            raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {name!r}")
+        return super().__new__(cls, name)
+
+
+DEFAULT_METHOD = MethodName(next(iter(METHODS)))
 
 
 @dataclass(frozen=True)
@@ -123,8 +137,7 @@ class AttributionConfig:
     gradient: GradientConfig = field(default_factory=GradientConfig)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method: expected one of {', '.join(METHODS)}; got {self.method!r}")
+        MethodName(self.method)
         # "plain" is what nobody asked for: the method then takes its own kind
         kind, fixed = self.gradient.kind, self.spec.gradient
         if fixed is not None and kind not in ("plain", fixed):

@@ -45,7 +45,7 @@ def write_masks(jobs: Sequence[MaskJob], workers: int | None = None) -> None:
     if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
     workers = min(workers or available_cores(), -(-len(jobs) // _CHUNK))
-    with tqdm(total=len(jobs), desc="masks", unit="mask", disable=None) as progress:
+    with tqdm(total=len(jobs), desc="masks", unit="mask", leave=False, disable=None) as progress:
         if workers <= 1:
             for job in jobs:
                 _write(job)

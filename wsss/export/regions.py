@@ -83,8 +83,8 @@ def find_regions(
                 Region(category, left, top, mask[top : rows[-1] + 1, left : columns[-1] + 1])
             )
             continue
+        # 8: the polygons, too, take diagonal neighbours as one part
         _, numbers, boxes, _ = cv2.connectedComponentsWithStats(
-            # 8: the polygons, too, take diagonal neighbours as one part
             mask.astype(np.uint8),
             connectivity=8,
         )

@@ -101,7 +101,7 @@ def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmB
     if own != output_stride:
         try:
             network = _create(timm, name, pretrained=pretrained, output_stride=output_stride)
-        except Exception as error:  # timm's families refuse in different ways
+        except Exception as error:  # timm's architectures refuse by different errors
             raise ValueError(
                 f"output_stride: {PREFIX}{name} allows {own}, got {output_stride}"
             ) from error
@@ -122,7 +122,7 @@ def _import_timm() -> ModuleType:
 
 
 def _create(timm: ModuleType, name: str, **options: Any) -> Any:
-    """Create a model that takes images of any size, if its family can."""
+    """Create a model that takes images of any size, if its architecture can."""
     for sizes in _ANY_SIZE:
         try:
             return timm.create_model(name, num_classes=0, global_pool="", **sizes, **options)

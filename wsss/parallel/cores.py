@@ -5,7 +5,7 @@ import os
 
 def available_cores() -> int:
     """Processor cores that this process may use, at least 1."""
-    # the affinity mask knows taskset, SLURM and container limits; cpu_count tells of the machine
+    # the affinity mask knows taskset, SLURM and cpusets; cpu_count tells of the machine
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return cores or 1
 

@@ -106,7 +106,7 @@ def _count(accelerator: str, devices: Devices) -> int:
     if isinstance(devices, list):
         return len(devices)
     if devices in ("auto", -1, "-1"):
-        # without a GPU, all devices of a CPU are one: Lightning would take any number of processes
+        # without a GPU all devices are one process on the CPU, as Lightning's auto has it
         gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
         return torch.cuda.device_count() if gpu else 1
     if isinstance(devices, str) and "," in devices:

@@ -167,7 +167,7 @@ def _check_images(
         return start, [check_image(item, split, data, has_mask) for item, split, has_mask in part]
 
     found: dict[int, list[CheckedImage]] = {}
-    with tqdm(total=len(work), unit="image") as progress:
+    with tqdm(total=len(work), unit="image", leave=False, disable=None) as progress:
         stage = Stage([check] * threads, waiting=2 * threads)
         for start, checked in overlap(range(0, len(work), _TOGETHER), [stage]):
             found[start] = checked

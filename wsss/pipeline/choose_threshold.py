@@ -49,7 +49,7 @@ class _Maps:
 
     def __iter__(self) -> Iterator[tuple[Record, np.ndarray, Scores]]:
         """Yield each image, the label indices of its classes, and its stored scores."""
-        for record in tqdm(self.records, unit="image"):
+        for record in tqdm(self.records, unit="image", leave=False, disable=None):
             path = self.folder / f"{record.image_id}.npz"
             stored = read_scores(path)
             yield record, self.label_map.to_index(stored.classes, path), stored

@@ -108,7 +108,7 @@ def eval_miou(
     # JSON has no nan
     results = {key: known(value) for key, value in summary.items()}
     out.finish(results=results, policy=evaluation.policy, scored_on=split)
-    # written so that a mIoU of nan fails
+    # written so that an mIoU of nan fails
     if fail_under is not None and not summary["miou"] >= fail_under:
         raise BelowError(f"mIoU {summary['miou']:.4f} is below fail_under {fail_under:g}")
     return summary

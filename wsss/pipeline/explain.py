@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from wsss.attribution.gradients import GradientConfig
-from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig
+from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig, MethodName
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale
 from wsss.attribution.tif import TIFConfig
 from wsss.data.atomic import atomic_write
@@ -26,7 +26,7 @@ def explain(
     labels: list[str] | None = None,
     output: Path = Path("explained.png"),
     top: int = 3,
-    method: str = DEFAULT_METHOD,
+    method: MethodName = DEFAULT_METHOD,
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsss.attribution.gradients import GradientConfig
-from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig
+from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig, MethodName
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.attribution.tif import TIFConfig
 from wsss.data.config import DataConfig
@@ -44,7 +44,7 @@ def make_pseudo_masks(
     scores_from: Path | None = None,
     label_mode: Literal["given", "predicted"] = "given",
     predicted_threshold: float = 0.5,
-    method: str = DEFAULT_METHOD,
+    method: MethodName = DEFAULT_METHOD,
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),
@@ -119,10 +119,10 @@ def make_pseudo_masks(
         )
         wanted = ranks.from_first(unfinished(files))
         here = Workers.of(ranks, device, workers, batch_size)
-        if isinstance(origin, Path):
-            scored = from_stored(origin, data)
-        else:
+        if isinstance(origin, Classifier):
             scored = from_classifier(origin, data, attribution, multiscale, likely, here)
+        else:  # a folder, or its URL
+            scored = from_stored(origin, data)
         mask = MaskMaker(data.classes, background, refinement, str(here.device))
         steps = scored.then(together(mask), each(MaskWriter(files)))
         outcome = stream(records, wanted, ranks, here, steps)

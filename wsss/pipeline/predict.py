@@ -114,7 +114,7 @@ def predict(
     # an image is done when both of its files are there; without overlays the mask alone
     wanted = [n for n in files if not there.issuperset({masks[n], pictures.get(n, masks[n])})]
     failed: dict[str, str] = {}
-    progress = tqdm(wanted, unit="image")
+    progress = tqdm(wanted, unit="image", leave=False, disable=None)
     for name in progress:
         try:
             image = read_image(files[name])

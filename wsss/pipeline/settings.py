@@ -1,6 +1,7 @@
 """Parsing of the parameters of a command from YAML and command lines."""
 
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,9 +10,11 @@ import yaml
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 
+from wsss.attribution.methods import MethodName
 from wsss.data.storage import is_remote, is_store_error, to_path
 from wsss.pipeline.commands import COMMANDS, Command
 from wsss.refinement.steps import STEPS, RefinementChain, check_kinds
+from wsss.runs.renamed import settings_in_new_names, text_in_new_names, words_in_new_names
 
 __all__ = ["arguments", "built", "command_parser", "is_store_error", "parse_settings"]
 
@@ -64,6 +67,7 @@ register_type(  # what a signature calls a Path may be a URL
     type_check=lambda value, _: isinstance(value, Path) or is_remote(value),
     fail_already_registered=False,
 )
+register_type(MethodName, serializer=str, deserializer=MethodName, fail_already_registered=False)
 register_type(
     RefinementChain,
     serializer=RefinementChain.plain,
@@ -72,7 +76,34 @@ register_type(
 )
 
 
-def command_parser(name: str, command: Command, *, for_shell: bool = False) -> ArgumentParser:
+class CommandParser(ArgumentParser):
+    """Parser of one command, which takes the old names of renamed keys too.
+
+    Attributes:
+        command: Its name; jsonargparse itself makes parsers of parts, which have none.
+    """
+
+    command = ""
+
+    def parse_args(self, args: Any = None, *more: Any, **keywords: Any) -> Any:
+        """As of any parser."""
+        words = sys.argv[1:] if args is None else args
+        try:
+            words = words_in_new_names(self.command, words)
+        except ValueError as error:
+            self.error(str(error), error)
+        return super().parse_args(words, *more, **keywords)
+
+    def parse_string(self, content: str, *more: Any, **keywords: Any) -> Any:
+        """As of any parser; what ``--config`` names is read by this too."""
+        try:
+            content = text_in_new_names(self.command, content)
+        except ValueError as error:
+            self.error(str(error), error)
+        return super().parse_string(content, *more, **keywords)
+
+
+def command_parser(name: str, command: Command, *, for_shell: bool = False) -> CommandParser:
     """Build the parser whose keys are the parameters of a command's function.
 
     Values come from the function's defaults, then ``--config FILE.yaml``, then the command line;
@@ -85,12 +116,13 @@ def command_parser(name: str, command: Command, *, for_shell: bool = False) -> A
             arguments.
     """
     function = command.function
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog=f"wsss {name}" if for_shell else None,
         description=(inspect.getdoc(function) or "").split("\n\n")[0],
         exit_on_error=for_shell,
         print_config=None,
     )
+    parser.command = name
     parser.add_argument("--config", action="config", help="YAML file with these keys.")
     # positional arguments, which jsonargparse would otherwise add as --keys once more
     by_hand: set[str | int] = set()
@@ -117,7 +149,7 @@ def parse_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     parser = command_parser(name, COMMANDS[name])
     try:
-        return arguments(parser, parser.parse_object(dict(settings)))
+        return arguments(parser, parser.parse_object(settings_in_new_names(name, settings)))
     except Exception as error:
         raise ValueError(f"{name}: {error}") from error
 

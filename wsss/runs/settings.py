@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsss.data.storage import is_remote
+from wsss.runs.renamed import with_new_names
 
 
 class Settings(NamedTuple):
@@ -41,12 +42,13 @@ class Settings(NamedTuple):
         """List differences from earlier plain settings, as ``key: old -> new``.
 
         A parameter that did not exist then was, in effect, at its default: it differs only if it
-        is set to something else now.
+        is set to something else now. One that was called otherwise then is the same parameter.
 
         Args:
             old: Plain settings, possibly of an older version.
             free: Names of parameters that may differ.
         """
+        old = with_new_names(self.command, old)
         known = {key: value for key, value in old.items() if key not in free}
         values = {key: value for key, value in self.values.items() if key not in free}
         return differences(_completed(known, values, self.defaults), plain(values))
@@ -98,6 +100,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, str):
+        return str(value)  # YAML knows no classes derived from it
     return str(value) if isinstance(value, Path) or is_remote(value) else value
 
 

@@ -50,7 +50,7 @@ def impute_noisy_linear(
     weight = _neighbour_sum(torch.ones_like(images[:1, :1]))
 
     # Each removed pixel is the weighted mean of its neighbours: weight * x - sum of neighbours = 0.
-    # Known neighbours go to the right-hand side; `gap` keeps their equations out.
+    # Known neighbours go to the right-hand side; `gap` leaves out the equations of known pixels.
     def laplacian(values: torch.Tensor) -> torch.Tensor:
         return gap * (weight * values - _neighbour_sum(values))
 

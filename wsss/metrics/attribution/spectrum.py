@@ -112,6 +112,6 @@ def _dct_matrix(size: int) -> torch.Tensor:
     """Matrix of the orthonormal DCT-II, (size, size)."""
     k = torch.arange(size, dtype=torch.float64)
     matrix = torch.cos(math.pi / size * k[:, None] * (k[None, :] + 0.5)) * math.sqrt(2 / size)
-    # the constant row has twice the others' norm
+    # the squares of the constant row add up to twice those of the others
     matrix[0] /= math.sqrt(2)
     return matrix

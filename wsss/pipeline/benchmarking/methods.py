@@ -1,9 +1,9 @@
-"""Methods x options x layers: the ways to explain that a benchmark compares."""
+"""The methods that a benchmark compares, and the candidates of each: its options, combined."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 
@@ -12,7 +12,7 @@ from wsss.runs.settings import plain
 
 
 @dataclass(frozen=True)
-class FamilyConfig(AttributionConfig):
+class MethodConfig(AttributionConfig):
     """A method with the options that are tried.
 
     Args:
@@ -22,57 +22,83 @@ class FamilyConfig(AttributionConfig):
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
         vary: Dotted keys of the method's options, such as ``tif.alpha`` or ``layers``, and the
-            values of each; every combination is one way to explain. Nothing: the method as it is.
+            values of each; every combination is a candidate. Nothing: the method as it is.
     """
 
     vary: dict[str, list[Any]] = field(default_factory=dict)
 
 
-def expand(families: Mapping[str, FamilyConfig]) -> dict[str, dict[str, AttributionConfig]]:
-    """The ways of each family, by name: family, then the values that vary.
+class Candidate(NamedTuple):
+    """A method with one combination of its options.
+
+    Args:
+        method: Name of the method.
+        name: Its own name: the method's, then the values that vary.
+        config: How it explains.
+    """
+
+    method: str
+    name: str
+    config: AttributionConfig
+
+
+def candidates_of(methods: Mapping[str, MethodConfig]) -> list[Candidate]:
+    """The candidates of all methods, those of one method side by side.
 
     Raises:
-        ValueError: A key or value that is no option of a method, or no way at all.
+        ValueError: A key or value that is no option of a method, or no candidate at all.
     """
-    if not families:
-        raise ValueError("families: expected at least one method")
+    if not methods:
+        raise ValueError("methods: expected at least one method")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(AttributionConfig, "config")
-    result: dict[str, dict[str, AttributionConfig]] = {}
-    names: set[str] = set()
-    for family, given in families.items():
-        common = {f.name: plain(getattr(given, f.name)) for f in fields(AttributionConfig)}
-        ways = {}
-        for values in itertools.product(*given.vary.values()):
-            chosen = dict(zip(given.vary, values, strict=True))
-            settings = _with(common, chosen, family)
-            try:
-                built = parser.instantiate(parser.parse_object({"config": settings}))
-            except Exception as error:  # jsonargparse raises several kinds
-                raise ValueError(f"families.{family}, {chosen}: {error}") from error
-            words = ", ".join(f"{key.split('.')[-1]} {_short(v)}" for key, v in chosen.items())
-            name = f"{family}, {words}" if words else family
-            if name in names:
-                raise ValueError(f"families.{family}: two ways are called {name!r}")
-            names.add(name)
-            ways[name] = built["config"]
-        if not ways:
-            raise ValueError(f"families.{family}.vary: a key has no value")
-        result[family] = ways
-    return result
+    candidates: list[Candidate] = []
+    for method, given in methods.items():
+        combinations = list(_combinations(given.vary))
+        if not combinations:
+            raise ValueError(f"methods.{method}.vary: a key has no value")
+        candidates += [_candidate(parser, method, given, options) for options in combinations]
+    # results are found by name
+    names = [candidate.name for candidate in candidates]
+    for candidate in candidates:
+        if names.count(candidate.name) > 1:
+            raise ValueError(
+                f"methods.{candidate.method}: two candidates are called {candidate.name!r}"
+            )
+    return candidates
 
 
-def _with(common: dict[str, Any], chosen: dict[str, Any], family: str) -> dict[str, Any]:
-    """Settings with some dotted keys replaced."""
+def _combinations(vary: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Every combination of the values that vary, by their dotted keys; one of nothing for none."""
+    for values in itertools.product(*vary.values()):
+        yield dict(zip(vary, values, strict=True))
+
+
+def _candidate(
+    parser: ArgumentParser, method: str, given: MethodConfig, options: Mapping[str, Any]
+) -> Candidate:
+    """A method with some of its options replaced, checked as if a file had said so."""
+    common = {f.name: plain(getattr(given, f.name)) for f in fields(AttributionConfig)}
+    settings = _replaced(common, options, method)
+    try:
+        built = parser.instantiate(parser.parse_object({"config": settings}))
+    except Exception as error:  # jsonargparse raises several kinds
+        raise ValueError(f"methods.{method}, {dict(options)}: {error}") from error
+    words = ", ".join(f"{key.split('.')[-1]} {_short(v)}" for key, v in options.items())
+    return Candidate(method, f"{method}, {words}" if words else method, built["config"])
+
+
+def _replaced(common: dict[str, Any], options: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Plain options with those at some dotted keys replaced."""
     settings = {k: dict(v) if isinstance(v, dict) else v for k, v in common.items()}
-    for key, value in chosen.items():
+    for key, value in options.items():
         *above, last = key.split(".")
         place: Any = settings
         for word in above:
             place = place.get(word) if isinstance(place, dict) else None
         if not isinstance(place, dict) or last not in place:
             raise ValueError(
-                f"families.{family}.vary: no option {key!r}; expected a key such as layers, "
+                f"methods.{method}.vary: no option {key!r}; expected a key such as layers, "
                 "tif.alpha or gradient.steps"
             )
         place[last] = value

@@ -99,7 +99,7 @@ def count_masks(
     """
     images = ImageCounts(label_map.num_labels)
     near = BoundaryTotals.empty(label_map.num_labels) if boundary else None
-    for record, path in tqdm(files, unit="image", disable=quiet or None):
+    for record, path in tqdm(files, unit="image", leave=False, disable=quiet or None):
         truth, prediction = read_mask(record.mask), read_mask(path)
         check_same_size(prediction, truth.shape, path, record.mask)
         # an image has few pairs of values and many pixels: only the pairs are looked up
@@ -137,7 +137,7 @@ def count_scores(
     best = isinstance(threshold, BestThreshold)
     sweep = ThresholdSweep(label_map.num_labels, steps)
     images = ImageCounts(label_map.num_labels)
-    for record, path in tqdm(files, unit="image", disable=quiet or None):
+    for record, path in tqdm(files, unit="image", leave=False, disable=quiet or None):
         truth = label_map.to_index(read_mask(record.mask), record.mask)
         stored = read_scores(path)
         if stored.size != truth.shape:

@@ -61,7 +61,7 @@ class Source:
 
     def regions(self) -> Iterator[list[Region]]:
         """Yield the regions of each image."""
-        for place in tqdm(range(len(self.masks)), unit="image"):
+        for place in tqdm(range(len(self.masks)), unit="image", leave=False, disable=None):
             yield find_regions(
                 self.values(place),
                 self.categories,

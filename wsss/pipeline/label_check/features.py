@@ -85,7 +85,7 @@ def image_features(
     contents: dict[int, str] = {}
     failed = {}
     images = overlap(enumerate(records), [readers])
-    for one in tqdm(images, total=len(records), unit="image"):
+    for one in tqdm(images, total=len(records), unit="image", leave=False, disable=None):
         if one.image is None:
             failed[records[one.place].image_id] = one.error
             continue

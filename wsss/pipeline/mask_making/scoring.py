@@ -22,8 +22,8 @@ def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:
     """
     height, width = maps.shape[1:]
     rows, columns = stored_size((height, width))
-    # masks are made from the stored scores whether they are stored or not: a later run from
-    # scores_from then gives the same masks
+    # masks are made from scores as they would be stored, so that a later run from scores_from
+    # gives the same masks
     small = np.zeros((len(classes), rows, columns), dtype=np.float32)
     for plane, class_map in zip(small, maps, strict=True):
         plane[:] = cv2.resize(class_map, (columns, rows), interpolation=cv2.INTER_AREA)

@@ -142,7 +142,7 @@ def _counted(
     count = sum(record.image_id in wanted for batch in batches for record in batch)
     failed: dict[str, str] = {}
     empty = 0
-    with tqdm(total=count, unit="image", disable=None if show else True) as progress:
+    with tqdm(total=count, unit="image", leave=False, disable=None if show else True) as progress:
         for batch in overlap(batches, stages):
             for one in batch:
                 if isinstance(one, Failed):

@@ -52,7 +52,7 @@ class Gallery:
         split = self.chooser.record.split
         records = {r.image_id: r for r in load_records(self.data, split, with_labels=False)}
         images, lost = [], []
-        for image_id in tqdm(ids, unit="image"):
+        for image_id in tqdm(ids, unit="image", leave=False, disable=None):
             try:
                 if image_id not in records:
                     raise ValueError(f"{image_id} is not in the list any more")

@@ -152,7 +152,7 @@ function labelColour(label) {
 }
 
 // The photograph with something laid over it; masks are shown at the photograph's size here.
-// colourOf(i) gives the colour of pixel i of the image, or null; mask draws its outlines.
+// colourOf(i) gives the colour of pixel i of the image, or null; mask draws its boundaries.
 function paint(canvas, image, photo, colourOf, mask) {
   const w = photo.naturalWidth, h = photo.naturalHeight;
   canvas.width = w;
