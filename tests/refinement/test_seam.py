@@ -111,6 +111,18 @@ class TestChain:
         expected = dense_crf(image, -np.log(np.maximum(once.values, 1e-8)), crf)
         np.testing.assert_allclose(twice.values, expected, atol=1e-6)
 
+    def test_labels_that_are_nowhere_likely_stay_out_unless_all_are(self):
+        """Thirty labels of a network that knows nothing: none reaches .05, and all take part."""
+        rng = np.random.default_rng(3)
+        image = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        refine = RefinementChain((CRFConfig(iterations=1, backend="torch"),)).prepare([image])
+        (found,) = refine([LabelMaps(np.full((30, 12, 12), 1 / 30, np.float32), marginals=True)])
+        np.testing.assert_allclose(found.values, 1 / 30, rtol=1e-4)
+        sure = np.concatenate([np.full((1, 12, 12), 0.96), np.full((4, 12, 12), 0.01)])
+        (found,) = refine([LabelMaps(sure.astype(np.float32), marginals=True)])
+        assert found.values[0].min() == 1
+        assert not found.values[1:].any()
+
     def test_images_together_are_images_one_by_one(self):
         """Also one of them without any class, and with pixels that are ignored."""
         rng = np.random.default_rng(2)

@@ -135,7 +135,7 @@ def _inference_of_all(
     images: Sequence[np.ndarray], config: CRFConfig, device: str
 ) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
     """Prepare the inference of all images: at once on a GPU, else one after the other."""
-    if resolve_backend(config.backend) == "torch" and not device.startswith("cpu"):
+    if resolve_backend(config.backend) == "torch" and device.startswith("cuda"):
         from wsss.refinement.densecrf.torch_batch import TorchCRF
 
         for image in images:
@@ -157,7 +157,10 @@ def _possible(maps: LabelMaps) -> np.ndarray:
     """Indices of the labels that take part in the CRF."""
     if not maps.marginals:
         return np.arange(len(maps.values))
-    return np.flatnonzero(maps.values.max(axis=(1, 2)) > _LEAST)
+    highest = maps.values.max(axis=(1, 2))
+    if highest.max() <= _LEAST:  # many labels, and a network that knows nothing
+        return np.arange(len(maps.values))
+    return np.flatnonzero(highest > _LEAST)
 
 
 def _unary(maps: LabelMaps, labels: np.ndarray, config: CRFConfig) -> np.ndarray:
