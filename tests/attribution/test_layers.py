@@ -1,5 +1,6 @@
 """Layers of networks that do not name them, and the ways to say which classes."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -51,9 +52,84 @@ def test_networks_of_timm(name, size, expected):
     assert all(module.training is False for module in net.modules())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        ("densenet121", 96, "features.denseblock4"),  # what follows is overwritten in place
+        ("googlenet", 96, "inception5b"),
+        ("regnet_y_400mf", 96, "trunk_output"),
+        ("maxvit_t", 224, "blocks.3"),  # windows are cut out of its maps
+    ],
+)
+def test_what_is_found_in_other_networks_can_be_explained(name, size, expected):
+    torch.manual_seed(0)
+    options = {"init_weights": False} if name == "googlenet" else {}
+    net = torchvision.models.get_model(name, weights=None, **options).eval()
+    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    for method in ("tif", "gradcam"):
+        found = attribute(net, images, 3, method=method)
+        assert found.layers[-1] == expected
+    grids = [attribute(net, images, 3, layers=layer).layers for layer in find_layers(net, images)]
+    assert len(grids) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "side", "expected"),
+    [
+        # its last stage is one window, whose matrix of attention looks like a map of 49 x 49
+        ("swin_tiny_patch4_window7_224", 224, ("layers.0", "layers.1", "layers.2", "norm")),
+        # positions are features that do not depend on the image
+        ("edgenext_xx_small", 128, ("stages.0", "stages.1", "stages.2", "norm_pre")),
+    ],
+)
+def test_what_looks_like_a_map_and_is_none(name, side, expected):
+    timm = pytest.importorskip("timm", reason="needs the optional package timm")
+    torch.manual_seed(0)
+    net = timm.create_model(name).eval()
+    images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    assert tuple(find_layers(net, images)) == expected
+
+
+class _Small(nn.Module):
+    """A convolution of stride 4, and what a test puts behind it."""
+
+    def __init__(self, behind: nn.Module) -> None:
+        super().__init__()
+        self.deep = nn.Conv2d(3, 5, 3, stride=4, padding=1)
+        self.behind = behind
+
+    def forward(self, images):
+        return self.behind(self.deep(images).relu().mean(dim=(2, 3)))
+
+
+def test_logits_whose_sum_is_constant():
+    torch.manual_seed(0)
+    assert find_layers(_Small(nn.Softmax(dim=1)).eval(), IMAGES) == ["deep"]
+
+
+def test_a_network_whose_head_is_zero_is_told_so():
+    head = nn.Linear(5, 2)
+    nn.init.zeros_(head.weight)
+    with pytest.raises(ValueError, match="can be explained: none gives a grid of cells that does"):
+        find_layers(_Small(head).eval(), IMAGES)
+
+
+def test_a_network_that_gives_a_tuple():
+    class Two(nn.Module):
+        def forward(self, values):
+            return values, values
+
+    with pytest.raises(ValueError, match=r"model: expected \(B, K\) logits"):
+        attribute(_Small(Two()).eval(), IMAGES, 0)
+
+
 def test_a_network_without_cells_is_told_so():
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
-    with pytest.raises(ValueError, match="Sequential has no default_layers, and no module was fo"):
+    with pytest.raises(
+        ValueError, match="Sequential has no default_layers, and no module was found"
+    ):
         attribute(net, IMAGES, 0)
 
 
@@ -69,6 +145,10 @@ class TestLabels:
             (2, [[0, 0, 1, 0], [0, 0, 1, 0]]),
             ([3, 0], [[0, 0, 0, 1], [1, 0, 0, 0]]),
             (torch.tensor([3, 0]), [[0, 0, 0, 1], [1, 0, 0, 0]]),
+            (np.array([3, 0]), [[0, 0, 0, 1], [1, 0, 0, 0]]),
+            (np.int64(1), [[0, 1, 0, 0], [0, 1, 0, 0]]),
+            ([np.int64(1), 2], [[0, 1, 0, 0], [0, 0, 1, 0]]),
+            (np.array([[0, 0, 1, 1], [1, 0, 0, 0]], np.float32), [[0, 0, 1, 1], [1, 0, 0, 0]]),
             ([[2, 0], []], [[1, 0, 1, 0], [0, 0, 0, 0]]),
             ([[1], [3, 2]], [[0, 1, 0, 0], [0, 0, 1, 1]]),
         ],
@@ -81,7 +161,21 @@ class TestLabels:
         assert torch.equal(found.class_index, expected.class_index)
 
     @pytest.mark.parametrize(
-        "given", [[1], [1, 2, 3], [[1, -1], [0]], [0.5, 1.0], torch.zeros(2, 2, 2), -1]
+        "given",
+        [
+            [1],
+            [1, 2, 3],
+            [[1, -1], [0]],
+            [0.5, 1.0],
+            torch.zeros(2, 2, 2),
+            -1,
+            None,
+            "dog",
+            True,
+            [True, False],
+            torch.tensor([True, False]),
+            [[1, 0, 0, 1], [0, 1, 0, 0]],
+        ],
     )
     def test_what_names_no_classes_is_refused(self, model, given):
         with pytest.raises(ValueError, match="labels: expected"):
@@ -106,6 +200,12 @@ class TestScales:
         expected = [attribute_multiscale(model, i, r, sizes) for i, r in zip(IMAGES, rows)]
         torch.testing.assert_close(found.maps, torch.cat(expected), rtol=1e-4, atol=1e-6)
         assert found.layers == tuple(model.default_layers)
+
+    def test_one_factor(self):
+        torch.manual_seed(1)
+        model = build_classifier(BackboneConfig("squeezenet1_0"), 4).eval()
+        one = attribute(model, IMAGES, 1, scales=0.75).maps
+        assert torch.equal(one, attribute(model, IMAGES, 1, scales=(0.75,)).maps)
 
     def test_all_scales_look_at_the_layers_of_the_first(self):
         """Of a network whose coarsest grid is one cell at the smaller size."""

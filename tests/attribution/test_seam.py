@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.pipeline.conftest import ONE_SIZE
-from wsss.attribution import METHODS, Method, attribute, attribute_many
+from wsss.attribution import METHODS, GradientConfig, Method, attribute, attribute_many
 from wsss.attribution.methods import AttributionConfig
 from wsss.attribution.tif import TIFConfig
 from wsss.models import BackboneConfig, build_classifier
@@ -72,6 +72,24 @@ def test_passes_of_its_own(toys, model):
     with torch.no_grad():
         fall = (model(images[:1]) - model(hidden))[0, 2].relu()
     torch.testing.assert_close(own.maps[1, :32, :40], fall.expand(32, 40))
+
+
+@pytest.mark.parametrize(
+    ("passes", "got"),
+    [
+        (lambda m, i, t, s: torch.rand(*s), "(64, 80)"),
+        (lambda m, i, t, s: -torch.ones(2, *s), "-1"),
+    ],
+)
+def test_its_maps_are_checked(monkeypatch, model, passes, got):
+    monkeypatch.setitem(METHODS, "toy_wrong", Method(passes=passes))
+    with pytest.raises(
+        ValueError, match=r"toy_wrong: expected maps of \(2, 64, 80\), at least 0"
+    ) as e:
+        attribute(model, torch.zeros(2, 3, 64, 80), 1, method="toy_wrong")
+    assert got in str(e.value)
+    with pytest.raises(ValueError, match=r"gradient\.kind: method toy_wrong has passes of its own"):
+        AttributionConfig("toy_wrong", gradient=GradientConfig("integrated"))
 
 
 @pytest.mark.parametrize("method", ["toy_energy", "toy_occlusion"])

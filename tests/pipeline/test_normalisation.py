@@ -105,6 +105,29 @@ def test_a_network_with_half_and_half_gets_it_from_training_to_explain(seen, tmp
     assert load_segmenter(last)[0].normalisation == HALF
 
 
+def test_an_older_training_goes_on_with_imagenet_s(seen, tmp_path):
+    """Its last checkpoint does not say; the weights have seen no other colours."""
+    data = white_photographs(tmp_path / "data")
+    settings = {
+        "model": BackboneConfig("timm/test_vit"), "batch_size": 3, "trainer": CPU,
+        "augment": AugmentConfig(crop=64, long_side=None, val_long_side=None), "epochs": 2,
+    }  # fmt: skip
+    train_cls(data, tmp_path / "cls", **settings)
+    last = tmp_path / "cls/last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    del checkpoint["wsss"]["normalisation"]
+    checkpoint["epoch"] = 0
+    for loop in checkpoint["loops"]["fit_loop"]["epoch_progress"].values():
+        loop.update(dict.fromkeys(loop, 1))
+    torch.save(checkpoint, last)
+    seen.clear()
+    train_cls(data, tmp_path / "cls", **settings)
+    white = [round((1 - m) / s, 4) for m, s in zip(IMAGENET.mean, IMAGENET.std, strict=True)]
+    assert set(white) <= seen
+    assert WHITE not in seen
+    assert load_classifier(last)[0].normalisation == IMAGENET
+
+
 def test_a_checkpoint_that_does_not_say_has_imagenet_s(tmp_path):
     """Those of before were all trained with it, timm's networks too."""
     pytest.importorskip("timm", reason="needs the optional package timm")

@@ -155,12 +155,20 @@ class TestErrors:
             ([{"kind": "blur", "side": "wide"}], r"(?s)refine, step 1, blur: .*wide"),
             ([{"kind": "blur", "side": 0}], r"(?s)refine, step 1, blur: .*side: expected at least"),
             ({"kind": "blur"}, r"refine: expected a list of steps"),
+            ("crf", r"refine: expected a list of steps"),
             ([7], r"refine, step 1: expected kind"),
         ],
     )
     def test_the_step_and_its_key_are_named(self, steps, message):
         with pytest.raises(ValueError, match=message):
             chain(steps)
+
+    def test_options_in_place_of_a_chain_and_scores_of_another_size(self):
+        image, scores = np.zeros((4, 5, 3), np.uint8), np.zeros((1, 4, 5), np.float32)
+        with pytest.raises(ValueError, match=r"expected a RefinementChain, .* got CRFConfig"):
+            make_mask(image, scores, BackgroundConfig(), CRFConfig())
+        with pytest.raises(ValueError, match=r"scores: expected \(P, 4, 5\).* got \(1, 2, 5\)"):
+            make_mask(image, scores[:, :2], BackgroundConfig())
 
     def test_options_that_are_no_step_s(self):
         with pytest.raises(ValueError, match="refine: expected the options of one of crf, blur"):

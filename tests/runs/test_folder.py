@@ -194,3 +194,24 @@ class TestFolder:
             self.make(tmp_path / "file")
         with pytest.raises(PermissionError, match=r"cannot write into .*file/inside"):
             self.make(tmp_path / "file" / "inside")
+
+
+class TestAnOlderChain:
+    """Steps of refinement in a folder of before one of their options existed."""
+
+    def changed(self, old: list[dict], **options) -> list[str]:
+        chain = RefinementChain((CRFConfig(**options), CRFConfig(unary="labels")))
+        return Settings("predict", {"refine": chain}, {}).changed_since({"refine": old})
+
+    def test_goes_on_as_if_the_option_had_its_default(self):
+        old = RefinementChain((CRFConfig(iterations=3), CRFConfig(unary="labels"))).plain()
+        assert self.changed(old, iterations=3) == []
+        del old[0]["backend"]
+        assert self.changed(old, iterations=3) == []
+        (found,) = self.changed(old, iterations=3, backend="torch")
+        assert found == "refine.1.backend: (not set) -> torch"
+
+    def test_names_the_one_key_that_differs(self):
+        old = RefinementChain((CRFConfig(), CRFConfig(unary="labels"))).plain()
+        assert self.changed(old, iterations=3) == ["refine.1.iterations: 10 -> 3"]
+        assert len(self.changed(old[:1])) == 1

@@ -22,7 +22,7 @@ def attribute(
     layers: str | Sequence[str] | int | None = None,
     tif: TIFConfig | None = None,
     gradient: GradientConfig | None = None,
-    scales: MultiScaleConfig | Sequence[float] | None = None,
+    scales: MultiScaleConfig | Sequence[float] | float | None = None,
     size: tuple[int, int] | None = None,
 ) -> Attribution:
     """Explain the given classes of a batch of images.
@@ -61,6 +61,8 @@ def attribute(
         return attribute_many(model, images, labels, [config], size=size)[0]
     if size is not None:
         raise ValueError("size: the maps of several scales have the size of the images")
+    if isinstance(scales, float | int):
+        scales = (scales,)
     if not isinstance(scales, MultiScaleConfig):
         scales = MultiScaleConfig(scales=tuple(scales), flip=False)
     return attribute_at_sizes(model, images, labels, scales, [config])[0]

@@ -65,7 +65,13 @@ def attribute_many(
             groups[config.resolved_gradient()].append(i)
         elif len(targets.image_index):
             with prepared(model):
-                maps[i][:] = passes(model, images, targets, size).to(images.dtype)
+                found = passes(model, images, targets, size).detach()
+            if found.shape != maps[i].shape or found.min() < 0:
+                raise ValueError(
+                    f"method {config.method}: expected maps of {tuple(maps[i].shape)}, at least 0, "
+                    f"got {tuple(found.shape)} from {float(found.min()):g}"
+                )
+            maps[i] = found.to(images.dtype)
     for gradient, members in groups.items():
         # a dict keeps the order and drops what two methods have in common
         layers = list(dict.fromkeys(name for i in members for name in names[i]))

@@ -30,6 +30,31 @@ class FeatureMap(NamedTuple):
     cells_count: bool
 
 
+class _Seen(NamedTuple):
+    """Output of a module, how it is read, and its version when it was given."""
+
+    output: torch.Tensor
+    reader: Reader
+    version: int
+
+    def is_whole(self) -> bool:
+        """Whether nothing has overwritten it since, as a ReLU that works in place does."""
+        return self.output._version == self.version
+
+
+def _mixed(logits: object) -> torch.Tensor:
+    """One number that all logits move: a sum would be constant behind a softmax.
+
+    Raises:
+        ValueError: The model gives no (B, K) logits.
+    """
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+        raise ValueError("model: expected (B, K) logits as its output")
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(logits.shape[1], generator=generator).to(logits)
+    return (logits * weights).sum()
+
+
 def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
     """Find the modules that run once, give a grid of more than one cell, and move the output.
 
@@ -42,7 +67,7 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
     """
     # a single image is enough to see shapes, and the cheapest
     one = images[:1]
-    kept: dict[str, list[tuple[torch.Tensor, Reader] | None]] = {}
+    kept: dict[str, list[_Seen | None]] = {}
 
     def keep(name: str) -> object:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
@@ -56,7 +81,7 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
             if reader is not None and isinstance(output, torch.Tensor):
                 rows, columns = reader(output).shape[2:]
                 if rows * columns > 1:
-                    found = (output, reader)
+                    found = _Seen(output, reader, output._version)
             kept.setdefault(name, []).append(found)
 
         return hook
@@ -74,16 +99,19 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
             for handle in handles:
                 handle.remove()
         once = {n: found[0] for n, found in kept.items() if len(found) == 1 and found[0]}
-        outputs = [output for output, _ in once.values()]
-        if not outputs:
+        # what does not depend on the images has no gradient; what was overwritten is not there
+        once = {n: s for n, s in once.items() if s.output.requires_grad and s.is_whole()}
+        if not once:
             return []
         # one backward pass tells of all modules at once whether they reach the output
-        gradients = torch.autograd.grad(logits.sum(), outputs, allow_unused=True)
+        gradients = torch.autograd.grad(
+            _mixed(logits), [seen.output for seen in once.values()], allow_unused=True
+        )
     maps = []
-    for (name, (_, reader)), gradient in zip(once.items(), gradients, strict=True):
+    for (name, seen), gradient in zip(once.items(), gradients, strict=True):
         # exactly 0 everywhere: a branch that is computed but not used, or a dead end
         if gradient is not None and gradient.any():
-            cells = reader(gradient)
+            cells = seen.reader(gradient)
             rows, columns = cells.shape[2:]
             maps.append(FeatureMap(name, rows, columns, bool(cells.any())))
     return maps
@@ -105,8 +133,9 @@ def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
     A network that has no such stride is taken in all its resolutions. Of the modules of one
     resolution, in the order in which they end, it is the last of those that lie least deep in the
     model, among the second half: the stages of a network rather than the convolutions inside the
-    block that follows, or the embedding before a transformer's blocks. Pooling to a fixed size
-    does not count, since its cells are no longer those of the network.
+    block that follows, or the embedding before a transformer's blocks. What is no feature map
+    does not count: pooling to a fixed size, cells of another shape than the image (windows that
+    are cut out), and grids finer than one before them (matrices of attention).
 
     Args:
         model: (B, 3, H, W) images to (B, K) logits, convolutional or a transformer.
@@ -116,18 +145,15 @@ def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
         ValueError: There is none.
     """
     height, width = images.shape[2:]
-    pooling = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-    maps = [
-        one
-        for one in feature_maps(model, images)
-        if one.cells_count and not isinstance(model.get_submodule(one.name), pooling)
-    ]
+    found = feature_maps(model, images)
+    maps = _of_the_image(model, [one for one in found if one.cells_count], height / width)
     if not maps:
+        which = "of them moves the output" if found else "gives a grid of cells that does"
         raise ValueError(
             f"layers: {type(model).__name__} has no default_layers, and no module was found that "
-            "gives a grid of cells; name modules of the model, as model.named_modules() lists them"
+            f"can be explained: none {which}; name modules of the model, as model.named_modules() "
+            "lists them"
         )
-    # the smaller stride of both sides decides; all maps where a network has no stride of 4
     coarse = [one for one in maps if min(height / one.rows, width / one.columns) >= _FINEST]
     groups: dict[tuple[int, int], list[tuple[int, str]]] = {}
     # grouped by shape: modules of one resolution compete for one place
@@ -140,6 +166,27 @@ def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
         least = min(name.count(".") for _, name in late)
         last.append([found for found in late if found[1].count(".") == least][-1])
     return [name for _, name in sorted(last)]
+
+
+_SQUARE = 1.7
+"""Factor by which the cells of a feature map may be longer one way: few cells fit no image well."""
+
+
+def _of_the_image(model: nn.Module, maps: Sequence[FeatureMap], stretch: float) -> list[FeatureMap]:
+    """Keep the grids that lie over an image of this height over its width."""
+    pooling = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+    kept: list[FeatureMap] = []
+    fewest: int | None = None
+    for one in maps:
+        cells, shape = one.rows * one.columns, one.rows / one.columns / stretch
+        pooled = isinstance(model.get_submodule(one.name), pooling)
+        # a classifier's maps only become coarser
+        finer = fewest is not None and cells > fewest
+        if pooled or finer or not 1 / _SQUARE < shape < _SQUARE:
+            continue
+        fewest = cells
+        kept.append(one)
+    return kept
 
 
 def unknown_layers(model: nn.Module, images: torch.Tensor, unknown: Sequence[str]) -> str:

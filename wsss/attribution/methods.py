@@ -27,7 +27,10 @@ WholeMap = Callable[[nn.Module, LayerRound, Sequence[str], tuple[int, int]], tor
 """Network, what one pass left at its layers, their names, and a size to (B, H, W) maps."""
 
 OwnPasses = Callable[[nn.Module, torch.Tensor, Targets, tuple[int, int]], torch.Tensor]
-"""Network in eval mode, (B, 3, H, W) images, N pairs and a size to (N, H, W) maps."""
+"""Network in eval mode, (B, 3, H, W) images, N pairs and a size to (N, H, W) maps, at least 0.
+
+It is called once for each scale, with the mirrored images in the batch. Gradients are enabled; no
+parameter asks for one."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,10 @@ class AttributionConfig:
             raise ValueError(
                 f"gradient.kind: method {self.method} is defined by the {fixed} gradient, got "
                 f"{kind!r}"
+            )
+        if self.spec.passes is not None and kind != "plain":
+            raise ValueError(
+                f"gradient.kind: method {self.method} has passes of its own, got {kind!r}"
             )
         if isinstance(self.layers, int) and self.layers < 1:
             raise ValueError(f"layers: expected at least 1, got {self.layers}")

@@ -140,10 +140,13 @@ def attribute_at_sizes(
     totals = [images.new_zeros((present, height, width)) for _ in configs]
     pairs = (targets.image_index, targets.class_index)
     # no pass, and no search for layers, where there is nothing to explain
-    if not present:
-        return [Attribution(total, *pairs) for total in totals]
     # found once, at the images' own size: all views look at the same layers
     names = [layers_of(model, config, images) for config in configs]
+    if not present:
+        return [
+            Attribution(total, *pairs, tuple(found))
+            for total, found in zip(totals, names, strict=True)
+        ]
     fixed = [
         replace(config, layers=found) if config.spec.takes_layers else config
         for config, found in zip(configs, names, strict=True)

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
-Labels = torch.Tensor | int | Sequence[int] | Sequence[Sequence[int]]
+Labels = torch.Tensor | np.ndarray | int | Sequence[int] | Sequence[Sequence[int]]
 """(B, K) multi-hot; one class index for all images; one for each; or several for each."""
 
 
@@ -54,30 +55,47 @@ def targets_of(labels: Labels | Targets, images: torch.Tensor) -> Targets:
 
     Raises:
         ValueError: Labels of another number of images, values other than 0 and 1 in multi-hot
-            labels, or negative indices.
+            labels, or indices that are negative, repeated or no whole numbers.
     """
     if isinstance(labels, Targets):
         return labels
-    batch, device = len(images), images.device
+    if isinstance(labels, np.ndarray):
+        labels = torch.from_numpy(labels)
     if isinstance(labels, torch.Tensor) and labels.dim() == 2:
-        return _from_multi_hot(labels, batch, device)
-    if isinstance(labels, torch.Tensor):
-        labels = labels.tolist() if labels.dim() < 2 else [[-1]]  # refused below
-    rows: list[Sequence[int]]
-    if isinstance(labels, int):
-        rows = [[labels]] * batch
+        return _from_multi_hot(labels, len(images), images.device)
+    rows = _index_rows(labels, len(images))
+    # sorted, whatever the order in which they were named
+    pairs = [(i, k) for i, row in enumerate(rows) for k in sorted(row)]
+    index = torch.tensor(pairs, dtype=torch.int64, device=images.device).view(-1, 2)
+    return Targets(index[:, 0], index[:, 1], len(images), None)
+
+
+def _index_rows(labels: object, batch: int) -> list[list[int]]:
+    """Class indices of each image.
+
+    Raises:
+        ValueError: They are none; the message says what was expected.
+    """
+    given: object = labels.tolist() if isinstance(labels, torch.Tensor) else labels
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        rows = [list(row) if isinstance(row, Sequence) else [row] for row in given]
     else:
-        rows = [list(row) if isinstance(row, Sequence) else [row] for row in labels]
-    sound = all(isinstance(k, int) and k >= 0 for row in rows for k in row)
-    if len(rows) != batch or not sound:
+        rows = [[given]] * batch
+    sound = all(_is_index(k) for row in rows for k in row)
+    # multi-hot labels as lists, such as [[1, 0, 0]], would repeat an index
+    if len(rows) != batch or not sound or any(len(set(row)) < len(row) for row in rows):
         raise ValueError(
-            f"labels: expected (B, K) multi-hot, or a class index, or one or a list of them for "
-            f"each of the {batch} images; got {labels!r}"
+            f"labels: expected (B, K) multi-hot as a tensor or an array, or a class index (a whole "
+            f"number), or for each of the {batch} images one or a list of different ones; got "
+            f"{type(labels).__name__} {labels!r}"
         )
-    # sorted and each once, whatever the order in which they were named
-    pairs = [(i, k) for i, row in enumerate(rows) for k in sorted(set(row))]
-    index = torch.tensor(pairs, dtype=torch.int64, device=device).view(-1, 2)
-    return Targets(index[:, 0], index[:, 1], batch, None)
+    return [[int(k) for k in row] for row in rows]
+
+
+def _is_index(value: object) -> bool:
+    """Whether a value is a whole number of at least 0; True and False are none."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and int(value) >= 0  # type: ignore[call-overload]
 
 
 def _from_multi_hot(labels: torch.Tensor, batch: int, device: torch.device) -> Targets:

@@ -46,7 +46,10 @@ def process_place() -> ProcessPlace | None:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
         return ProcessPlace("torchrun", size, here, torchrun)
     if SLURMEnvironment.detect():
-        slurm = SLURMEnvironment()
+        try:
+            slurm = SLURMEnvironment()
+        except RuntimeError as error:  # Lightning wants --ntasks-per-node in place of --ntasks
+            raise ValueError(f"SLURM: {error}") from error
         size = slurm.world_size()
         # tasks are spread evenly, as Lightning asks for with --ntasks-per-node
         here = max(1, size // int(os.environ.get("SLURM_NNODES", "1")))

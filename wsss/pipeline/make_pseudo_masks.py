@@ -90,7 +90,8 @@ def make_pseudo_masks(
         threshold_from: A threshold.json, or its folder, that eval_miou or choose_threshold wrote;
             it takes the place of background.threshold, and the manifest says how it was chosen.
         crf: Dense CRF; null takes the best score as it is. Short for a refine of this one step.
-        refine: Steps from scores to marginals, one after another: [{kind: crf, ...}, ...].
+        refine: Steps from scores to marginals, one after another: [{kind: crf, ...}, ...];
+            [] for none.
         save_scores: Write the scores as well (uint8, stride 4, present classes).
         overlays: Write a picture of each image with its maps, mask and ground truth.
         limit: Only the first images of the list.

@@ -88,7 +88,8 @@ def predict(
         inference: Sizes at which each image is segmented.
         crf: Dense CRF on the probabilities (softmax of the network); null for none. Short for a
             refine of this one step.
-        refine: Steps from probabilities to marginals, one after another: [{kind: crf, ...}, ...].
+        refine: Steps from probabilities to marginals, one after another: [{kind: crf, ...}, ...];
+            [] for none.
         overlays: Write a picture of each image with its mask.
         device: Where the network runs.
 

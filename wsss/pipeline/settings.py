@@ -44,7 +44,7 @@ def built(config: type[Built], values: Mapping[str, Any], key: str) -> Built:
 def _chain(given: Any) -> RefinementChain:
     """Build refinement steps from their plain form, also as the text of a command line."""
     plain = yaml.safe_load(given) if isinstance(given, str) else given
-    if not isinstance(plain, Sequence):
+    if not isinstance(plain, Sequence) or isinstance(plain, str):
         raise ValueError(f"refine: expected a list of steps such as {{kind: crf}}, got {plain!r}")
     check_kinds(plain)
     return RefinementChain(

@@ -135,16 +135,25 @@ def _inference_of_all(
     images: Sequence[np.ndarray], config: CRFConfig, device: str
 ) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
     """Prepare the inference of all images: at once on a GPU, else one after the other."""
-    if resolve_backend(config.backend) == "torch" and device.startswith("cuda"):
+    if resolve_backend(config.backend) == "torch":
         from wsss.refinement.densecrf.torch_batch import TorchCRF
 
         for image in images:
             _check_image(image)
-        batch = TorchCRF(images, config, device)
-        return lambda unaries: batch.infer(
-            [np.array(unary, dtype=np.float32, order="C") for unary in unaries]
-        )
-    # on CPU one image after the other, as `fast` takes them; callers run several threads
+        cuda = device.startswith("cuda")
+        # side by side they fill a GPU; on a CPU each alone needs less memory
+        groups = [images] if cuda else [[image] for image in images]
+        batches = [TorchCRF(group, config, device if cuda else "cpu") for group in groups if group]
+
+        def infer(unaries: Sequence[np.ndarray]) -> list[np.ndarray]:
+            energies = iter(np.array(unary, dtype=np.float32, order="C") for unary in unaries)
+            return [
+                marginals
+                for batch in batches
+                for marginals in batch.infer([next(energies) for _ in batch.sizes])
+            ]
+
+        return infer
     crfs = [DenseCRF(image, config) for image in images]
     return lambda unaries: [crf.infer(u) for crf, u in zip(crfs, unaries, strict=True)]
 

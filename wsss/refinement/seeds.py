@@ -161,6 +161,17 @@ def make_masks(
         (H, W) uint8 each: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore. Without a
         present class everything is background, and no step runs.
     """
+    if not isinstance(refinement, RefinementChain):
+        raise ValueError(
+            "refinement: expected a RefinementChain, such as RefinementChain((CRFConfig(),)), got "
+            f"{type(refinement).__name__}"
+        )
+    for image, maps in zip(images, scores, strict=True):
+        if maps.shape[1:] != image.shape[:2]:
+            raise ValueError(
+                f"scores: expected (P, {image.shape[0]}, {image.shape[1]}), the size of the image, "
+                f"got {maps.shape}"
+            )
     masks = [np.zeros(maps.shape[1:], dtype=np.uint8) for maps in scores]
     # steps expect at least one class; the others are all background already
     shown = [i for i, maps in enumerate(scores) if len(maps)]

@@ -63,13 +63,21 @@ def _completed(
         if key not in old:
             if key in defaults and value == defaults[key]:
                 completed[key] = plain(value)
-        elif _is_config(value) and isinstance(old[key], Mapping):
-            inner = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            completed[key] = _completed(old[key], inner, _field_defaults(value))
         else:
-            completed[key] = old[key]
-    # keys that exist no more stay, so that they show as differences
-    return completed | {key: value for key, value in old.items() if key not in values}
+            completed[key] = _completed_value(old[key], value)
+    # keys that exist no more stay, so that they show as differences; a step's kind is first
+    return {key: value for key, value in old.items() if key not in values} | completed
+
+
+def _completed_value(old: Any, value: Any) -> Any:
+    """Complete an old plain value: fields of a dataclass, and of each in a list of them."""
+    if _is_config(value) and isinstance(old, Mapping):
+        inner = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return _completed(old, inner, _field_defaults(value))
+    items = getattr(value, "steps", value)  # a chain of refinement is a list of its steps
+    if isinstance(items, list | tuple) and isinstance(old, list) and len(items) == len(old):
+        return [_completed_value(o, v) for o, v in zip(old, items, strict=True)]
+    return old
 
 
 def _is_config(value: Any) -> bool:
@@ -116,4 +124,12 @@ def differences(old: Any, new: Any, key: str = "") -> list[str]:
         if key and not found and list(old) != list(new):
             found.append(f"{key}, order: {', '.join(old)} -> {', '.join(new)}")
         return found
+    if _are_steps(old) and _are_steps(new) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True), start=1)
+        return [found for i, (a, b) in pairs for found in differences(a, b, f"{key}.{i}")]
     return [] if old == new else [f"{key}: {old} -> {new}"]
+
+
+def _are_steps(value: Any) -> bool:
+    """Whether a plain value is a list of dicts, of which each is compared with its like."""
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)

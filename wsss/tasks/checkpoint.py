@@ -31,8 +31,17 @@ def describe(
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(model).items()
     }
-    colours = {"mean": list(normalisation.mean), "std": list(normalisation.std)}
-    return {"kind": kind, "model": fields, "classes": dict(classes), "normalisation": colours}
+    return {
+        "kind": kind,
+        "model": fields,
+        "classes": dict(classes),
+        "normalisation": describe_normalisation(normalisation),
+    }
+
+
+def describe_normalisation(normalisation: Normalisation) -> dict[str, list[float]]:
+    """Describe mean and deviation in plain values."""
+    return {"mean": list(normalisation.mean), "std": list(normalisation.std)}
 
 
 def load_classifier(
@@ -53,7 +62,7 @@ def load_classifier(
     config = BackboneConfig(**{**description["model"], "weights": None})
     model = build_classifier(config, len(description["classes"]))
     load_weights(model, state, source=str(path))
-    model.normalisation = _normalisation(description)
+    model.normalisation = normalisation_of(description)
     if data is not None:
         _require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
@@ -74,7 +83,7 @@ def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmente
     fields = {**description["model"], "rates": tuple(description["model"]["rates"])}
     model = build_deeplab(DeepLabConfig(**fields), len(description["classes"]) + 1)
     load_weights(model, state, source=str(path))
-    model.normalisation = _normalisation(description)
+    model.normalisation = normalisation_of(description)
     if data is not None:
         _require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
@@ -96,7 +105,7 @@ def load_backbone_weights(segmenter: Segmenter, path: Path) -> None:
     # ours: only the backbone's part of it, under the backbone's own names
     if "wsss" in state:
         description, state = _read(path, "classifier")
-        segmenter.normalisation = _normalisation(description)
+        segmenter.normalisation = normalisation_of(description)
         state = {
             key.removeprefix("backbone."): value
             for key, value in state.items()
@@ -123,7 +132,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _normalisation(description: Mapping[str, Any]) -> Normalisation:
+def normalisation_of(description: Mapping[str, Any]) -> Normalisation:
     """Normalisation of a checkpoint; those that do not say were trained with ImageNet's."""
     colours = description.get("normalisation")
     if colours is None:

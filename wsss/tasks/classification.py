@@ -16,7 +16,7 @@ from wsss.models.backbones import BackboneConfig, freeze_up_to
 from wsss.models.classifier import build_classifier
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, gather_rows, process_count, process_rank
-from wsss.tasks.checkpoint import describe
+from wsss.tasks.checkpoint import describe, describe_normalisation
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 
@@ -123,7 +123,10 @@ class ClassificationTask(pl.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["wsss"] = self.description
+        checkpoint["wsss"] = {
+            **self.description,
+            "normalisation": describe_normalisation(self.model.normalisation),
+        }
 
 
 class ClassificationData(pl.LightningDataModule):
@@ -155,9 +158,16 @@ class ClassificationData(pl.LightningDataModule):
             train, train_transform(augment, normalisation), normalisation, read
         )
         self.val = LabelledImages(val, val_transform(augment), normalisation, read)
+        self.augment = augment
         self.batch_size = batch_size
         self.workers = workers
         self.first_epoch = 0
+
+    def go_on(self, epoch: int, normalisation: Normalisation) -> None:
+        """Start at an epoch, with the colours that the network was trained on up to there."""
+        self.first_epoch = epoch
+        self.train.transform = train_transform(self.augment, normalisation)
+        self.train.normalisation = self.val.normalisation = normalisation
 
     def train_dataloader(self) -> ImageLoader:
         return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)

@@ -19,7 +19,11 @@ from wsss.models.backbones import freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
-from wsss.tasks.checkpoint import describe, load_backbone_weights
+from wsss.tasks.checkpoint import (
+    describe,
+    describe_normalisation,
+    load_backbone_weights,
+)
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 
@@ -136,7 +140,10 @@ class SegmentationTask(pl.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["wsss"] = self.description
+        checkpoint["wsss"] = {
+            **self.description,
+            "normalisation": describe_normalisation(self.model.normalisation),
+        }
 
 
 class SegmentationData(pl.LightningDataModule):
@@ -185,9 +192,16 @@ class SegmentationData(pl.LightningDataModule):
             keep_mask=True,
             read=read,
         )
+        self.augment = augment
         self.batch_size = batch_size
         self.workers = workers
         self.first_epoch = 0
+
+    def go_on(self, epoch: int, normalisation: Normalisation) -> None:
+        """Start at an epoch, with the colours that the network was trained on up to there."""
+        self.first_epoch = epoch
+        self.train.transform = train_transform(self.augment, normalisation)
+        self.train.normalisation = self.val.normalisation = normalisation
 
     def train_dataloader(self) -> ImageLoader:
         return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)

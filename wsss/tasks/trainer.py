@@ -1,5 +1,6 @@
 """Lightning trainer of both training tasks."""
 
+import logging
 import signal
 import sys
 import threading
@@ -28,10 +29,13 @@ from wsss.parallel.launch import (
     find_launch,
 )
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
-from wsss.tasks.classification import ClassificationData
+from wsss.tasks.checkpoint import normalisation_of
+from wsss.tasks.classification import ClassificationData, ClassificationTask
 from wsss.tasks.loaders import check_parts
-from wsss.tasks.segmentation import SegmentationData
+from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.speed import NetworkPreparation, Throughput
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,21 @@ class _Quiet(pl.Callback):
         self.turn_off()
 
 
+class _Lines(pl.Callback):
+    """Callback that logs about ten lines over a training: a log file has no bar."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
+        if trainer.is_global_zero and (epoch % max(1, epochs // 10) == 0 or epoch == epochs):
+            values = trainer.callback_metrics
+            found = [
+                f"{name} {float(values[name]):.4g}"
+                for name in ("train_loss", "val_loss", "val_map", "val_miou")
+                if name in values
+            ]
+            log.info("epoch %d of %d: %s", epoch, epochs, ", ".join(found))
+
+
 class _Threads(pl.Callback):
     """Callback that sets torch's number of threads while the training runs."""
 
@@ -199,8 +218,7 @@ def build_trainer(
     launch = find_launch(config.accelerator, config.devices, config.num_nodes)
     callbacks = _callbacks(config, output, monitor)
     watched = sys.stdout.isatty()  # in a file, each step of a bar would be a line
-    if watched:
-        callbacks.append(_Bar(refresh_rate=5))
+    callbacks.append(_Bar(refresh_rate=5) if watched else _Lines())
     trainer = pl.Trainer(
         default_root_dir=output,
         accelerator=config.accelerator,
@@ -268,7 +286,7 @@ def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list
 
 def fit(
     trainer: pl.Trainer,
-    task: pl.LightningModule,
+    task: ClassificationTask | SegmentationTask,
     data: ClassificationData | SegmentationData,
     output: Path,
 ) -> dict[str, float]:
@@ -292,7 +310,10 @@ def fit(
             loaded = torch.load(last, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged or unsafe file
             raise ValueError(f"cannot go on from checkpoint {last}: {error}") from error
-        data.first_epoch = loaded["epoch"] + 1  # workers fetch before Lightning sets the epoch
+        # An older checkpoint may not say: its network goes on with ImageNet's colours, not with
+        # those that it would be given today. Workers fetch before Lightning sets the epoch.
+        task.model.normalisation = normalisation_of(loaded["wsss"])
+        data.go_on(loaded["epoch"] + 1, task.model.normalisation)
     # Lightning may leave a handler of its own behind
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 from wsss.parallel.processes import on_first
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.classification import ClassificationData
-from wsss.tasks.segmentation import SegmentationData
+from wsss.tasks.classification import ClassificationData, ClassificationTask
+from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.trainer import fit
 
 
@@ -17,7 +17,7 @@ def train_into(
     output: Path,
     settings: Settings,
     trainer: pl.Trainer,
-    task: pl.LightningModule,
+    task: ClassificationTask | SegmentationTask,
     images: ClassificationData | SegmentationData,
     **facts: Any,
 ) -> None:
