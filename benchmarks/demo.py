@@ -70,7 +70,9 @@ def run_demo(seed: int, drawing: int, folder: Path) -> float:
     folder.mkdir(parents=True)
     data, output, file = folder / "set", folder / "run", folder / "run.yaml"
     config = yaml.safe_load((REPOSITORY / "configs/shapes/run.yaml").read_text(encoding="utf-8"))
-    file.write_text(yaml.safe_dump(with_seed(config, seed, data, output)), encoding="utf-8")
+    # in the order of the files: the classes' order is that of the classifier's outputs
+    text = yaml.safe_dump(with_seed(config, seed, data, output), sort_keys=False)
+    file.write_text(text, encoding="utf-8")
     commands = (
         ["data/shapes/prepare.py", "--root", str(data), "--seed", str(drawing)],
         ["-m", "wsss.cli", "run", "--config", str(file)],

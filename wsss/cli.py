@@ -33,16 +33,14 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
         set, 130 interrupted.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # its notes on retries would stand between a command's own lines
+    logging.getLogger("aiobotocore").setLevel(logging.WARNING)
     from wsss.parallel.environment import first_of_all
     from wsss.pipeline.commands import COMMANDS
     from wsss.pipeline.settings import arguments, command_parser, is_store_error
 
     entry = COMMANDS[name]
     parser = command_parser(name, entry, for_shell=True)
-    # Notes on hardware and retries would stand between a command's own lines. Said here, now that
-    # the command is imported: Lightning sets its level when it is.
-    for talkative in ("pytorch_lightning", "aiobotocore"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
     words = sys.argv[1:] if argv is None else list(argv)
     parsed = parser.parse_args([_with_underscores(word) for word in words])
     result, ended = None, None

@@ -216,6 +216,9 @@ def build_trainer(
             f"trainer.val_every: expected a divisor of the {epochs} epochs, got {config.val_every}"
         )
     launch = find_launch(config.accelerator, config.devices, config.num_nodes)
+    # Its notes on hardware and on its own products would stand between a command's lines. Here, for
+    # Lightning sets its level when it is imported.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     callbacks = _callbacks(config, output, monitor)
     watched = sys.stdout.isatty()  # in a file, each step of a bar would be a line
     callbacks.append(_Bar(refresh_rate=5) if watched else _Lines())
