@@ -58,6 +58,11 @@ def with_seed(config: Mapping[str, Any], seed: int, data: Path, output: Path) ->
     return {"output": str(output), "data": {**facts, "root": str(data)}, "steps": steps}
 
 
+def as_yaml(config: Mapping[str, Any]) -> str:
+    """The configuration in its own order: that of the classes is that of the network's outputs."""
+    return yaml.safe_dump(dict(config), sort_keys=False)
+
+
 def make_environment() -> dict[str, str]:
     """This process's environment with what the Makefile exports."""
     text = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
@@ -70,9 +75,7 @@ def run_demo(seed: int, drawing: int, folder: Path) -> float:
     folder.mkdir(parents=True)
     data, output, file = folder / "set", folder / "run", folder / "run.yaml"
     config = yaml.safe_load((REPOSITORY / "configs/shapes/run.yaml").read_text(encoding="utf-8"))
-    # in the order of the files: the classes' order is that of the classifier's outputs
-    text = yaml.safe_dump(with_seed(config, seed, data, output), sort_keys=False)
-    file.write_text(text, encoding="utf-8")
+    file.write_text(as_yaml(with_seed(config, seed, data, output)), encoding="utf-8")
     commands = (
         ["data/shapes/prepare.py", "--root", str(data), "--seed", str(drawing)],
         ["-m", "wsss.cli", "run", "--config", str(file)],

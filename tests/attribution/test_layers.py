@@ -1,5 +1,7 @@
 """Layers of networks that do not name them, and the ways to say which classes."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torchvision
 from torch import nn
 
 from wsss.attribution import MultiScaleConfig, attribute, attribute_multiscale, find_layers
+from wsss.attribution.layers import _longest_fall
 from wsss.models import BACKBONES, BackboneConfig, build_classifier
 
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
@@ -90,6 +93,20 @@ def test_what_looks_like_a_map_and_is_none(name, side, expected):
     net = timm.create_model(name).eval()
     images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     assert tuple(find_layers(net, images)) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_longest_part_that_never_rises(seed):
+    values = np.random.default_rng(seed).integers(0, 6, 9).tolist()
+    found = [values[i] for i in _longest_fall(values)]
+    falls = [
+        part
+        for length in range(10)
+        for part in itertools.combinations(values, length)
+        if all(a >= b for a, b in itertools.pairwise(part))
+    ]
+    assert tuple(found) in falls
+    assert len(found) == max(map(len, falls))
 
 
 class _Small(nn.Module):

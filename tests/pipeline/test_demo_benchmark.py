@@ -38,6 +38,13 @@ def test_the_seed_reaches_both_trainings_and_nothing_else_changes(benchmark, tmp
     assert added == {("classifier", "seed"): 7, ("segmenter", "seed"): 7}
 
 
+def test_the_classes_keep_their_order_in_the_file(benchmark, tmp_path):
+    """Other outputs in other places would be another training than the demo's."""
+    config = yaml.safe_load((REPOSITORY / "configs/shapes/run.yaml").read_text(encoding="utf-8"))
+    text = benchmark.as_yaml(benchmark.with_seed(config, 0, tmp_path / "set", tmp_path / "run"))
+    assert list(yaml.safe_load(text)["data"]["classes"]) == list(SHAPES)
+
+
 def test_every_stage_is_a_step_of_the_demo(benchmark):
     config = yaml.safe_load((REPOSITORY / "configs/shapes/run.yaml").read_text(encoding="utf-8"))
     scoring = [step["name"] for step in config["steps"] if step["command"] == "eval_miou"]

@@ -1,5 +1,6 @@
 """Layers of a model that can be explained, and the default ones of a model that names none."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -135,7 +136,7 @@ def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
     model, among the second half: the stages of a network rather than the convolutions inside the
     block that follows, or the embedding before a transformer's blocks. What is no feature map
     does not count: pooling to a fixed size, cells of another shape than the image (windows that
-    are cut out), and grids finer than one before them (matrices of attention).
+    are cut out), and grids that do not become coarser with the others (matrices of attention).
 
     Args:
         model: (B, 3, H, W) images to (B, K) logits, convolutional or a transformer.
@@ -175,18 +176,32 @@ _SQUARE = 1.7
 def _of_the_image(model: nn.Module, maps: Sequence[FeatureMap], stretch: float) -> list[FeatureMap]:
     """Keep the grids that lie over an image of this height over its width."""
     pooling = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-    kept: list[FeatureMap] = []
-    fewest: int | None = None
-    for one in maps:
-        cells, shape = one.rows * one.columns, one.rows / one.columns / stretch
-        pooled = isinstance(model.get_submodule(one.name), pooling)
-        # a classifier's maps only become coarser
-        finer = fewest is not None and cells > fewest
-        if pooled or finer or not 1 / _SQUARE < shape < _SQUARE:
-            continue
-        fewest = cells
-        kept.append(one)
-    return kept
+    shaped = [
+        one
+        for one in maps
+        if 1 / _SQUARE < one.rows / one.columns / stretch < _SQUARE
+        and not isinstance(model.get_submodule(one.name), pooling)
+    ]
+    # The maps of a classifier only become coarser; what does not fit in are matrices of attention,
+    # over cells or over channels.
+    return [shaped[i] for i in _longest_fall([one.rows * one.columns for one in shaped])]
+
+
+def _longest_fall(values: Sequence[int]) -> list[int]:
+    """Indices of a longest part of a sequence that never rises (by patience sorting)."""
+    ends: list[int] = []  # smallest end, negated, of a part of each length
+    last: list[int] = []  # its index
+    before: list[int] = []
+    for i, value in enumerate(values):
+        length = bisect_right(ends, -value)
+        before.append(last[length - 1] if length else -1)
+        ends[length : length + 1], last[length : length + 1] = [-value], [i]
+    found = []
+    place = last[-1] if last else -1
+    while place >= 0:
+        found.append(place)
+        place = before[place]
+    return found[::-1]
 
 
 def unknown_layers(model: nn.Module, images: torch.Tensor, unknown: Sequence[str]) -> str:
