@@ -8,8 +8,8 @@ from wsss.attribution.layout import INPUT
 from wsss.attribution.methods import DEFAULT_METHOD, METHODS, AttributionConfig, Method
 from wsss.attribution.multiscale import (
     MultiScaleConfig,
+    attribute_at_sizes,
     attribute_multiscale,
-    attribute_multiscale_many,
 )
 from wsss.attribution.tif import TIFConfig
 
@@ -24,9 +24,9 @@ __all__ = [
     "MultiScaleConfig",
     "TIFConfig",
     "attribute",
+    "attribute_at_sizes",
     "attribute_many",
     "attribute_multiscale",
-    "attribute_multiscale_many",
     "find_layers",
     "usable_layers",
 ]

@@ -84,31 +84,8 @@ def attribute_multiscale(
     Raises:
         ValueError: See `attribute`.
     """
-    return attribute_multiscale_many(model, image, labels, sizes, [config or AttributionConfig()])[
-        0
-    ]
-
-
-def attribute_multiscale_many(
-    model: nn.Module,
-    image: torch.Tensor,
-    labels: torch.Tensor,
-    sizes: MultiScaleConfig,
-    configs: Sequence[AttributionConfig],
-) -> list[torch.Tensor]:
-    """Maps as of `attribute_multiscale` for several configurations that share passes."""
-    return attribute_multiscale_batch(model, image[None], labels[None], sizes, configs)
-
-
-def attribute_multiscale_batch(
-    model: nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    sizes: MultiScaleConfig,
-    configs: Sequence[AttributionConfig],
-) -> list[torch.Tensor]:
-    """The (N, H, W) maps alone of `attribute_at_sizes`, for each configuration."""
-    return [one.maps for one in attribute_at_sizes(model, images, labels, sizes, configs)]
+    configs = [config or AttributionConfig()]
+    return attribute_at_sizes(model, image[None], labels[None], sizes, configs)[0].maps
 
 
 def attribute_at_sizes(

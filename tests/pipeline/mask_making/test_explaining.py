@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.pipeline.conftest import IDS, ONE_SIZE
 from wsss.attribution import AttributionConfig, MultiScaleConfig, attribute, attribute_multiscale
-from wsss.attribution.multiscale import attribute_multiscale_batch
+from wsss.attribution.multiscale import attribute_at_sizes
 from wsss.cli import command
 from wsss.data import Record, read_image
 from wsss.data.transforms import normalise
@@ -166,7 +166,8 @@ def test_a_batch_at_several_sizes_equals_its_images(network, method, flip):
     labels = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0], [0, 1, 1]])
     sizes = MultiScaleConfig(scales=(0.8, 1.0, 1.5), flip=flip)
     configs = [AttributionConfig(method=method), AttributionConfig(method="layercam")]
-    together = attribute_multiscale_batch(model, images, labels, sizes, configs)
+    found = attribute_at_sizes(model, images, labels, sizes, configs)
+    together = [one.maps for one in found]
     for config, maps in zip(configs, together, strict=True):
         alone = [
             attribute_multiscale(model, image, row, sizes, config)
@@ -178,10 +179,11 @@ def test_a_batch_at_several_sizes_equals_its_images(network, method, flip):
 
 
 def test_a_batch_without_any_class_has_no_maps(network):
-    maps = attribute_multiscale_batch(
+    found = attribute_at_sizes(
         network, torch.zeros(2, 3, 40, 48), torch.zeros(2, 3), ONE_SIZE, [AttributionConfig()]
     )
-    assert [one.shape for one in maps] == [(0, 40, 48)]
+    assert [one.maps.shape for one in found] == [(0, 40, 48)]
+    assert found[0].layers == tuple(network.default_layers)
 
 
 class TestCopies:

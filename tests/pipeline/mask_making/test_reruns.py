@@ -21,7 +21,7 @@ class TestReruns:
         before = {p: p.stat().st_mtime_ns for p in made.rglob("*.[pn][np][gz]")}
         assert len(before) == 36
         monkeypatch.setattr(
-            "wsss.pipeline.mask_making.explaining.attribute_multiscale_batch",
+            "wsss.pipeline.mask_making.explaining.attribute_at_sizes",
             lambda *_, **__: pytest.fail("an image that is done was explained again"),
         )
         make(shapes, made, classifier_checkpoint, save_scores=True, overlays=True)

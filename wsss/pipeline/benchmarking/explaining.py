@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale_many
+from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
 from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
@@ -44,7 +44,8 @@ class Explainer:
             labels: (K,) multi-hot.
         """
         configs = [candidate.config for candidate in self.candidates]
-        return attribute_multiscale_many(self.model, image, labels, self.multiscale, configs)
+        found = attribute_at_sizes(self.model, image[None], labels[None], self.multiscale, configs)
+        return [one.maps for one in found]
 
     def only(self, *candidates: Candidate) -> "Explainer":
         """The same with these candidates alone."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from wsss.attribution.methods import AttributionConfig
-from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale_batch
+from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
 from wsss.data.transforms import normalise
 from wsss.normalisation import Normalisation
 from wsss.pipeline.mask_making.handover import Explained, Failed, Photograph
@@ -62,12 +62,12 @@ class Explainer:
             if self.threshold is None
             else self._predicted(images, self.threshold)
         )
-        maps = attribute_multiscale_batch(
-            self.model, images, labels, self.multiscale, [self.attribution]
-        )[0]
+        found = attribute_at_sizes(self.model, images, labels, self.multiscale, [self.attribution])[
+            0
+        ]
         present = labels > 0
         # maps are ordered by image, so that each image's follow each other
-        parts = maps.cpu().split(present.sum(dim=1).tolist())
+        parts = found.maps.cpu().split(present.sum(dim=1).tolist())
         return [
             Explained(one.record, one.image, part.numpy(), self.values[row])
             for one, part, row in zip(batch, parts, present.numpy(), strict=True)
