@@ -14,6 +14,7 @@ def test_the_six_lines_explain_a_photograph(tmp_path, monkeypatch):
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert 'weights="DEFAULT"' in code
+    assert len(list(filter(None, code.splitlines()))) == 6
     code = code.replace('weights="DEFAULT"', "weights=None")  # a download
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
