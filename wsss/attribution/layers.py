@@ -155,7 +155,8 @@ def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
             f"can be explained: none {which}; name modules of the model, as model.named_modules() "
             "lists them"
         )
-    coarse = [one for one in maps if min(height / one.rows, width / one.columns) >= _FINEST]
+    # rounded, since padding makes 16 cells of 63 pixels
+    coarse = [one for one in maps if round(min(height / one.rows, width / one.columns)) >= _FINEST]
     groups: dict[tuple[int, int], list[tuple[int, str]]] = {}
     # grouped by shape: modules of one resolution compete for one place
     for place, one in enumerate(coarse or maps):
