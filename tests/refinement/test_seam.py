@@ -26,8 +26,10 @@ from wsss.refinement import (
     NO_REFINEMENT,
     STEPS,
     BackgroundConfig,
+    Context,
     CRFConfig,
     LabelMaps,
+    Picture,
     RefinementChain,
     Step,
     dense_crf,
@@ -55,9 +57,9 @@ class BlurConfig:
             raise ValueError(f"side: expected at least 1, got {self.side}")
 
 
-def prepare_blur(images: Sequence[np.ndarray], config: BlurConfig, device: str):
+def prepare_blur(pictures: Sequence[Picture], config: BlurConfig, context: Context):
     """A toy: each label's map is blurred; nothing of the image is needed but its size."""
-    sizes = [image.shape[:2] for image in images]
+    sizes = [one.image.shape[:2] for one in pictures]
 
     def refine(maps: Sequence[LabelMaps]) -> list[LabelMaps]:
         assert [one.values.shape[1:] for one in maps] == sizes
@@ -102,10 +104,10 @@ class TestChain:
         image = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
         scores = rng.random((1, 20, 20), dtype=np.float32)
         crf = CRFConfig(iterations=1, backend="torch")
-        refine = RefinementChain((crf, crf)).prepare([image])
+        refine = RefinementChain((crf, crf)).prepare([Picture(image)])
         maps = LabelMaps(np.concatenate([1 - scores, scores]), marginals=False)
         (twice,) = refine([maps])
-        (once,) = RefinementChain((crf,)).prepare([image])([maps])
+        (once,) = RefinementChain((crf,)).prepare([Picture(image)])([maps])
         assert once.marginals
         np.testing.assert_allclose(once.values.sum(axis=0), 1, atol=1e-5)
         expected = dense_crf(image, -np.log(np.maximum(once.values, 1e-8)), crf)
@@ -115,7 +117,9 @@ class TestChain:
         """Thirty labels of a network that knows nothing: none reaches .05, and all take part."""
         rng = np.random.default_rng(3)
         image = rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)
-        refine = RefinementChain((CRFConfig(iterations=1, backend="torch"),)).prepare([image])
+        refine = RefinementChain((CRFConfig(iterations=1, backend="torch"),)).prepare(
+            [Picture(image)]
+        )
         (found,) = refine([LabelMaps(np.full((30, 12, 12), 1 / 30, np.float32), marginals=True)])
         np.testing.assert_allclose(found.values, 1 / 30, rtol=1e-4)
         sure = np.concatenate([np.full((1, 12, 12), 0.96), np.full((4, 12, 12), 0.01)])
@@ -132,7 +136,8 @@ class TestChain:
             BackgroundConfig(),
             BackgroundConfig(ignore_below=0.3, ignore_above=0.7),
         ):
-            together = make_masks(images, scores, background, chain())
+            pictures = [Picture(image) for image in images]
+            together = make_masks(pictures, scores, background, chain())
             for mask, image, maps in zip(together, images, scores, strict=True):
                 assert np.array_equal(mask, make_mask(image, maps, background, chain()))
         assert not together[1].any()

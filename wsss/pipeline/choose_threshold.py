@@ -19,6 +19,7 @@ from wsss.metrics.segmentation import cohen_kappa
 from wsss.pipeline.evaluation.files import csv_text
 from wsss.pipeline.refining import refinement_of
 from wsss.refinement.crf import CRFConfig
+from wsss.refinement.maps import Picture
 from wsss.refinement.seeds import BackgroundConfig, best_labels, make_mask
 from wsss.refinement.steps import RefinementChain
 from wsss.refinement.threshold import colour_separation, otsu, two_components
@@ -115,7 +116,9 @@ def choose_threshold(
         if rule == "colours":
             curve = _colour_curve(maps)
         elif rule == "crf":
-            curve = _refinement_curve(maps, refinement_of(refine, crf, CRFConfig()))
+            curve = _refinement_curve(
+                maps, data.class_names, refinement_of(refine, crf, CRFConfig())
+            )
         else:
             assert other_scores is not None
             curve = _views_curve(maps, _Maps(records, other_scores, label_map))
@@ -174,7 +177,7 @@ def _colour_curve(maps: _Maps) -> np.ndarray:
     return np.mean(curves, axis=0)
 
 
-def _refinement_curve(maps: _Maps, refinement: RefinementChain) -> np.ndarray:
+def _refinement_curve(maps: _Maps, names: list[str], refinement: RefinementChain) -> np.ndarray:
     """Compute minus the change of the foreground's log odds by refinement, at each candidate.
 
     Below a good threshold the CRF fills what is left of the background, above it it eats the
@@ -187,7 +190,8 @@ def _refinement_curve(maps: _Maps, refinement: RefinementChain) -> np.ndarray:
         if not len(labels):
             continue
         full = stored.full_size()
-        refine = refinement.prepare([read_image(record.image)])  # once, for all candidates
+        picture = Picture(read_image(record.image), [names[i - 1] for i in labels], record.image_id)
+        refine = refinement.prepare([picture])  # once, for all candidates
         pixels += full[0].size
         for j, threshold in enumerate(CANDIDATES):
             level = np.full(full.shape[1:], threshold, dtype=np.float32)

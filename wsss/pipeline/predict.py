@@ -21,7 +21,7 @@ from wsss.models.deeplab import Segmenter
 from wsss.parallel.devices import Device, resolve_device
 from wsss.pipeline.refining import refinement_of
 from wsss.refinement.crf import CRFConfig
-from wsss.refinement.maps import LabelMaps
+from wsss.refinement.maps import Context, LabelMaps, Picture
 from wsss.refinement.steps import RefinementChain
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
@@ -108,7 +108,9 @@ def predict(
     )
     label_map = LabelMap(list(classes.values()))
     place = resolve_device(device)
-    predict_mask = _MaskPredictor(model.to(place), place, inference, refinement, label_map)
+    predict_mask = _MaskPredictor(
+        model.to(place), place, inference, refinement, label_map, list(classes)
+    )
     masks = {name: output / "masks" / f"{name}.png" for name in files}
     pictures = {name: output / "overlays" / f"{name}.png" for name in files if overlays}
     there = existing([*masks.values(), *pictures.values()])
@@ -124,7 +126,7 @@ def predict(
             failed[name] = str(error)
             progress.write(f"failed: {error}")
             continue
-        values = predict_mask(image)
+        values = predict_mask(image, name)
         if name in pictures:
             pair = [image, overlay_mask(image, values, voc_palette())]
             write_picture(pictures[name], strip(pair, ["image", "prediction"], height=240))
@@ -150,6 +152,7 @@ class _MaskPredictor(NamedTuple):
         inference: Sizes.
         refinement: Steps from its probabilities to marginals.
         label_map: Mask values of its labels.
+        names: Names of its classes.
     """
 
     model: Segmenter
@@ -157,12 +160,14 @@ class _MaskPredictor(NamedTuple):
     inference: InferenceConfig
     refinement: RefinementChain
     label_map: LabelMap
+    names: list[str]
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: np.ndarray, name: str) -> np.ndarray:
         """Segment an (H, W, 3) uint8 RGB photograph: (H, W) uint8 mask values."""
         pixels = normalise(image, self.model.normalisation).to(self.device)
         probabilities = segment(self.model, pixels, self.inference).cpu().numpy()
-        refine = self.refinement.prepare([image], str(self.device))
+        picture = Picture(image, self.names, name)
+        refine = self.refinement.prepare([picture], Context(str(self.device)))
         (refined,) = refine([LabelMaps(probabilities, marginals=True)])
         return self.label_map.to_value(refined.values.argmax(axis=0).astype(np.uint8))
 

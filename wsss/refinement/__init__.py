@@ -1,7 +1,7 @@
 """Refinement of class maps to masks: background score, steps, labels. Torch in its backend only."""
 
 from wsss.refinement.crf import CRFConfig, DenseCRF, dense_crf, dense_crf_batch
-from wsss.refinement.maps import LabelMaps
+from wsss.refinement.maps import Context, LabelMaps, Picture
 from wsss.refinement.seeds import (
     BackgroundConfig,
     background_score,
@@ -16,8 +16,10 @@ __all__ = [
     "STEPS",
     "BackgroundConfig",
     "CRFConfig",
+    "Context",
     "DenseCRF",
     "LabelMaps",
+    "Picture",
     "RefinementChain",
     "Step",
     "background_score",

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from wsss.refinement.densecrf.config import Backend, CRFConfig
-from wsss.refinement.maps import LabelMaps, Refine
+from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
 
 __all__ = ["CRFConfig", "DenseCRF", "dense_crf", "dense_crf_batch", "resolve_backend"]
 
@@ -104,18 +104,18 @@ def dense_crf_batch(
     )
 
 
-def prepare_crf(images: Sequence[np.ndarray], config: CRFConfig, device: str) -> Refine:
+def prepare_crf(pictures: Sequence[Picture], config: CRFConfig, context: Context) -> Refine:
     """Prepare the dense CRF as a refinement step: scores or marginals in, marginals out.
 
     Scores become energies as ``config.unary`` says; marginals by their logarithm, and a label that
     is nowhere likelier than 0.05 stays out of the CRF with a marginal of 0.
 
     Args:
-        images: (H, W, 3) uint8 RGB each.
+        pictures: The photographs.
         config: Kernels, number of iterations and backend.
-        device: On a GPU the torch backend takes all images at once.
+        context: On a GPU the torch backend takes all images at once.
     """
-    infer = _inference_of_all(images, config, device)
+    infer = _inference_of_all([one.image for one in pictures], config, context.device)
 
     def refine(maps: Sequence[LabelMaps]) -> list[LabelMaps]:
         kept = [_possible(one) for one in maps]

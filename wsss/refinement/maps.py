@@ -1,9 +1,33 @@
-"""Maps of labels that refinement steps take and give."""
+"""What refinement steps take and give: photographs with what is known of them, maps of labels."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+
+class Picture(NamedTuple):
+    """Photograph whose maps are refined, with what is known of it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        names: Names of the labels of its maps after the background, or None where nobody said.
+        image_id: Its id in the data set, or None outside one.
+    """
+
+    image: np.ndarray
+    names: Sequence[str] | None = None
+    image_id: str | None = None
+
+
+class Context(NamedTuple):
+    """Machine that steps run on.
+
+    Args:
+        device: torch's name of the device of steps that can run on a GPU.
+    """
+
+    device: str = "cpu"
 
 
 class LabelMaps(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from wsss.ignore import IGNORE
-from wsss.refinement.maps import LabelMaps, Refine
+from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
 
 
@@ -135,27 +135,25 @@ def make_mask(
             raise ValueError("image: expected the photograph, which a refinement looks at")
         # no step reads it; make_masks takes one image for each set of scores
         image = np.zeros((*scores.shape[1:], 3), dtype=np.uint8)
-    return make_masks([image], [scores], background, refinement, [names or ()])[0]
+    return make_masks([Picture(image, names)], [scores], background, refinement)[0]
 
 
 def make_masks(
-    images: Sequence[np.ndarray],
+    pictures: Sequence[Picture],
     scores: Sequence[np.ndarray],
     background: BackgroundConfig,
     refinement: RefinementChain = NO_REFINEMENT,
-    names: Sequence[Sequence[str]] | None = None,
-    *,
-    device: str = "cpu",
+    context: Context = Context(),
 ) -> list[np.ndarray]:
     """Make the masks of some images, refined together where a step can do that.
 
     Args:
-        images: (H, W, 3) uint8 RGB each, of any sizes.
+        pictures: Photographs of any sizes; the names of their classes are asked for only where
+            thresholds have names.
         scores: (P, H, W) float32 scores of the P present classes of each, in [0, 1].
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
-        names: Names of the classes of each; asked for only where thresholds have names.
-        device: torch's name of the device of steps that can run on a GPU.
+        context: The machine that the steps run on.
 
     Returns:
         (H, W) uint8 each: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore. Without a
@@ -166,22 +164,24 @@ def make_masks(
             "refinement: expected a RefinementChain, such as RefinementChain((CRFConfig(),)), got "
             f"{type(refinement).__name__}"
         )
-    for image, maps in zip(images, scores, strict=True):
-        if maps.shape[1:] != image.shape[:2]:
+    for one, maps in zip(pictures, scores, strict=True):
+        height, width = one.image.shape[:2]
+        if maps.shape[1:] != (height, width):
             raise ValueError(
-                f"scores: expected (P, {image.shape[0]}, {image.shape[1]}), the size of the image, "
-                f"got {maps.shape}"
+                f"scores: expected (P, {height}, {width}), the size of the image, got {maps.shape}"
             )
     masks = [np.zeros(maps.shape[1:], dtype=np.uint8) for maps in scores]
     # steps expect at least one class; the others are all background already
     shown = [i for i, maps in enumerate(scores) if len(maps)]
     if not shown:
         return masks
-    refine = refinement.prepare([images[i] for i in shown], device)
+    refine = refinement.prepare([pictures[i] for i in shown], context)
     present = [scores[i] for i in shown]
     if background.ignore_below is None or background.ignore_above is None:
-        called = [None if names is None else names[i] for i in shown]
-        levels = [background_score(s, background, n) for s, n in zip(present, called, strict=True)]
+        levels = [
+            background_score(maps, background, pictures[i].names)
+            for i, maps in zip(shown, present, strict=True)
+        ]
         found = best_labels(present, levels, refine)
     else:
         generous, strict = (

@@ -10,11 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from wsss.refinement.crf import prepare_crf
 from wsss.refinement.densecrf.config import CRFConfig
-from wsss.refinement.maps import LabelMaps, Refine
+from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
 
 
 class Step(NamedTuple):
@@ -22,12 +20,12 @@ class Step(NamedTuple):
 
     Args:
         config: Frozen dataclass of its options.
-        prepare: Images (H, W, 3) uint8 RGB, options and torch's name of a device to the function
-            that refines the maps of these images.
+        prepare: Photographs, options and the machine to the function that refines the maps of
+            these photographs.
     """
 
     config: type[Any]
-    prepare: Callable[[Sequence[np.ndarray], Any, str], Refine]
+    prepare: Callable[[Sequence[Picture], Any, Context], Refine]
 
 
 STEPS: dict[str, Step] = {
@@ -57,18 +55,18 @@ class RefinementChain:
             for step in self.steps
         ]
 
-    def prepare(self, images: Sequence[np.ndarray], device: str = "cpu") -> Refine:
-        """Prepare all steps for some images.
+    def prepare(self, pictures: Sequence[Picture], context: Context = Context()) -> Refine:
+        """Prepare all steps for some photographs.
 
         Args:
-            images: (H, W, 3) uint8 RGB each, of any sizes.
-            device: torch's name of the device of steps that can run on a GPU.
+            pictures: Photographs of any sizes.
+            context: The machine.
 
         Raises:
-            ValueError, ImportError: A step cannot be made for these images or on this machine.
+            ValueError, ImportError: A step cannot be made for these photographs or on this machine.
         """
         # what depends on the pixels alone, such as the CRF's lattices, is computed here and once
-        ready = [STEPS[_kind(step)].prepare(images, step, device) for step in self.steps]
+        ready = [STEPS[_kind(step)].prepare(pictures, step, context) for step in self.steps]
 
         def refine(maps: Sequence[LabelMaps]) -> list[LabelMaps]:
             refined = list(maps)

@@ -9,6 +9,7 @@ import numpy as np
 from wsss.data.scores import Scores, stored_size
 from wsss.ignore import IGNORE
 from wsss.pipeline.mask_making.handover import Explained, Masked, Scored
+from wsss.refinement.maps import Context, Picture
 from wsss.refinement.seeds import BackgroundConfig, make_masks, normalise_maps
 from wsss.refinement.steps import RefinementChain
 
@@ -64,14 +65,15 @@ class MaskMaker:
             _check_size(one)
         full = [one.scores.full_size() for one in batch]
         name_of = {value: name for name, value in self.classes.items()}
-        labels = make_masks(
-            [one.image for one in batch],
-            full,
-            self.background,
-            self.refinement,
-            [[name_of[value] for value in one.scores.classes.tolist()] for one in batch],
-            device=self.device,
-        )
+        pictures = [
+            Picture(
+                one.image,
+                [name_of[value] for value in one.scores.classes.tolist()],
+                one.record.image_id,
+            )
+            for one in batch
+        ]
+        labels = make_masks(pictures, full, self.background, self.refinement, Context(self.device))
         return [
             Masked(one.record, one.image, one.scores, maps, _values(mask, one.scores.classes))
             for one, maps, mask in zip(batch, full, labels, strict=True)
