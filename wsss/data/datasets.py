@@ -19,7 +19,7 @@ Reader = Callable[[Path], np.ndarray]
 """Reads an image file as (H, W, 3) uint8 RGB."""
 
 
-def _reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
+def reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
     """Seed albumentations by the (index, seed) of the sampler, or by torch; return the index."""
     if isinstance(index, tuple):
         # the seed comes with the index: the augmentation does not depend on which worker has it
@@ -57,12 +57,21 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self.records)
 
     def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        index = _reseed(self.transform, index)
+        index = reseed(self.transform, index)
+        labels = self.labels(index)
+        image = self.transform(image=self.read(self.records[index].image))["image"]
+        return normalise(image, self.normalisation), labels
+
+    def labels(self, index: int) -> torch.Tensor:
+        """Labels of an image, (K,) float32 multi-hot.
+
+        Raises:
+            ValueError: It has none.
+        """
         record = self.records[index]
         if record.labels is None:
             raise ValueError(f"image {record.image_id!r} has no labels")
-        image = self.transform(image=self.read(record.image))["image"]
-        return normalise(image, self.normalisation), torch.from_numpy(record.labels)
+        return torch.from_numpy(record.labels)
 
 
 class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -103,18 +112,22 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self.records)
 
     def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        index = _reseed(self.transform, index)
+        index = reseed(self.transform, index)
         image = self.read(self.records[index].image)
-        path = self.masks[index]
-        mask = self.label_map.to_index(read_mask(path), path)
+        mask = self.mask(index)
         # before the transform, which would resize both and hide it
-        check_same_size(mask, image.shape[:2], path, self.records[index].image)
+        check_same_size(mask, image.shape[:2], self.masks[index], self.records[index].image)
         if self.keep_mask:
             image = self.transform(image=image)["image"]
         else:
             pair = self.transform(image=image, mask=mask)
             image, mask = pair["image"], pair["mask"]
         return normalise(image, self.normalisation), torch.from_numpy(mask.astype(np.int64))
+
+    def mask(self, index: int) -> np.ndarray:
+        """Mask of an image at its own size, (H, W) uint8 label indices with 255 = ignore."""
+        path = self.masks[index]
+        return self.label_map.to_index(read_mask(path), path)
 
 
 def check_same_size(

@@ -62,12 +62,20 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.taps = [""]
         self.normalisation = normalisation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Segment (B, 3, H, W) normalised images: (B, L, H, W) logits."""
-        scores = self.head(self.backbone(images))
-        return F.interpolate(scores, images.shape[2:], mode="bilinear", align_corners=False)
+        return self.segment(self.features(images), (images.shape[2], images.shape[3]))
+
+    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the features that the head takes."""
+        return [self.backbone(images)]
+
+    def segment(self, features: list[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+        """Segment from features: (B, L, H, W) logits at ``size`` = (H, W)."""
+        return F.interpolate(self.head(features[0]), size, mode="bilinear", align_corners=False)
 
 
 class ASPPSum(nn.Module):
