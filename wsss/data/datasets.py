@@ -65,10 +65,11 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return normalise(image, self.normalisation), torch.from_numpy(record.labels)
 
 
-class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
     """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
-    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore.
+    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore, and
+    the image's place among the records.
 
     Args:
         records: Images.
@@ -102,7 +103,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
         index = _reseed(self.transform, index)
         image = self.read(self.records[index].image)
         path = self.masks[index]
@@ -114,7 +115,8 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         else:
             pair = self.transform(image=image, mask=mask)
             image, mask = pair["image"], pair["mask"]
-        return normalise(image, self.normalisation), torch.from_numpy(mask.astype(np.int64))
+        labels = torch.from_numpy(mask.astype(np.int64))
+        return normalise(image, self.normalisation), labels, index
 
 
 def check_same_size(
