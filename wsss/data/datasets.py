@@ -74,10 +74,11 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.from_numpy(record.labels)
 
 
-class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
     """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
-    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore.
+    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore, and
+    the image's place among the records.
 
     Args:
         records: Images.
@@ -111,7 +112,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
         index = reseed(self.transform, index)
         image = self.read(self.records[index].image)
         mask = self.mask(index)
@@ -122,7 +123,8 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         else:
             pair = self.transform(image=image, mask=mask)
             image, mask = pair["image"], pair["mask"]
-        return normalise(image, self.normalisation), torch.from_numpy(mask.astype(np.int64))
+        labels = torch.from_numpy(mask.astype(np.int64))
+        return normalise(image, self.normalisation), labels, index
 
     def mask(self, index: int) -> np.ndarray:
         """Mask of an image at its own size, (H, W) uint8 label indices with 255 = ignore."""

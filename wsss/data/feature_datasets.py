@@ -72,7 +72,8 @@ class KeptImages(Dataset[tuple[Any, ...]]):
             view, shown = self._draw(mask)
         kept, size = self._kept(index, view)
         check_same_size(mask, size, self.images.masks[index], self.images.records[index].image)
-        return kept, torch.from_numpy((mask if shown is None else shown).astype(np.int64))
+        labels = torch.from_numpy((mask if shown is None else shown).astype(np.int64))
+        return kept, labels, index
 
     def _draw(self, mask: np.ndarray) -> tuple[View, np.ndarray]:
         """Draw a view of an image of the size of its (H, W) mask, and the mask in that view."""

@@ -54,6 +54,8 @@ def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
 
 
 Network = Callable[[torch.Tensor], torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Images, their labels (B, H, W), and the (B,) places of their records."""
 
 LOSSES = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}
 
@@ -103,17 +105,17 @@ class SegmentationTask(pl.LightningModule):
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model.backbone)
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
-        images, labels = batch
+        images, labels, _ = batch
         part = self.loss(self.network(images), labels)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
 
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
+    def validation_step(self, batch: tuple[torch.Tensor, ...], step: int) -> None:
         """Count the pixels of the images; a batch may be empty."""
-        images, labels = batch
+        images, labels = batch[:2]
         if len(images) == 0:
             return
         # scored at the mask's own size, to which the network may not have seen the image
