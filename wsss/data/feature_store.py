@@ -1,4 +1,4 @@
-"""Activations of a frozen network kept on disk, for trainings that would compute them each epoch."""
+"""Activations of a frozen network kept on disk, for trainings that go on from them each epoch."""
 
 import hashlib
 import os

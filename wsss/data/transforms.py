@@ -66,7 +66,6 @@ class AugmentConfig:
                 f"augment.val_long_side: expected at least 32 pixels, got {self.val_long_side}"
             )
 
-
     def long_sides(self) -> list[int | None]:
         """Lengths from which that of an image's long side is drawn; None is its own."""
         if self.long_side is None:

@@ -1,6 +1,6 @@
 """Training task and data of a segmentation network: images and pseudo-masks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
-from wsss.models.backbones import freeze_up_to
+from wsss.models.backbones import WHOLE, freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
@@ -24,6 +24,7 @@ from wsss.tasks.checkpoint import (
     describe_normalisation,
     load_backbone_weights,
 )
+from wsss.tasks.kept_features import Features, frozen_part, network_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 
@@ -53,7 +54,6 @@ def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     return 0.5 * (cross_entropy(logits, background) + cross_entropy(logits, foreground))
 
 
-Network = Callable[[torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images, their labels (B, H, W), and the (B,) places of their records."""
 
@@ -72,8 +72,9 @@ class SegmentationTask(pl.LightningModule):
         backbone_weights: Classifier checkpoint or state dict the backbone starts from, or None.
         loss: Name in `LOSSES`.
         optim: Optimiser.
-        freeze: Last backbone layer that is not trained, or None.
+        freeze: Last backbone layer that is not trained, ``all``, or None.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
+        features: Whether the batches bring images, or the activations of what is frozen.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class SegmentationTask(pl.LightningModule):
         optim: OptimConfig,
         freeze: str | None,
         freeze_batchnorm: bool,
+        features: Features = "compute",
     ) -> None:
         super().__init__()
         self.model = build_deeplab(model, len(classes) + 1)
@@ -95,15 +97,20 @@ class SegmentationTask(pl.LightningModule):
             freeze_up_to(self.model.backbone, freeze)
         self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
-        self.network: Network = self.model.forward  # what is trained, compiled or not
+        self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
+        self.whole = network_of(self.model, self.frozen)
+        self.network = self.whole  # what is trained, compiled or not
         self.loss = LOSSES[loss]
         self.optim = optim
+        self.fixed = freeze == WHOLE
         self.freeze_batchnorm = freeze_batchnorm
         self.val_scores = SegmentationMetric(len(self.label_names))
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model.backbone)
+        if self.fixed:
+            self.model.backbone.eval()  # a fixed network: without dropout and the like, too
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
@@ -116,11 +123,11 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, batch: tuple[torch.Tensor, ...], step: int) -> None:
         """Count the pixels of the images; a batch may be empty."""
         images, labels = batch[:2]
-        if len(images) == 0:
+        if len(labels) == 0:
             return
         # scored at the mask's own size, to which the network may not have seen the image
         scores = F.interpolate(
-            self.model(images), labels.shape[1:], mode="bilinear", align_corners=False
+            self.whole(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
         self.val_scores.update(scores.argmax(dim=1), labels)
 

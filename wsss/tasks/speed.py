@@ -27,7 +27,7 @@ class NetworkPreparation(pl.Callback):
         if self.channels_last and trainer.strategy.root_device.type in ("cpu", "cuda"):
             pl_module.model.to(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
         if self.compile:
-            pl_module.network = torch.compile(pl_module.model.forward)  # type: ignore[assignment, union-attr]
+            pl_module.network = torch.compile(pl_module.network)  # type: ignore[assignment, arg-type]
 
 
 class Throughput(pl.Callback):
@@ -61,7 +61,7 @@ class Throughput(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self.images += len(batch[0])
+        self.images += len(batch[-1])  # the first may be activations of several layers
         self.last = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

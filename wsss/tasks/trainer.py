@@ -21,6 +21,7 @@ from wsss.data.cache import ImageCache
 from wsss.data.datasets import Reader
 from wsss.data.images import read_image
 from wsss.data.records import Record
+from wsss.data.transforms import AugmentConfig
 from wsss.parallel.cores import cores_per_process
 from wsss.parallel.launch import (
     choose_devices,
@@ -31,6 +32,7 @@ from wsss.parallel.launch import (
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
 from wsss.tasks.checkpoint import normalisation_of
 from wsss.tasks.classification import ClassificationData, ClassificationTask
+from wsss.tasks.kept_features import Features, KeepFeatures
 from wsss.tasks.loaders import check_parts
 from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.speed import NetworkPreparation, Throughput
@@ -60,8 +62,10 @@ class TrainerConfig:
             the cores have other work, and what they add up depends on their number.
         cache: Folder that keeps decoded images for the epochs, trainings and processes that read
             them again; ``null`` decodes each time. A second reading takes a twentieth of the time,
-            and half a megabyte of disk for an image of 500 x 375 pixels.
-        cache_gib: GiB that the decoded images of a training may take; further ones are not kept.
+            and half a megabyte of disk for an image of 500 x 375 pixels. With ``features: cache``
+            it keeps the activations of frozen layers in place of images.
+        cache_gib: GiB that a training may take there. Further images are not kept; activations
+            that would take more are refused.
         channels_last: Store weights and activations with the channels innermost.
         compile: Compile the network with torch.compile; the first step takes minutes.
         gradient_clip: Largest norm of the gradient; ``null`` does not clip.
@@ -114,6 +118,19 @@ def image_reader(config: TrainerConfig, records: Iterable[Record]) -> Reader:
         return read_image
     limit = int(config.cache_gib * 2**30)
     return ImageCache(config.cache, limit, (record.image for record in records))
+
+
+def feature_callbacks(
+    features: Features, config: TrainerConfig, augment: AugmentConfig
+) -> list[pl.Callback]:
+    """Callbacks of a training on kept activations; none where they are computed.
+
+    Raises:
+        ValueError: There is no folder for them, or they cannot be kept.
+    """
+    if features == "compute":
+        return []
+    return [KeepFeatures(config.cache, int(config.cache_gib * 2**30), augment)]
 
 
 class _SeedEachEpoch(pl.Callback):
