@@ -75,7 +75,9 @@ class Segmenter(nn.Module):
 
     def segment(self, features: list[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
         """Segment from features: (B, L, H, W) logits at ``size`` = (H, W)."""
-        return F.interpolate(self.head(features[0]), size, mode="bilinear", align_corners=False)
+        # channels in planes: with the channels innermost, the gradient takes four times as long
+        scores = self.head(features[0]).contiguous()
+        return F.interpolate(scores, size, mode="bilinear", align_corners=False)
 
 
 class ASPPSum(nn.Module):

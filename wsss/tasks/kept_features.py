@@ -1,5 +1,6 @@
 """Activations of the frozen part of a network, computed once before the training."""
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,7 +19,9 @@ from wsss.models.backbones import WHOLE
 from wsss.models.classifier import Classifier
 from wsss.models.deeplab import Segmenter
 from wsss.models.frozen import FrozenPart
+from wsss.models.onednn import convolve_by_onednn
 from wsss.parallel.cores import available_cores
+from wsss.parallel.devices import keep_memory
 from wsss.parallel.processes import process_count, process_rank
 from wsss.parallel.stream import Stage, overlap
 
@@ -104,6 +107,10 @@ class _Fill:
     def __init__(
         self, store: FeatureStore, frozen: FrozenPart, device: torch.device, limit: int
     ) -> None:
+        if device.type == "cpu":
+            keep_memory()
+            frozen = copy.deepcopy(frozen)  # the training's own network stays as it is
+            convolve_by_onednn(frozen.model)
         self.store = store
         self.frozen = frozen
         self.device = device
