@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from wsss.data.datasets import reseed
 from wsss.data.fixed_views import View, drawn_view, fixed_views, view_name, view_transform
 from wsss.data.transforms import AugmentConfig, train_transform
 from wsss.normalisation import IMAGENET, Normalisation
@@ -32,8 +33,8 @@ def test_what_is_drawn_is_the_view_that_is_said(position, long_side):
     tracked = train_transform(augment, IMAGENET, track=True)
     image, seen = photograph(), set()
     for seed in range(60):
-        plain.set_random_seed(seed)
-        tracked.set_random_seed(seed)
+        reseed(plain, (0, seed))
+        reseed(tracked, (0, seed))
         # the draw does not look at the image
         view = drawn_view(tracked(image=np.zeros((8, 8, 3), np.uint8)), (8, 8))
         expected = plain(image=image)["image"]
@@ -42,6 +43,18 @@ def test_what_is_drawn_is_the_view_that_is_said(position, long_side):
         )
         seen.add(view)
     assert seen == set(fixed_views(augment))
+
+
+def test_size_and_mirroring_are_drawn_independently():
+    """albumentations gives one seed to all steps: large images were never mirrored."""
+    tracked = train_transform(FEW, IMAGENET, track=True)
+    blank = np.zeros((8, 8, 3), np.uint8)
+    drawn = []
+    for seed in range(600):
+        reseed(tracked, (0, seed))
+        drawn.append(drawn_view(tracked(image=blank), (8, 8)))
+    # 100 of each on average, with a deviation of 9
+    assert all(60 < drawn.count(view) < 140 for view in fixed_views(FEW))
 
 
 def test_where_a_small_image_lies():

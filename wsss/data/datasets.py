@@ -23,9 +23,13 @@ def reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
     """Seed albumentations by the (index, seed) of the sampler, or by torch; return the index."""
     if isinstance(index, tuple):
         # the seed comes with the index: the augmentation does not depend on which worker has it
-        transform.set_random_seed(index[1])
-        return index[0]
-    transform.set_random_seed(int(torch.randint(2**31, ())))
+        index, seed = index
+    else:
+        seed = int(torch.randint(2**31, ()))
+    # Compose gives its seed to every step. They would draw the same number, and whatever makes an
+    # image large would also decide that it is not mirrored.
+    for number, step in enumerate(transform.transforms):
+        step.set_random_seed(seed + number)
     return index
 
 

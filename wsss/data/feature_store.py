@@ -67,7 +67,7 @@ class FeatureStore:
         try:
             with path.open("rb") as file:
                 return path.stat().st_size if _is_whole(file) else None
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, EOFError):
             return None
 
     def write(self, image: Path, view: str, entry: Entry) -> int:
@@ -114,7 +114,7 @@ def _is_whole(file: BinaryIO) -> bool:
     """Whether an entry has all its bytes, from its headers alone.
 
     Raises:
-        ValueError: A header is cut off.
+        ValueError, EOFError: A header is cut off.
     """
     end = os.fstat(file.fileno()).st_size
     count = int(np.load(file)[-1])

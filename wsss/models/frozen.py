@@ -10,8 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsss.models.backbones import WHOLE
 from wsss.models.classifier import Classifier
-from wsss.models.deeplab import Segmenter
+from wsss.models.segmenter import Segmenter
 from wsss.models.split import BodySplit
+
+_LAYOUT = {False: torch.contiguous_format, True: torch.channels_last}
 
 
 class FrozenPart:
@@ -76,18 +78,25 @@ class FrozenPart:
         Returns:
             (B, K) of a classifier, (B, L, H, W) of a segmentation network.
         """
-        dtype = next(self.model.parameters()).dtype
-        features = [values.to(dtype) for values in features]
+        features = [self._as_computed(values) for values in features]
         if self.split is not None:
             kept = dict(zip(self.split.kept, features, strict=True))
             found = {**kept, **self.split.rest(kept)}
-            features = [found[tap] for tap in self.taps]
-            if isinstance(self.model, Classifier):
-                features = [self.model.pool(features[0])]
+            if isinstance(self.model, Segmenter):
+                features = self.model.grids(found)
+            else:
+                features = [self.model.pool(found[""])]
         if isinstance(self.model, Segmenter):
             return self.model.segment(features, size)
         logits: torch.Tensor = self.model.head(features[0])
         return logits
+
+    def _as_computed(self, values: torch.Tensor) -> torch.Tensor:
+        """Activations in the precision and memory layout in which the network computes."""
+        values = values.to(next(self.model.parameters()).dtype)
+        inner = any(p.dim() == 4 and not p.is_contiguous() for p in self.model.parameters())
+        # once here, and not before each convolution that takes them
+        return values.contiguous(memory_format=_LAYOUT[inner and values.dim() == 4])
 
     def _modules(self) -> list[tuple[str, nn.Module]]:
         if self.split is None:

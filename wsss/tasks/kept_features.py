@@ -17,9 +17,9 @@ from wsss.data.fixed_views import View, fixed_views, view_transform
 from wsss.data.transforms import AugmentConfig, normalise
 from wsss.models.backbones import WHOLE
 from wsss.models.classifier import Classifier
-from wsss.models.deeplab import Segmenter
 from wsss.models.frozen import FrozenPart
 from wsss.models.onednn import convolve_by_onednn
+from wsss.models.segmenter import Segmenter
 from wsss.parallel.cores import available_cores
 from wsss.parallel.devices import keep_memory
 from wsss.parallel.processes import process_count, process_rank
