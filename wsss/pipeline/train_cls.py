@@ -11,15 +11,9 @@ from wsss.models.backbones import BackboneConfig
 from wsss.pipeline.check_data import check_quickly
 from wsss.runs.settings import Settings
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
-from wsss.tasks.kept_features import Features
+from wsss.tasks.kept_features import Features, feature_callbacks
 from wsss.tasks.optim import OptimConfig
-from wsss.tasks.trainer import (
-    TrainerConfig,
-    build_trainer,
-    decoding_workers,
-    feature_callbacks,
-    image_reader,
-)
+from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
 from wsss.tasks.training import train_into
 
 
@@ -75,7 +69,7 @@ def train_cls(
     check_quickly(data, (train_split, val_split))
     train = load_records(data, train_split, with_labels=True)
     val = load_records(data, val_split, with_labels=True)
-    kept = feature_callbacks(features, trainer, augment)
+    kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)
     # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
     task = ClassificationTask(

@@ -11,16 +11,10 @@ from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.segmenter import SegmenterConfig
 from wsss.runs.settings import Settings
-from wsss.tasks.kept_features import Features
+from wsss.tasks.kept_features import Features, feature_callbacks
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
-from wsss.tasks.trainer import (
-    TrainerConfig,
-    build_trainer,
-    decoding_workers,
-    feature_callbacks,
-    image_reader,
-)
+from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
 from wsss.tasks.training import train_into
 
 
@@ -89,7 +83,7 @@ def train_seg(
         raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
     if model.name != "deeplabv2" and batch_size == 1:
         raise ValueError(f"batch_size: {model.name} normalises over the batch; give at least 2")
-    kept = feature_callbacks(features, trainer, augment)
+    kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)
     # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
     task = SegmentationTask(

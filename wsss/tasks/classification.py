@@ -1,6 +1,6 @@
 """Training task and data of the classifier: image-level labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -17,12 +17,13 @@ from wsss.models.classifier import build_classifier
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, gather_rows, process_count, process_rank
 from wsss.tasks.checkpoint import describe, describe_normalisation
-from wsss.tasks.kept_features import Features, frozen_part, network_of
+from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 
 LossName = Literal["multilabel_soft_margin", "bce"]
 
+Network = Callable[[Inputs], torch.Tensor]
 
 LOSSES = {
     "multilabel_soft_margin": F.multilabel_soft_margin_loss,
@@ -65,13 +66,16 @@ class ClassificationTask(pl.LightningModule):
         self.description = describe("classifier", model, classes, self.model.normalisation)
         self.class_names = list(classes)
         self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
-        self.whole = network_of(self.model, self.frozen)
-        self.network = self.whole  # what is trained, compiled or not
+        self.network: Network = self.whole  # what is trained, compiled or not
         self.loss = LOSSES[loss]
         self.optim = optim
         self.fixed = freeze == WHOLE
         self.freeze_batchnorm = freeze_batchnorm
         self.validated: list[torch.Tensor] = []
+
+    def whole(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of a batch's images, or of what the frozen layers made of them."""
+        return logits_of(self.model, self.frozen, inputs)
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:

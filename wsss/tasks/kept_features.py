@@ -2,8 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,8 +29,8 @@ log = logging.getLogger(__name__)
 Features = Literal["compute", "cache"]
 """Whether what is frozen is computed at every step, or once and kept on disk."""
 
-Network = Callable[[Any], torch.Tensor]
-"""From what a batch brings in the place of images to logits."""
+Inputs = torch.Tensor | Kept
+"""What a batch brings: images, or what the frozen layers made of them."""
 
 READERS = 4
 """Most threads that decode while the network computes."""
@@ -217,11 +216,25 @@ def frozen_part(
     return frozen
 
 
-def network_of(model: Classifier | Segmenter, frozen: FrozenPart | None) -> Network:
-    """Build the function from what a batch brings, images or kept activations, to logits."""
-    return model.forward if frozen is None else partial(_logits_of, frozen)
+def logits_of(
+    model: Classifier | Segmenter, frozen: FrozenPart | None, inputs: Inputs
+) -> torch.Tensor:
+    """Compute the logits of a batch."""
+    if isinstance(inputs, Kept) and frozen is not None:
+        height, width = inputs.seen[0].tolist()
+        return frozen.finish(inputs.features, (height, width))
+    logits: torch.Tensor = model(inputs)
+    return logits
 
 
-def _logits_of(frozen: FrozenPart, kept: Kept) -> torch.Tensor:
-    height, width = kept.seen[0].tolist()
-    return frozen.finish(kept.features, (height, width))
+def feature_callbacks(
+    features: Features, folder: Path | None, limit_gib: float, augment: AugmentConfig
+) -> list[pl.Callback]:
+    """Callbacks of a training on kept activations; none where they are computed.
+
+    Raises:
+        ValueError: There is no folder for them, or they cannot be kept.
+    """
+    if features == "compute":
+        return []
+    return [KeepFeatures(folder, int(limit_gib * 2**30), augment)]

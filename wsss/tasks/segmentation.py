@@ -1,6 +1,6 @@
 """Training task and data of a segmentation network: images and pseudo-masks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from wsss.tasks.checkpoint import (
     describe_normalisation,
     load_backbone_weights,
 )
-from wsss.tasks.kept_features import Features, frozen_part, network_of
+from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 
@@ -54,6 +54,7 @@ def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     return 0.5 * (cross_entropy(logits, background) + cross_entropy(logits, foreground))
 
 
+Network = Callable[[Inputs], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images, their labels (B, H, W), and the (B,) places of their records."""
 
@@ -98,13 +99,16 @@ class SegmentationTask(pl.LightningModule):
         self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
         self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
-        self.whole = network_of(self.model, self.frozen)
-        self.network = self.whole  # what is trained, compiled or not
+        self.network: Network = self.whole  # what is trained, compiled or not
         self.loss = LOSSES[loss]
         self.optim = optim
         self.fixed = freeze == WHOLE
         self.freeze_batchnorm = freeze_batchnorm
         self.val_scores = SegmentationMetric(len(self.label_names))
+
+    def whole(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of a batch's images, or of what the frozen layers made of them."""
+        return logits_of(self.model, self.frozen, inputs)
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:

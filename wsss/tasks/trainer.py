@@ -21,7 +21,6 @@ from wsss.data.cache import ImageCache
 from wsss.data.datasets import Reader
 from wsss.data.images import read_image
 from wsss.data.records import Record
-from wsss.data.transforms import AugmentConfig
 from wsss.parallel.cores import cores_per_process
 from wsss.parallel.launch import (
     choose_devices,
@@ -32,7 +31,6 @@ from wsss.parallel.launch import (
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
 from wsss.tasks.checkpoint import normalisation_of
 from wsss.tasks.classification import ClassificationData, ClassificationTask
-from wsss.tasks.kept_features import Features, KeepFeatures
 from wsss.tasks.loaders import check_parts
 from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.speed import NetworkPreparation, Throughput
@@ -118,19 +116,6 @@ def image_reader(config: TrainerConfig, records: Iterable[Record]) -> Reader:
         return read_image
     limit = int(config.cache_gib * 2**30)
     return ImageCache(config.cache, limit, (record.image for record in records))
-
-
-def feature_callbacks(
-    features: Features, config: TrainerConfig, augment: AugmentConfig
-) -> list[pl.Callback]:
-    """Callbacks of a training on kept activations; none where they are computed.
-
-    Raises:
-        ValueError: There is no folder for them, or they cannot be kept.
-    """
-    if features == "compute":
-        return []
-    return [KeepFeatures(config.cache, int(config.cache_gib * 2**30), augment)]
 
 
 class _SeedEachEpoch(pl.Callback):
