@@ -318,6 +318,8 @@ def fit(
         # An older checkpoint may not say: its network goes on with ImageNet's colours, not with
         # those that it would be given today. Workers fetch before Lightning sets the epoch.
         task.model.normalisation = normalisation_of(loaded["wsss"])
+        # as Lightning will: by then, the frozen weights have been applied to the images
+        task.load_state_dict(loaded["state_dict"], strict=False)
         data.go_on(loaded["epoch"] + 1, task.model.normalisation)
     # Lightning may leave a handler of its own behind
     handler = signal.getsignal(signal.SIGINT)
