@@ -103,11 +103,10 @@ def test_near_neighbours_weigh_more_in_par():
 
 
 def test_half_size_is_the_step_on_the_halved_and_brought_back():
-    """A photograph and maps in blocks of four pixels are halved without a loss."""
-    image, values = scene((5, 7))
-    blocks, wide = (np.kron(each, np.ones(block, each.dtype)) for each, block in (
-        (image, (2, 2, 1)), (values, (1, 2, 2)),
-    ))  # fmt: skip
+    image, _ = scene((5, 7))
+    wide = np.random.default_rng(1).random((3, 10, 14), dtype=np.float32)
+    values = wide.reshape(3, 5, 2, 7, 2).mean(axis=(2, 4))
+    blocks = np.kron(image, np.ones((2, 2, 1), np.uint8))
     config = PARConfig(iterations=2, dilations=(1, 2))
     small = by_pixels(image, values, config).transpose(1, 2, 0)
     expected = cv2.resize(small, (14, 10), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)

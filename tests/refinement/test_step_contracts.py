@@ -13,6 +13,7 @@ from wsss.pipeline.settings import parse_settings
 from wsss.refinement import STEPS, CRFConfig, LabelMaps, Picture, RefinementChain
 from wsss.refinement.pamr import PAMRConfig
 from wsss.refinement.par import PARConfig
+from wsss.refinement.superpixels import SuperpixelConfig
 from wsss.runs.settings import plain
 
 
@@ -38,6 +39,11 @@ CASES = {
     "par": [
         Case(PARConfig(iterations=3, dilations=(1, 3), scale=1)),
         Case(PARConfig(iterations=2)),
+    ],
+    "superpixels": [
+        Case(SuperpixelConfig(segments=20)),
+        Case(SuperpixelConfig(method="felzenszwalb", mix=0.7)),
+        Case(SuperpixelConfig(segments=20, vote="majority"), averages=False),
     ],
 }
 ALL = pytest.mark.parametrize("case", [case for cases in CASES.values() for case in cases])
@@ -123,10 +129,10 @@ def test_a_photograph_and_maps_that_are_uniform_stay_as_they_are(case, size, cla
 
 
 @MEANS
-def test_maps_that_are_uniform_stay_so_on_any_photograph(case):
-    values = np.full((3, 13, 17), 0.4, np.float32)
-    found = one(case, photograph((13, 17)), values)
-    np.testing.assert_allclose(found.values, 0.4, rtol=1e-5)
+@pytest.mark.parametrize("level", [0.4, 1])  # 1 and not more: whatever is rounded
+def test_maps_that_are_uniform_stay_so_on_any_photograph(case, level):
+    found = one(case, photograph((13, 17)), np.full((3, 13, 17), level, np.float32))
+    np.testing.assert_allclose(found.values, level, rtol=1e-5)
     assert not found.marginals
 
 

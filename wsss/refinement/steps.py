@@ -15,6 +15,7 @@ from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
 from wsss.refinement.pamr import PAMRConfig, prepare_pamr
 from wsss.refinement.par import PARConfig, prepare_par
+from wsss.refinement.superpixels import SuperpixelConfig, prepare_superpixels
 
 
 class Step(NamedTuple):
@@ -34,6 +35,7 @@ STEPS: dict[str, Step] = {
     "crf": Step(CRFConfig, prepare_crf),
     "pamr": Step(PAMRConfig, prepare_pamr),
     "par": Step(PARConfig, prepare_par),
+    "superpixels": Step(SuperpixelConfig, prepare_superpixels),
 }
 
 
