@@ -25,7 +25,13 @@ from wsss.tasks.checkpoint import (
     load_backbone_weights,
 )
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
+from wsss.tasks.optim import (
+    OptimConfig,
+    build_optimizer,
+    freeze_batchnorm_statistics,
+    may_fuse,
+    prepare_backbone,
+)
 
 LossName = Literal["cross_entropy", "balanced"]
 
@@ -91,6 +97,7 @@ class SegmentationTask(pl.LightningModule):
             load_backbone_weights(self.model, backbone_weights)
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
+        prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)
         self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
         self.network: Network = self.model.forward  # what is trained, compiled or not
@@ -143,6 +150,7 @@ class SegmentationTask(pl.LightningModule):
         checkpoint["wsss"] = {
             **self.description,
             "normalisation": describe_normalisation(self.model.normalisation),
+            "lr": self.optim.lr,
         }
 
 
