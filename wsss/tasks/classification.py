@@ -18,7 +18,13 @@ from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, gather_rows, process_count, process_rank
 from wsss.tasks.checkpoint import describe, describe_normalisation
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
+from wsss.tasks.optim import (
+    OptimConfig,
+    build_optimizer,
+    freeze_batchnorm_statistics,
+    may_fuse,
+    prepare_backbone,
+)
 
 LossName = Literal["multilabel_soft_margin", "bce"]
 
@@ -60,6 +66,7 @@ class ClassificationTask(pl.LightningModule):
         self.model = build_classifier(model, len(classes))
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
+        prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)
         self.description = describe("classifier", model, classes, self.model.normalisation)
         self.class_names = list(classes)
         self.network: Network = self.model.forward  # what is trained, compiled or not
@@ -126,6 +133,7 @@ class ClassificationTask(pl.LightningModule):
         checkpoint["wsss"] = {
             **self.description,
             "normalisation": describe_normalisation(self.model.normalisation),
+            "lr": self.optim.lr,
         }
 
 

@@ -16,7 +16,7 @@ from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
-from wsss.models.deeplab import DeepLabConfig, build_deeplab
+from wsss.models.segmenter import SegmenterConfig, build_segmenter
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
 from wsss.tasks.checkpoint import (
@@ -25,7 +25,13 @@ from wsss.tasks.checkpoint import (
     load_backbone_weights,
 )
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
+from wsss.tasks.optim import (
+    OptimConfig,
+    build_optimizer,
+    freeze_batchnorm_statistics,
+    may_fuse,
+    prepare_backbone,
+)
 
 LossName = Literal["cross_entropy", "balanced"]
 
@@ -76,7 +82,7 @@ class SegmentationTask(pl.LightningModule):
 
     def __init__(
         self,
-        model: DeepLabConfig,
+        model: SegmenterConfig,
         classes: Mapping[str, int],
         *,
         backbone_weights: Path | None,
@@ -86,11 +92,12 @@ class SegmentationTask(pl.LightningModule):
         freeze_batchnorm: bool,
     ) -> None:
         super().__init__()
-        self.model = build_deeplab(model, len(classes) + 1)
+        self.model = build_segmenter(model, len(classes) + 1)
         if backbone_weights is not None:
             load_backbone_weights(self.model, backbone_weights)
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
+        prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)
         self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
         self.network: Network = self.model.forward  # what is trained, compiled or not
@@ -143,6 +150,7 @@ class SegmentationTask(pl.LightningModule):
         checkpoint["wsss"] = {
             **self.description,
             "normalisation": describe_normalisation(self.model.normalisation),
+            "lr": self.optim.lr,
         }
 
 
