@@ -11,8 +11,11 @@ from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.deeplab import DeepLabConfig
 from wsss.runs.settings import Settings
+from wsss.tasks.losses import LossName, LossOptions
+from wsss.tasks.noise.config import NoiseConfig
+from wsss.tasks.noise.supervision import Supervision
 from wsss.tasks.optim import OptimConfig
-from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
+from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
 from wsss.tasks.training import train_into
 
@@ -29,6 +32,8 @@ def train_seg(
         crop=321, long_side=None, scale=(0.5, 1.5), val_long_side=None
     ),
     loss: LossName = "cross_entropy",
+    loss_options: LossOptions = LossOptions(),
+    noise: NoiseConfig = NoiseConfig(),
     optim: OptimConfig = OptimConfig(lr=2.5e-4, weight_decay=5e-4),
     freeze: str | None = None,
     freeze_batchnorm: bool = True,
@@ -52,7 +57,10 @@ def train_seg(
         model: Architecture.
         backbone_weights: Checkpoint of train_cls or torchvision state dict to start from.
         augment: Random changes of the training images.
-        loss: cross_entropy over all pixels, or balanced: background and foreground count half each.
+        loss: cross_entropy over all pixels, or balanced: background and foreground count half each;
+            or one that doubts the labels: gce, sce, bootstrapped (wsss/tasks/losses.py).
+        loss_options: Parameters of gce, sce and bootstrapped.
+        noise: What else is done against wrong labels.
         optim: Optimiser and schedule.
         freeze: Last backbone layer whose weights are not trained; null trains all.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
@@ -82,7 +90,7 @@ def train_seg(
         model,
         data.classes,
         backbone_weights=backbone_weights,
-        loss=loss,
+        supervision=Supervision(loss, loss_options, noise),
         optim=optim,
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,7 +13,6 @@ from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
-from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
 from wsss.models.deeplab import DeepLabConfig, build_deeplab
@@ -25,39 +24,12 @@ from wsss.tasks.checkpoint import (
     load_backbone_weights,
 )
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.noise.supervision import Supervision
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
-
-LossName = Literal["cross_entropy", "balanced"]
-
-
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over the pixels that are not 255; 0 if there is none.
-
-    With several processes, this one's part of the mean over the pixels of all: their sum is the
-    mean.
-
-    Args:
-        logits: (B, L, H, W).
-        labels: (B, H, W) int64 label indices, 255 = ignore.
-    """
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    # divided by the pixels of all processes, of which masks have unequal numbers
-    return total / add_up((labels != IGNORE).sum()).clamp_min(1)
-
-
-def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy with one half each for background and foreground (as in SEAM and AFA)."""
-    background = labels.where(labels == 0, torch.full_like(labels, IGNORE))
-    # 255 stays 255: it is not 0
-    foreground = labels.where(labels != 0, torch.full_like(labels, IGNORE))
-    return 0.5 * (cross_entropy(logits, background) + cross_entropy(logits, foreground))
-
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Images, their labels (B, H, W), and the (B,) places of their records."""
-
-LOSSES = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}
 
 
 class SegmentationTask(pl.LightningModule):
@@ -70,7 +42,7 @@ class SegmentationTask(pl.LightningModule):
         model: Architecture.
         classes: Foreground classes with their mask values.
         backbone_weights: Classifier checkpoint or state dict the backbone starts from, or None.
-        loss: Name in `LOSSES`.
+        supervision: Turns logits and masks into a loss.
         optim: Optimiser.
         freeze: Last backbone layer that is not trained, or None.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
@@ -82,7 +54,7 @@ class SegmentationTask(pl.LightningModule):
         classes: Mapping[str, int],
         *,
         backbone_weights: Path | None,
-        loss: LossName,
+        supervision: Supervision,
         optim: OptimConfig,
         freeze: str | None,
         freeze_batchnorm: bool,
@@ -96,7 +68,7 @@ class SegmentationTask(pl.LightningModule):
         self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
         self.network: Network = self.model.forward  # what is trained, compiled or not
-        self.loss = LOSSES[loss]
+        self.supervision = supervision
         self.optim = optim
         self.freeze_batchnorm = freeze_batchnorm
         self.val_scores = SegmentationMetric(len(self.label_names))
@@ -107,8 +79,8 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
-        images, labels, _ = batch
-        part = self.loss(self.network(images), labels)
+        images, labels, index = batch
+        part = self.supervision(self.network(images), labels, index, self.global_step)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
