@@ -73,7 +73,7 @@ def train_seg(
         Path of the checkpoint.
     """
     settings = Settings.of(train_seg, locals())
-    train = load_records(data, train_split, with_labels=False)
+    train = load_records(data, train_split, with_labels=noise.needs_labels)
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     train_masks = [masks / f"{record.image_id}.png" for record in train]
     needed: list[Path | DrawnMask] = [*train_masks, *(r.mask for r in val)]
@@ -90,7 +90,7 @@ def train_seg(
         model,
         data.classes,
         backbone_weights=backbone_weights,
-        supervision=Supervision(loss, loss_options, noise),
+        supervision=Supervision(loss, loss_options, noise, train),
         optim=optim,
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,

@@ -7,6 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from wsss.data.datasets import MaskedImages, Reader
 from wsss.data.images import read_image
@@ -24,6 +25,7 @@ from wsss.tasks.checkpoint import (
     load_backbone_weights,
 )
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.noise.ema import Teacher
 from wsss.tasks.noise.supervision import Supervision
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 
@@ -69,9 +71,20 @@ class SegmentationTask(pl.LightningModule):
         self.label_names = ["background", *classes]
         self.network: Network = self.model.forward  # what is trained, compiled or not
         self.supervision = supervision
+        ema = supervision.noise.ema
+        self.teacher = Teacher(self.model, ema) if ema is not None else None
+        if self.kept is not self.model:
+            self.description["weights"] = "teacher.module."
         self.optim = optim
         self.freeze_batchnorm = freeze_batchnorm
         self.val_scores = SegmentationMetric(len(self.label_names))
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is validated, and loaded again by other commands."""
+        if self.teacher is not None and self.teacher.config.keep:
+            return self.teacher.module
+        return self.model
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
@@ -80,10 +93,19 @@ class SegmentationTask(pl.LightningModule):
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels, index = batch
-        part = self.supervision(self.network(images), labels, index, self.global_step)
+        taught = None
+        if self.teacher is not None and self.teacher.config.weight > 0:
+            with torch.no_grad():
+                taught = self.teacher(images)
+        logits = self.network(images)
+        part = self.supervision(logits, labels, index, self.global_step, taught)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.teacher is not None:
+            self.teacher.update_parameters(self.model)
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], step: int) -> None:
         """Count the pixels of the images; a batch may be empty."""
@@ -92,7 +114,7 @@ class SegmentationTask(pl.LightningModule):
             return
         # scored at the mask's own size, to which the network may not have seen the image
         scores = F.interpolate(
-            self.model(images), labels.shape[1:], mode="bilinear", align_corners=False
+            self.kept(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
         self.val_scores.update(scores.argmax(dim=1), labels)
 

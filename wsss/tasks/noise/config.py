@@ -2,18 +2,35 @@
 
 from dataclasses import dataclass
 
+from wsss.tasks.noise.ema import EMAConfig
+
 
 @dataclass(frozen=True)
 class NoiseConfig:
     """What a training does against pixels that carry a wrong label; nothing by default.
 
     Args:
+        image_labels: Where the network's own predictions become targets, they hold only classes
+            that the image has by its image-level labels. false for data without such labels.
         cap: Once a batch's loss is under this, a pixel's loss counts at most this (.5 in the
             paper); ``null`` for none.
+        ema: Average of the weights, to keep and to learn from; ``null`` for none.
     """
 
+    image_labels: bool = True
     cap: float | None = None
+    ema: EMAConfig | None = None
 
     def __post_init__(self) -> None:
         if self.cap is not None and not self.cap > 0:
             raise ValueError(f"noise.cap: expected above 0 or null, got {self.cap}")
+
+    @property
+    def taught(self) -> bool:
+        """Whether the teacher's predictions are targets."""
+        return self.ema is not None and self.ema.weight > 0
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the image-level labels of the training images are used."""
+        return self.image_labels and self.taught

@@ -1,11 +1,16 @@
 """Supervision of a segmentation network: from its logits and the masks to the loss of a batch."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from wsss.data.records import Record
 from wsss.tasks.losses import LOSSES, LossName, LossOptions
 from wsss.tasks.noise.cap import capped
 from wsss.tasks.noise.config import NoiseConfig
+from wsss.tasks.noise.ema import consistency
+from wsss.tasks.noise.image_labels import only_present, present_labels
 
 
 class Supervision(nn.Module):
@@ -15,6 +20,7 @@ class Supervision(nn.Module):
         loss: Name in `LOSSES`.
         options: Parameters of the losses.
         noise: What is done against wrong labels.
+        images: The training images, with their labels where ``noise.needs_labels``.
     """
 
     def __init__(
@@ -22,14 +28,22 @@ class Supervision(nn.Module):
         loss: LossName = "cross_entropy",
         options: LossOptions = LossOptions(),
         noise: NoiseConfig = NoiseConfig(),
+        images: Sequence[Record] = (),
     ) -> None:
         super().__init__()
         self.loss = LOSSES[loss]
         self.options = options
         self.noise = noise
+        # no buffer: the processes need not tell each other at every step
+        self.present = present_labels(images) if noise.needs_labels else None
 
     def forward(
-        self, logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, step: int
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        index: torch.Tensor,
+        step: int,
+        taught: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Compute this process's part of the loss; the parts of all processes add up to it.
 
@@ -38,9 +52,25 @@ class Supervision(nn.Module):
             labels: (B, H, W) int64 label indices, 255 = ignore.
             index: (B,) places of the images in the list of training images.
             step: Number of the training step.
+            taught: (B, L, H, W) logits of the teacher, where ``noise.taught``.
         """
+        part = self._towards_labels(logits, labels)
+        ema = self.noise.ema
+        if ema is not None and taught is not None:
+            targets = self._own(taught, index).softmax(dim=1)
+            part = part + ema.weight * consistency(logits, targets, ema.confidence)
+        return part
+
+    def _towards_labels(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         values = self.loss.pixels(logits, labels, self.options)
         part = self.loss.mean(values, labels)
         if self.noise.cap is not None:
             part = self.loss.mean(capped(values, part, self.noise.cap), labels)
         return part
+
+    def _own(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Filter a prediction by the image's labels."""
+        if self.present is None:
+            return logits
+        self.present = self.present.to(index.device)
+        return only_present(logits, self.present[index])
