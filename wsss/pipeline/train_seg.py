@@ -90,7 +90,7 @@ def train_seg(
         model,
         data.classes,
         backbone_weights=backbone_weights,
-        supervision=Supervision(loss, loss_options, noise, train),
+        supervision=Supervision(loss, loss_options, noise, train, len(data.classes) + 1),
         optim=optim,
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,

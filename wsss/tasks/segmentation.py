@@ -94,7 +94,7 @@ class SegmentationTask(pl.LightningModule):
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels, index = batch
         taught = None
-        if self.teacher is not None and self.teacher.config.weight > 0:
+        if self.teacher is not None and self.supervision.noise.taught:
             with torch.no_grad():
                 taught = self.teacher(images)
         logits = self.network(images)

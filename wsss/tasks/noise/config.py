@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from wsss.tasks.noise.early_learning import EarlyLearningConfig
 from wsss.tasks.noise.ema import EMAConfig
 
 
@@ -15,11 +16,15 @@ class NoiseConfig:
         cap: Once a batch's loss is under this, a pixel's loss counts at most this (.5 in the
             paper); ``null`` for none.
         ema: Average of the weights, to keep and to learn from; ``null`` for none.
+        early_learning: Correction of the masks by predictions, class by class, before the network
+            learns their errors by heart; by those of the average if there is one. ``null`` for
+            none.
     """
 
     image_labels: bool = True
     cap: float | None = None
     ema: EMAConfig | None = None
+    early_learning: EarlyLearningConfig | None = None
 
     def __post_init__(self) -> None:
         if self.cap is not None and not self.cap > 0:
@@ -27,10 +32,10 @@ class NoiseConfig:
 
     @property
     def taught(self) -> bool:
-        """Whether the teacher's predictions are targets."""
-        return self.ema is not None and self.ema.weight > 0
+        """Whether the teacher's predictions are used."""
+        return self.ema is not None and (self.ema.weight > 0 or self.early_learning is not None)
 
     @property
     def needs_labels(self) -> bool:
         """Whether the image-level labels of the training images are used."""
-        return self.image_labels and self.taught
+        return self.image_labels and (self.taught or self.early_learning is not None)

@@ -9,6 +9,7 @@ from wsss.data.records import Record
 from wsss.tasks.losses import LOSSES, LossName, LossOptions
 from wsss.tasks.noise.cap import capped
 from wsss.tasks.noise.config import NoiseConfig
+from wsss.tasks.noise.early_learning import EarlyLearning
 from wsss.tasks.noise.ema import consistency
 from wsss.tasks.noise.image_labels import only_present, present_labels
 
@@ -21,6 +22,7 @@ class Supervision(nn.Module):
         options: Parameters of the losses.
         noise: What is done against wrong labels.
         images: The training images, with their labels where ``noise.needs_labels``.
+        num_labels: L.
     """
 
     def __init__(
@@ -29,11 +31,14 @@ class Supervision(nn.Module):
         options: LossOptions = LossOptions(),
         noise: NoiseConfig = NoiseConfig(),
         images: Sequence[Record] = (),
+        num_labels: int = 1,
     ) -> None:
         super().__init__()
         self.loss = LOSSES[loss]
         self.options = options
         self.noise = noise
+        early = noise.early_learning
+        self.early_learning = EarlyLearning(early, num_labels) if early is not None else None
         # no buffer: the processes need not tell each other at every step
         self.present = present_labels(images) if noise.needs_labels else None
 
@@ -54,10 +59,13 @@ class Supervision(nn.Module):
             step: Number of the training step.
             taught: (B, L, H, W) logits of the teacher, where ``noise.taught``.
         """
+        own = self._filtered(logits.detach() if taught is None else taught, index)
+        if self.early_learning is not None:
+            labels = self.early_learning(logits.detach(), own, labels, step)
         part = self._towards_labels(logits, labels)
         ema = self.noise.ema
-        if ema is not None and taught is not None:
-            targets = self._own(taught, index).softmax(dim=1)
+        if ema is not None and ema.weight > 0:
+            targets = own.softmax(dim=1)
             part = part + ema.weight * consistency(logits, targets, ema.confidence)
         return part
 
@@ -68,7 +76,7 @@ class Supervision(nn.Module):
             part = self.loss.mean(capped(values, part, self.noise.cap), labels)
         return part
 
-    def _own(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def _filtered(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         """Filter a prediction by the image's labels."""
         if self.present is None:
             return logits
