@@ -17,7 +17,7 @@ from wsss.data.records import load_records
 from wsss.data.storage import existing
 from wsss.data.transforms import normalise
 from wsss.errors import IncompleteError
-from wsss.models.deeplab import Segmenter
+from wsss.models.segmenter import Segmenter
 from wsss.parallel.devices import Device, resolve_device
 from wsss.pipeline.refining import refinement_of
 from wsss.refinement.crf import CRFConfig
