@@ -76,7 +76,8 @@ def train_seg(
     train = load_records(data, train_split, with_labels=noise.needs_labels)
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     train_masks = [masks / f"{record.image_id}.png" for record in train]
-    needed: list[Path | DrawnMask] = [*train_masks, *(r.mask for r in val)]
+    weights = noise.weights_of(train)
+    needed: list[Path | DrawnMask] = [*train_masks, *weights, *(r.mask for r in val)]
     # all masks before the training: a missing one would end it in the middle of an epoch
     there = existing_masks(needed)
     missing = [path for path in needed if path not in there]
@@ -105,6 +106,7 @@ def train_seg(
         batch_size=batch_size,
         workers=decoding_workers(trainer),
         read=image_reader(trainer, [*train, *val]),
+        weights=weights,
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
     train_into(output, settings, lightning, task, images, checkpoint_chosen_by="last epoch")

@@ -30,8 +30,8 @@ from wsss.tasks.noise.supervision import Supervision
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
 
 Network = Callable[[torch.Tensor], torch.Tensor]
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Images, their labels (B, H, W), and the (B,) places of their records."""
+Batch = tuple[torch.Tensor, ...]
+"""Images, their labels (B, H, W), the (B,) places of their records; (B, H, W) weights, if any."""
 
 
 class SegmentationTask(pl.LightningModule):
@@ -92,13 +92,13 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
-        images, labels, index = batch
+        images, labels, index, *weights = batch
         taught = None
         if self.teacher is not None and self.supervision.noise.taught:
             with torch.no_grad():
                 taught = self.teacher(images)
         logits = self.network(images)
-        part = self.supervision(logits, labels, index, self.global_step, taught)
+        part = self.supervision(logits, labels, index, self.global_step, taught, *weights)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
@@ -107,7 +107,7 @@ class SegmentationTask(pl.LightningModule):
         if self.teacher is not None:
             self.teacher.update_parameters(self.model)
 
-    def validation_step(self, batch: tuple[torch.Tensor, ...], step: int) -> None:
+    def validation_step(self, batch: Batch, step: int) -> None:
         """Count the pixels of the images; a batch may be empty."""
         images, labels = batch[:2]
         if len(images) == 0:
@@ -155,6 +155,7 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
         read: Function that reads an image.
+        weights: Weights of the pixels of each pseudo-mask, or none.
     """
 
     def __init__(
@@ -169,6 +170,7 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: int,
         workers: int,
         read: Reader = read_image,
+        weights: Sequence[Path] = (),
     ) -> None:
         super().__init__()
         self.train = MaskedImages(
@@ -178,6 +180,7 @@ class SegmentationData(pl.LightningDataModule):
             train_transform(augment, normalisation),
             normalisation,
             read=read,
+            weights=weights,
         )
         self.val = MaskedImages(
             val,

@@ -49,6 +49,7 @@ class Supervision(nn.Module):
         index: torch.Tensor,
         step: int,
         taught: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Compute this process's part of the loss; the parts of all processes add up to it.
 
@@ -58,22 +59,28 @@ class Supervision(nn.Module):
             index: (B,) places of the images in the list of training images.
             step: Number of the training step.
             taught: (B, L, H, W) logits of the teacher, where ``noise.taught``.
+            weights: (B, H, W) weights of the labels in [0, 1]. They lessen the loss: it is divided
+                by the number of pixels, not by the sum of weights.
         """
         own = self._filtered(logits.detach() if taught is None else taught, index)
         if self.early_learning is not None:
             labels = self.early_learning(logits.detach(), own, labels, step)
-        part = self._towards_labels(logits, labels)
+        part = self._towards_labels(logits, labels, weights)
         ema = self.noise.ema
         if ema is not None and ema.weight > 0:
             targets = own.softmax(dim=1)
             part = part + ema.weight * consistency(logits, targets, ema.confidence)
         return part
 
-    def _towards_labels(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _towards_labels(
+        self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None
+    ) -> torch.Tensor:
         values = self.loss.pixels(logits, labels, self.options)
-        part = self.loss.mean(values, labels)
+        factors = 1.0 if weights is None else weights
+        part = self.loss.mean(factors * values, labels)
         if self.noise.cap is not None:
-            part = self.loss.mean(capped(values, part, self.noise.cap), labels)
+            # a pixel is as hard as its loss without its weight
+            part = self.loss.mean(factors * capped(values, part, self.noise.cap), labels)
         return part
 
     def _filtered(self, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
