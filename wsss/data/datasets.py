@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import numpy as np
@@ -65,10 +66,12 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return normalise(image, self.normalisation), torch.from_numpy(record.labels)
 
 
-class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class MaskedImages(Dataset[tuple[Any, ...]]):
     """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
-    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore.
+    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore, and
+    the image's place among the records; where there are weights, also those of the pixels, (H, W)
+    float32 in [0, 1].
 
     Args:
         records: Images.
@@ -78,6 +81,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         normalisation: The network's mean and deviation.
         keep_mask: Apply the transform to the image alone; the mask keeps its own size.
         read: Reads the images.
+        weights: Grey PNG of each mask, whose values 0..255 weigh its pixels; or none.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         *,
         keep_mask: bool = False,
         read: Reader = read_image,
+        weights: Sequence[Path] = (),
     ) -> None:
         self.records = records
         self.masks = masks
@@ -98,23 +103,32 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.normalisation = normalisation
         self.keep_mask = keep_mask
         self.read = read
+        self.weights = weights
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Any, ...]:
         index = _reseed(self.transform, index)
         image = self.read(self.records[index].image)
         path = self.masks[index]
         mask = self.label_map.to_index(read_mask(path), path)
         # before the transform, which would resize both and hide it
         check_same_size(mask, image.shape[:2], path, self.records[index].image)
+        maps = [mask]
+        if self.weights:
+            maps.append(read_mask(self.weights[index]))
+            check_same_size(maps[1], mask.shape, self.weights[index], path)
         if self.keep_mask:
             image = self.transform(image=image)["image"]
         else:
-            pair = self.transform(image=image, mask=mask)
-            image, mask = pair["image"], pair["mask"]
-        return normalise(image, self.normalisation), torch.from_numpy(mask.astype(np.int64))
+            changed = self.transform(image=image, masks=maps)
+            image, maps = changed["image"], changed["masks"]
+        labels = torch.from_numpy(maps[0].astype(np.int64))
+        item = normalise(image, self.normalisation), labels, index
+        if not self.weights:
+            return item
+        return *item, torch.from_numpy(maps[1].astype(np.float32) / 255)
 
 
 def check_same_size(

@@ -1,6 +1,7 @@
 """Data loaders of both training tasks."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
@@ -8,7 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 from wsss.data.datasets import LabelledImages, MaskedImages
 from wsss.parallel.processes import process_count, process_rank
 
-ImageLoader = DataLoader[tuple[torch.Tensor, torch.Tensor]]
+ImageLoader = DataLoader[tuple[Any, ...]]
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from wsss.data.datasets import MaskedImages, Reader
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
-from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
 from wsss.models.segmenter import SegmenterConfig, build_segmenter
@@ -25,6 +25,8 @@ from wsss.tasks.checkpoint import (
     load_backbone_weights,
 )
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.noise.ema import Teacher
+from wsss.tasks.noise.supervision import Supervision
 from wsss.tasks.optim import (
     OptimConfig,
     build_optimizer,
@@ -33,35 +35,9 @@ from wsss.tasks.optim import (
     prepare_backbone,
 )
 
-LossName = Literal["cross_entropy", "balanced"]
-
-
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over the pixels that are not 255; 0 if there is none.
-
-    With several processes, this one's part of the mean over the pixels of all: their sum is the
-    mean.
-
-    Args:
-        logits: (B, L, H, W).
-        labels: (B, H, W) int64 label indices, 255 = ignore.
-    """
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    # divided by the pixels of all processes, of which masks have unequal numbers
-    return total / add_up((labels != IGNORE).sum()).clamp_min(1)
-
-
-def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy with one half each for background and foreground (as in SEAM and AFA)."""
-    background = labels.where(labels == 0, torch.full_like(labels, IGNORE))
-    # 255 stays 255: it is not 0
-    foreground = labels.where(labels != 0, torch.full_like(labels, IGNORE))
-    return 0.5 * (cross_entropy(logits, background) + cross_entropy(logits, foreground))
-
-
 Network = Callable[[torch.Tensor], torch.Tensor]
-
-LOSSES = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}
+Batch = tuple[torch.Tensor, ...]
+"""Images, their labels (B, H, W), the (B,) places of their records; (B, H, W) weights, if any."""
 
 
 class SegmentationTask(pl.LightningModule):
@@ -74,7 +50,7 @@ class SegmentationTask(pl.LightningModule):
         model: Architecture.
         classes: Foreground classes with their mask values.
         backbone_weights: Classifier checkpoint or state dict the backbone starts from, or None.
-        loss: Name in `LOSSES`.
+        supervision: Turns logits and masks into a loss.
         optim: Optimiser.
         freeze: Last backbone layer that is not trained, or None.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
@@ -86,7 +62,7 @@ class SegmentationTask(pl.LightningModule):
         classes: Mapping[str, int],
         *,
         backbone_weights: Path | None,
-        loss: LossName,
+        supervision: Supervision,
         optim: OptimConfig,
         freeze: str | None,
         freeze_batchnorm: bool,
@@ -101,31 +77,51 @@ class SegmentationTask(pl.LightningModule):
         self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
         self.network: Network = self.model.forward  # what is trained, compiled or not
-        self.loss = LOSSES[loss]
+        self.supervision = supervision
+        ema = supervision.noise.ema
+        self.teacher = Teacher(self.model, ema) if ema is not None else None
+        if self.kept is not self.model:
+            self.description["weights"] = "teacher.module."
         self.optim = optim
         self.freeze_batchnorm = freeze_batchnorm
         self.val_scores = SegmentationMetric(len(self.label_names))
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is validated, and loaded again by other commands."""
+        if self.teacher is not None and self.teacher.config.keep:
+            return self.teacher.module
+        return self.model
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model.backbone)
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
-        images, labels = batch
-        part = self.loss(self.network(images), labels)
+        images, labels, index, *weights = batch
+        taught = None
+        if self.teacher is not None and self.supervision.noise.taught:
+            with torch.no_grad():
+                taught = self.teacher(images)
+        logits = self.network(images)
+        part = self.supervision(logits, labels, index, self.global_step, taught, *weights)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
 
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.teacher is not None:
+            self.teacher.update_parameters(self.model)
+
+    def validation_step(self, batch: Batch, step: int) -> None:
         """Count the pixels of the images; a batch may be empty."""
-        images, labels = batch
+        images, labels = batch[:2]
         if len(images) == 0:
             return
         # scored at the mask's own size, to which the network may not have seen the image
         scores = F.interpolate(
-            self.model(images), labels.shape[1:], mode="bilinear", align_corners=False
+            self.kept(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
         self.val_scores.update(scores.argmax(dim=1), labels)
 
@@ -167,6 +163,7 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
         read: Function that reads an image.
+        weights: Weights of the pixels of each pseudo-mask, or none.
     """
 
     def __init__(
@@ -181,6 +178,7 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: int,
         workers: int,
         read: Reader = read_image,
+        weights: Sequence[Path] = (),
     ) -> None:
         super().__init__()
         self.train = MaskedImages(
@@ -190,6 +188,7 @@ class SegmentationData(pl.LightningDataModule):
             train_transform(augment, normalisation),
             normalisation,
             read=read,
+            weights=weights,
         )
         self.val = MaskedImages(
             val,

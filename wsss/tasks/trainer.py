@@ -145,6 +145,7 @@ class _Quiet(pl.Callback):
         ".*sync_dist=True.*",  # what is logged is already that of all processes
         ".*Total length of `list` across ranks is zero.*",  # a training without a val list
         ".*treespec, LeafSpec.*",  # Lightning's own use of torch
+        r".*module\(s\) in eval mode.*",  # a teacher is never trained
     )
 
     def __init__(self) -> None:
