@@ -23,6 +23,7 @@ from wsss.pipeline.refining import refinement_of
 from wsss.refinement.crf import CRFConfig
 from wsss.refinement.maps import Context, LabelMaps, Picture
 from wsss.refinement.steps import RefinementChain
+from wsss.refinement.trust import TrustConfig, trusted_labels
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
 from wsss.tasks.checkpoint import file_sha256, load_segmenter
@@ -70,6 +71,7 @@ def predict(
     inference: InferenceConfig = InferenceConfig(),
     crf: CRFConfig | None = None,
     refine: RefinementChain | None = None,
+    trust: TrustConfig = TrustConfig(),
     overlays: bool = False,
     device: Device = "auto",
 ) -> Path:
@@ -90,6 +92,7 @@ def predict(
             refine of this one step.
         refine: Steps from probabilities to marginals, one after another: [{kind: crf, ...}, ...];
             [] for none.
+        trust: Which pixels become 255 after the last step.
         overlays: Write a picture of each image with its mask.
         device: Where the network runs.
 
@@ -98,6 +101,8 @@ def predict(
     """
     settings = Settings.of(predict, locals())
     refinement = refinement_of(refine, crf, None)
+    if trust.silent == "rescue":
+        raise ValueError("trust.silent: rescue needs the labels of each image; leave it at leave")
     files = _files(images, data, split, output)
     model, classes = load_segmenter(checkpoint, data)
     folder = OutputFolder(
@@ -109,7 +114,7 @@ def predict(
     label_map = LabelMap(list(classes.values()))
     place = resolve_device(device)
     predict_mask = _MaskPredictor(
-        model.to(place), place, inference, refinement, label_map, list(classes)
+        model.to(place), place, inference, refinement, label_map, list(classes), trust
     )
     masks = {name: output / "masks" / f"{name}.png" for name in files}
     pictures = {name: output / "overlays" / f"{name}.png" for name in files if overlays}
@@ -153,6 +158,7 @@ class _MaskPredictor(NamedTuple):
         refinement: Steps from its probabilities to marginals.
         label_map: Mask values of its labels.
         names: Names of its classes.
+        trust: Which pixels become 255.
     """
 
     model: Segmenter
@@ -161,6 +167,7 @@ class _MaskPredictor(NamedTuple):
     refinement: RefinementChain
     label_map: LabelMap
     names: list[str]
+    trust: TrustConfig
 
     def __call__(self, image: np.ndarray, name: str) -> np.ndarray:
         """Segment an (H, W, 3) uint8 RGB photograph: (H, W) uint8 mask values."""
@@ -169,7 +176,7 @@ class _MaskPredictor(NamedTuple):
         picture = Picture(image, self.names, name)
         refine = self.refinement.prepare([picture], Context(str(self.device)))
         (refined,) = refine([LabelMaps(probabilities, marginals=True)])
-        return self.label_map.to_value(refined.values.argmax(axis=0).astype(np.uint8))
+        return self.label_map.to_value(trusted_labels(refined.values, self.trust))
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import numpy as np
 from wsss.ignore import IGNORE
 from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
+from wsss.refinement.trust import TrustConfig, rescued_labels, trusted_labels
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ def make_masks(
     background: BackgroundConfig,
     refinement: RefinementChain = NO_REFINEMENT,
     context: Context = Context(),
+    trust: TrustConfig = TrustConfig(),
 ) -> list[np.ndarray]:
     """Make the masks of some images, refined together where a step can do that.
 
@@ -154,6 +156,7 @@ def make_masks(
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
         context: The machine that the steps run on.
+        trust: Which pixels become 255 after the last step, and what becomes of a class without one.
 
     Returns:
         (H, W) uint8 each: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore. Without a
@@ -164,6 +167,7 @@ def make_masks(
             "refinement: expected a RefinementChain, such as RefinementChain((CRFConfig(),)), got "
             f"{type(refinement).__name__}"
         )
+    check_trust(background, trust)
     for one, maps in zip(pictures, scores, strict=True):
         height, width = one.image.shape[:2]
         if maps.shape[1:] != (height, width):
@@ -182,7 +186,8 @@ def make_masks(
             background_score(maps, background, pictures[i].names)
             for i, maps in zip(shown, present, strict=True)
         ]
-        found = best_labels(present, levels, refine)
+        refined = _refined(present, levels, refine)
+        found = [trusted_labels(one.values, trust) for one in refined]
     else:
         generous, strict = (
             # both thresholds share the prepared steps: the CRF's lattice is built once
@@ -190,9 +195,19 @@ def make_masks(
             for level in (background.ignore_below, background.ignore_above)
         )
         found = [_between(below, above) for below, above in zip(generous, strict, strict=True)]
-    for i, mask in zip(shown, found, strict=True):
-        masks[i] = mask
+    for i, mask, maps in zip(shown, found, present, strict=True):
+        rescue = trust.silent == "rescue"
+        masks[i] = rescued_labels(mask, maps, trust.rescued) if rescue else mask
     return masks
+
+
+def check_trust(background: BackgroundConfig, trust: TrustConfig) -> None:
+    """Refuse two rules at once for what is ignored."""
+    if trust.rule != "all" and background.ignore_above is not None:
+        raise ValueError(
+            f"trust.rule: expected all beside background.ignore_below and ignore_above, which say "
+            f"themselves what is ignored, got {trust.rule!r}"
+        )
 
 
 def best_labels(
@@ -208,12 +223,21 @@ def best_labels(
     Returns:
         (H, W) uint8 labels each, 0 = background.
     """
-    maps = [
-        LabelMaps(np.concatenate([level[None], classes]), marginals=False)
-        for level, classes in zip(background, scores, strict=True)
-    ]
     # the background comes first and argmax takes the first of equals
-    return [refined.values.argmax(axis=0).astype(np.uint8) for refined in refine(maps)]
+    refined = _refined(scores, background, refine)
+    return [one.values.argmax(axis=0).astype(np.uint8) for one in refined]
+
+
+def _refined(
+    scores: Sequence[np.ndarray], background: Sequence[np.ndarray], refine: Refine
+) -> list[LabelMaps]:
+    """Refine the background's and the classes' scores of each image."""
+    return refine(
+        [
+            LabelMaps(np.concatenate([level[None], classes]), marginals=False)
+            for level, classes in zip(background, scores, strict=True)
+        ]
+    )
 
 
 def _between(generous: np.ndarray, strict: np.ndarray) -> np.ndarray:

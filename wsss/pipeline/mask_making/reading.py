@@ -39,6 +39,11 @@ def read_photograph(record: Record) -> Photograph:
     return Photograph(record, read_image(record.image))
 
 
+def scores_folder(folder: Path) -> Path:
+    """Find the folder of scores in the output folder of a run, or take it as that itself."""
+    return folder / "scores" if (folder / "scores").is_dir() else folder
+
+
 def stored_scores(folder: Path, label_map: LabelMap) -> Callable[[Record], Scored]:
     """Build the step that decodes an image and reads its scores from an earlier run.
 
@@ -46,7 +51,7 @@ def stored_scores(folder: Path, label_map: LabelMap) -> Callable[[Record], Score
         folder: Output folder of that run, or its folder of scores.
         label_map: The classes that may occur.
     """
-    directory = folder / "scores" if (folder / "scores").is_dir() else folder
+    directory = scores_folder(folder)
 
     def read(record: Record) -> Scored:
         image = read_image(record.image)
