@@ -17,7 +17,9 @@ class BackgroundConfig:
 
     Args:
         kind: ``constant``: the background's score is ``threshold`` everywhere; ``power``: it is
-            (1 - m) ** gamma, with m the best class score of the pixel (psa).
+            (1 - m) ** gamma, with m the best class score of the pixel (psa); ``remainder``: what
+            the class scores leave to 1, for scores that are probabilities, such as a segmentation
+            network's. These and the background's then go into the refinement as marginals.
         threshold: Score of ``constant``: a number, or one for each class by name. A pixel is then
             compared with the threshold of its best class.
         gamma: Exponent of ``power``; a higher one leaves more to the classes.
@@ -28,7 +30,7 @@ class BackgroundConfig:
         ignore_above: See ``ignore_below``.
     """
 
-    kind: Literal["constant", "power"] = "constant"
+    kind: Literal["constant", "power", "remainder"] = "constant"
     threshold: float | dict[str, float] = 0.3
     gamma: float = 4.0
     ignore_below: float | None = None
@@ -96,6 +98,8 @@ def background_score(
         # initial: an image without a present class is all background
         best = scores.max(axis=0, initial=0.0)
         return ((1.0 - best) ** config.gamma).astype(np.float32)
+    if config.kind == "remainder":
+        return np.maximum(0.0, 1.0 - scores.sum(axis=0, dtype=np.float32))
     if not isinstance(config.threshold, dict):
         return np.full(scores.shape[1:], config.threshold, dtype=np.float32)
     if names is None or len(names) != len(scores):
@@ -182,7 +186,8 @@ def make_masks(
             background_score(maps, background, pictures[i].names)
             for i, maps in zip(shown, present, strict=True)
         ]
-        found = best_labels(present, levels, refine)
+        rest = background.kind == "remainder"
+        found = best_labels(present, levels, refine, marginals=rest)
     else:
         generous, strict = (
             # both thresholds share the prepared steps: the CRF's lattice is built once
@@ -196,7 +201,11 @@ def make_masks(
 
 
 def best_labels(
-    scores: Sequence[np.ndarray], background: Sequence[np.ndarray], refine: Refine
+    scores: Sequence[np.ndarray],
+    background: Sequence[np.ndarray],
+    refine: Refine,
+    *,
+    marginals: bool = False,
 ) -> list[np.ndarray]:
     """Label of the highest refined score at each pixel; a tie goes to the background.
 
@@ -204,14 +213,19 @@ def best_labels(
         scores: (P, H, W) scores of the classes of each image, P >= 1.
         background: (H, W) float32 score of the background of each.
         refine: Prepared for these images.
+        marginals: Scores and background are probabilities of the labels; what adds up to more
+            than 1, as a mean of maps of several kinds may, is divided by its sum.
 
     Returns:
         (H, W) uint8 labels each, 0 = background.
     """
-    maps = [
-        LabelMaps(np.concatenate([level[None], classes]), marginals=False)
+    values = [
+        np.concatenate([level[None], classes])
         for level, classes in zip(background, scores, strict=True)
     ]
+    if marginals:
+        values = [maps / np.maximum(1.0, maps.sum(axis=0)) for maps in values]
+    maps = [LabelMaps(one, marginals=marginals) for one in values]
     # the background comes first and argmax takes the first of equals
     return [refined.values.argmax(axis=0).astype(np.uint8) for refined in refine(maps)]
 
