@@ -8,13 +8,16 @@ from wsss.attribution.gradients import GradientConfig
 from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig, MethodName
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.attribution.tif import TIFConfig
+from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
 from wsss.models.classifier import Classifier
 from wsss.parallel.devices import Device
 from wsss.parallel.ranks import command_ranks
+from wsss.pipeline.mask_making.census import census_of_files
 from wsss.pipeline.mask_making.handover import each, together
+from wsss.pipeline.mask_making.reading import scores_folder
 from wsss.pipeline.mask_making.scoring import MaskMaker
 from wsss.pipeline.mask_making.sources import from_classifier, from_stored
 from wsss.pipeline.mask_making.streaming import Outcome, Workers, stream
@@ -22,8 +25,9 @@ from wsss.pipeline.mask_making.thresholding import background_of
 from wsss.pipeline.mask_making.writing import MaskWriter, files_of, unfinished
 from wsss.pipeline.refining import refinement_of
 from wsss.refinement.crf import CRFConfig, resolve_backend
-from wsss.refinement.seeds import BackgroundConfig
+from wsss.refinement.seeds import BackgroundConfig, check_trust
 from wsss.refinement.steps import RefinementChain
+from wsss.refinement.trust import TrustConfig
 from wsss.runs.folder import OutputFolder, manifest_of
 from wsss.runs.settings import Settings, plain
 from wsss.runs.threshold import ChosenThreshold
@@ -53,6 +57,7 @@ def make_pseudo_masks(
     threshold_from: Path | None = None,
     crf: CRFConfig | None = CRFConfig(),
     refine: RefinementChain | None = None,
+    trust: TrustConfig = TrustConfig(),
     save_scores: bool = False,
     overlays: bool = False,
     limit: int | None = None,
@@ -63,10 +68,11 @@ def make_pseudo_masks(
     """Make a pseudo-mask for every image of a list.
 
     Writes masks/<id>.png (indexed, VOC palette, the data set's mask values) and, if asked for,
-    scores/<id>.npz and overlays/<id>.png. Images that are done are skipped in a rerun; a folder
-    made with another configuration is refused; an image that cannot be read is named and skipped,
-    and the command then fails at its end. Processes that torchrun or SLURM has started share the
-    images.
+    scores/<id>.npz and overlays/<id>.png. trusted.txt lists the images of which every class got
+    pixels; manifest.json names the others and counts the pixels of each label. Images that are
+    done are skipped in a rerun; a folder made with another configuration is refused; an image that
+    cannot be read is named and skipped, and the command then fails at its end. Processes that
+    torchrun or SLURM has started share the images.
 
     Args:
         data: The data set.
@@ -93,6 +99,8 @@ def make_pseudo_masks(
         crf: Dense CRF; null takes the best score as it is. Short for a refine of this one step.
         refine: Steps from scores to marginals, one after another: [{kind: crf, ...}, ...];
             [] for none.
+        trust: Which pixels become 255 after the last step, and what becomes of a class of the
+            image that got none.
         save_scores: Write the scores as well (uint8, stride 4, present classes).
         overlays: Write a picture of each image with its maps, mask and ground truth.
         limit: Only the first images of the list.
@@ -109,6 +117,7 @@ def make_pseudo_masks(
     origin = _origin(checkpoint, scores_from, label_mode, data)
     attribution = AttributionConfig(method=method, layers=layers, tif=tif, gradient=gradient)
     background, threshold = background_of(background, threshold_from, data)
+    check_trust(background, trust)
     refinement = refinement_of(refine, crf, CRFConfig())
     labelled = label_mode == "given" and scores_from is None
     likely = predicted_threshold if label_mode == "predicted" else None
@@ -125,11 +134,20 @@ def make_pseudo_masks(
             scored = from_classifier(origin, data, attribution, multiscale, likely, here)
         else:  # folders, or their URLs
             scored = from_stored(origin, data)
-        mask = MaskMaker(data.classes, background, refinement, str(here.device))
+        mask = MaskMaker(data.classes, background, refinement, str(here.device), trust)
         steps = scored.then(together(mask), each(MaskWriter(files)))
         outcome = stream(records, wanted, ranks, here, steps)
+        before = [record for record in records if record.image_id not in wanted]
+        scores = scores_folder(output if isinstance(origin, Classifier) else origin[0])
+        values = list(data.classes.values())
+        for part in ranks.gather(
+            census_of_files(ranks.share(before), output / "masks", scores, values)
+        ):
+            outcome.census.add(part)
         if folder is not None:
             facts = _facts(records, wanted, outcome, threshold, refinement)
+            facts |= outcome.census.facts(data.classes)
+            _write_trusted(output / "trusted.txt", records, outcome)
             mode = label_mode if isinstance(origin, Classifier) else _label_mode_of(origin)
             end = folder.record if outcome.failed else folder.finish
             end(**facts, label_mode=mode, processes=ranks.size)
@@ -195,6 +213,13 @@ def _facts(
         "threshold": plain(threshold),
         "crf_backend": resolve_backend(backends[0]) if backends else None,
     }
+
+
+def _write_trusted(file: Path, records: Sequence[Record], outcome: Outcome) -> None:
+    """Write the ids of the images of which every class got pixels, as a list of a data set."""
+    left_out = {*outcome.failed, *outcome.census.silent}
+    ids = [record.image_id for record in records if record.image_id not in left_out]
+    atomic_write_text(file, "".join(f"{image_id}\n" for image_id in ids))
 
 
 def _label_mode_of(folders: Sequence[Path]) -> str:

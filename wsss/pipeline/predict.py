@@ -24,6 +24,7 @@ from wsss.pipeline.mask_making.writing import MaskWriter, files_of, prediction_s
 from wsss.pipeline.refining import refinement_of
 from wsss.refinement.crf import CRFConfig
 from wsss.refinement.steps import RefinementChain
+from wsss.refinement.trust import TrustConfig
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
 from wsss.tasks.checkpoint import file_sha256, load_classifier, load_segmenter
@@ -46,6 +47,7 @@ def predict(
     classifier_threshold: float = 0.1,
     crf: CRFConfig | None = None,
     refine: RefinementChain | None = None,
+    trust: TrustConfig = TrustConfig(),
     save_scores: bool = False,
     overlays: bool = False,
     device: Device = "auto",
@@ -75,6 +77,7 @@ def predict(
             refine of this one step.
         refine: Steps from probabilities to marginals, one after another: [{kind: crf, ...}, ...];
             [] for none.
+        trust: Which pixels become 255 after the last step; rescue needs label_mode given.
         save_scores: Write the probabilities of the classes, before refine, as
             make_pseudo_masks --scores_from takes them (uint8, stride 4); there,
             background: {kind: remainder} gives the background what the classes leave.
@@ -89,6 +92,8 @@ def predict(
     settings = Settings.of(predict, locals())
     refinement = refinement_of(refine, crf, None)
     _check(label_mode, data, classifier, classifier_threshold, workers)
+    if trust.silent == "rescue" and label_mode != "given":
+        raise ValueError("trust.silent: rescue needs the labels of each image, label_mode: given")
     records = _records(images, data, split, output, with_labels=label_mode == "given")
     model, classes = load_segmenter(checkpoint, data)
     likely = None if classifier is None else _classifier(classifier, classes)
@@ -104,7 +109,7 @@ def predict(
         here = Workers.of(ranks, device, workers, batch_size=1)
         holds = _filter(label_mode, likely, inference, classifier_threshold)
         steps = from_segmenter(model, classes, inference, holds, here)
-        mask = ProbabilityMaskMaker(classes, refinement, str(here.device), holds is not None)
+        mask = ProbabilityMaskMaker(classes, refinement, str(here.device), trust, holds is not None)
         writer = MaskWriter(files, prediction_strip)
         outcome = stream(records, wanted, ranks, here, steps.then(together(mask), each(writer)))
         if folder is not None:

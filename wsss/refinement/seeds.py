@@ -9,6 +9,7 @@ import numpy as np
 from wsss.ignore import IGNORE
 from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
+from wsss.refinement.trust import TrustConfig, rescued_labels, trusted_labels
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ def make_masks(
     background: BackgroundConfig,
     refinement: RefinementChain = NO_REFINEMENT,
     context: Context = Context(),
+    trust: TrustConfig = TrustConfig(),
 ) -> list[np.ndarray]:
     """Make the masks of some images, refined together where a step can do that.
 
@@ -158,6 +160,7 @@ def make_masks(
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
         context: The machine that the steps run on.
+        trust: Which pixels become 255 after the last step, and what becomes of a class without one.
 
     Returns:
         (H, W) uint8 each: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore. Without a
@@ -168,6 +171,7 @@ def make_masks(
             "refinement: expected a RefinementChain, such as RefinementChain((CRFConfig(),)), got "
             f"{type(refinement).__name__}"
         )
+    check_trust(background, trust)
     for one, maps in zip(pictures, scores, strict=True):
         height, width = one.image.shape[:2]
         if maps.shape[1:] != (height, width):
@@ -187,7 +191,8 @@ def make_masks(
             for i, maps in zip(shown, present, strict=True)
         ]
         rest = background.kind == "remainder"
-        found = best_labels(present, levels, refine, marginals=rest)
+        refined = _refined(present, levels, refine, marginals=rest)
+        found = [trusted_labels(one.values, trust) for one in refined]
     else:
         generous, strict = (
             # both thresholds share the prepared steps: the CRF's lattice is built once
@@ -195,17 +200,25 @@ def make_masks(
             for level in (background.ignore_below, background.ignore_above)
         )
         found = [_between(below, above) for below, above in zip(generous, strict, strict=True)]
-    for i, mask in zip(shown, found, strict=True):
-        masks[i] = mask
+    for i, mask, maps in zip(shown, found, present, strict=True):
+        rescue = trust.silent == "rescue"
+        masks[i] = rescued_labels(mask, maps, trust.rescued) if rescue else mask
     return masks
+
+
+def check_trust(background: BackgroundConfig, trust: TrustConfig) -> None:
+    """Refuse two rules at once for what is ignored."""
+    if trust.rule != "all" and background.ignore_above is not None:
+        raise ValueError(
+            f"trust.rule: expected all beside background.ignore_below and ignore_above, which say "
+            f"themselves what is ignored, got {trust.rule!r}"
+        )
 
 
 def best_labels(
     scores: Sequence[np.ndarray],
     background: Sequence[np.ndarray],
     refine: Refine,
-    *,
-    marginals: bool = False,
 ) -> list[np.ndarray]:
     """Label of the highest refined score at each pixel; a tie goes to the background.
 
@@ -213,11 +226,26 @@ def best_labels(
         scores: (P, H, W) scores of the classes of each image, P >= 1.
         background: (H, W) float32 score of the background of each.
         refine: Prepared for these images.
-        marginals: Scores and background are probabilities of the labels; what adds up to more
-            than 1, as a mean of maps of several kinds may, is divided by its sum.
 
     Returns:
         (H, W) uint8 labels each, 0 = background.
+    """
+    # the background comes first and argmax takes the first of equals
+    refined = _refined(scores, background, refine)
+    return [one.values.argmax(axis=0).astype(np.uint8) for one in refined]
+
+
+def _refined(
+    scores: Sequence[np.ndarray],
+    background: Sequence[np.ndarray],
+    refine: Refine,
+    *,
+    marginals: bool = False,
+) -> list[LabelMaps]:
+    """Refine the background's and the classes' scores of each image.
+
+    Where these are probabilities (``marginals``), what adds up to more than 1, as a mean of maps of
+    several kinds may, is divided by its sum.
     """
     values = [
         np.concatenate([level[None], classes])
@@ -225,9 +253,7 @@ def best_labels(
     ]
     if marginals:
         values = [maps / np.maximum(1.0, maps.sum(axis=0)) for maps in values]
-    maps = [LabelMaps(one, marginals=marginals) for one in values]
-    # the background comes first and argmax takes the first of equals
-    return [refined.values.argmax(axis=0).astype(np.uint8) for refined in refine(maps)]
+    return refine([LabelMaps(one, marginals=marginals) for one in values])
 
 
 def _between(generous: np.ndarray, strict: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from wsss.data.records import Record
 from wsss.data.scores import Scores
+from wsss.pipeline.mask_making.census import Census
 
 
 class Photograph(NamedTuple):
@@ -96,10 +97,12 @@ class Finished(NamedTuple):
     Args:
         record: Its files and labels.
         empty: It has no class, so that its mask is all background.
+        census: Its pixels.
     """
 
     record: Record
     empty: bool
+    census: Census
 
 
 class Failed(NamedTuple):

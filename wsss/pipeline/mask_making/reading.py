@@ -41,6 +41,11 @@ def read_photograph(record: Record) -> Photograph:
     return Photograph(record, read_image(record.image))
 
 
+def scores_folder(folder: Path) -> Path:
+    """Find the folder of scores in the output folder of a run, or take it as that itself."""
+    return folder / "scores" if (folder / "scores").is_dir() else folder
+
+
 def stored_scores(folders: Sequence[Path], label_map: LabelMap) -> Callable[[Record], Scored]:
     """Build the step that decodes an image and reads its scores from earlier runs.
 
@@ -49,7 +54,7 @@ def stored_scores(folders: Sequence[Path], label_map: LabelMap) -> Callable[[Rec
             their scores is taken.
         label_map: The classes that may occur.
     """
-    below = [path / "scores" if (path / "scores").is_dir() else path for path in folders]
+    below = [scores_folder(folder) for folder in folders]
 
     def read(record: Record) -> Scored:
         image = read_image(record.image)

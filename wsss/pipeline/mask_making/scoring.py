@@ -12,6 +12,7 @@ from wsss.pipeline.mask_making.handover import Explained, Masked, Scored
 from wsss.refinement.maps import Context, Picture
 from wsss.refinement.seeds import BackgroundConfig, make_masks, normalise_maps
 from wsss.refinement.steps import RefinementChain
+from wsss.refinement.trust import TrustConfig
 
 
 def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:
@@ -71,12 +72,14 @@ class MaskMaker:
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
         device: torch's name of the device of steps that can run on a GPU.
+        trust: Which pixels become 255.
     """
 
     classes: Mapping[str, int]
     background: BackgroundConfig
     refinement: RefinementChain
     device: str
+    trust: TrustConfig
 
     def __call__(self, batch: list[Scored]) -> list[Masked]:
         """Make the masks of some images, refined together where a step can do that.
@@ -96,7 +99,8 @@ class MaskMaker:
             )
             for one in batch
         ]
-        labels = make_masks(pictures, full, self.background, self.refinement, Context(self.device))
+        context = Context(self.device)
+        labels = make_masks(pictures, full, self.background, self.refinement, context, self.trust)
         return [
             Masked(
                 one.record, one.image, one.scores, maps, to_mask_values(mask, one.scores.classes)

@@ -15,6 +15,7 @@ from wsss.pipeline.mask_making.handover import Failed, Masked, Photograph, Predi
 from wsss.pipeline.mask_making.scoring import probabilities_to_scores, to_mask_values
 from wsss.refinement.maps import Context, LabelMaps, Picture
 from wsss.refinement.steps import RefinementChain
+from wsss.refinement.trust import TrustConfig, rescued_labels, trusted_labels
 from wsss.views import views
 
 
@@ -125,6 +126,7 @@ class ProbabilityMaskMaker:
         classes: Class names with their mask values.
         refinement: Steps from probabilities to marginals.
         device: torch's name of the device of steps that can run on a GPU.
+        trust: Which pixels become 255.
         filtered: Whether the classes of an image were chosen. If not, those without any score at
             all are left out of its scores.
     """
@@ -132,6 +134,7 @@ class ProbabilityMaskMaker:
     classes: Mapping[str, int]
     refinement: RefinementChain
     device: str
+    trust: TrustConfig
     filtered: bool
 
     def __call__(self, batch: list[Predicted]) -> list[Masked]:
@@ -159,5 +162,8 @@ class ProbabilityMaskMaker:
         scores = probabilities_to_scores(one.probabilities[1:], one.classes)
         if not self.filtered:
             scores = scores.with_some()
-        mask = to_mask_values(marginals.argmax(axis=0).astype(np.uint8), one.classes)
+        labels = trusted_labels(marginals, self.trust)
+        if self.trust.silent == "rescue":
+            labels = rescued_labels(labels, one.probabilities[1:], self.trust.rescued)
+        mask = to_mask_values(labels, one.classes)
         return Masked(one.record, one.image, scores, one.probabilities[1:], mask)

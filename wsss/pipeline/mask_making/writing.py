@@ -13,6 +13,7 @@ from wsss.data.masks import existing_masks, read_mask, voc_palette, write_mask
 from wsss.data.records import Record
 from wsss.data.scores import write_scores
 from wsss.data.storage import existing
+from wsss.pipeline.mask_making.census import Census
 from wsss.pipeline.mask_making.handover import Finished, Masked
 from wsss.visualisation import overlay_maps, overlay_mask, strip
 
@@ -96,4 +97,6 @@ class MaskWriter:
         if files.overlay is not None:
             write_picture(files.overlay, self.draw(masked))
         write_mask(files.mask, masked.values)
-        return Finished(masked.record, empty=not len(masked.scores.classes))
+        classes = masked.scores.classes.tolist()
+        census = Census.of(masked.record.image_id, masked.values, classes)
+        return Finished(masked.record, empty=not classes, census=census)
