@@ -5,7 +5,13 @@ from pathlib import Path
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.errors import BelowError
-from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
+from wsss.metrics.segmentation import (
+    MEANS,
+    Absent,
+    labelled_only,
+    scores_of_totals,
+    totals_of,
+)
 from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.evaluation.counting import BestThreshold
 from wsss.pipeline.evaluation.files import write_evaluation
@@ -74,7 +80,8 @@ def eval_miou(
         fail_under: Fail, after everything is written, if the mIoU (0..1) is below this.
 
     Returns:
-        The means, by their keys in eval.json, and images; for scores with one threshold also
+        The means, by their keys in eval.json, and images; for masks with 255 also kept_accuracy
+        and kept_miou, in which these pixels are left out; for scores with one threshold also
         threshold.
     """
     settings = Settings.of(eval_miou, locals())
@@ -157,8 +164,12 @@ def _wanted(
 
 def _summary(counted: Counted, absent: Absent, images_in_list: int) -> dict[str, float]:
     """Build the result of the command: the means, and the numbers of images."""
-    scores = segmentation_scores(counted.images.pooled(), absent)
+    totals = totals_of(counted.images.pooled())
+    scores = scores_of_totals(totals, absent)
     summary = {file_key(mean): float(getattr(scores, mean)) for mean in MEANS}
+    if totals.unlabelled.any():
+        kept = scores_of_totals(labelled_only(totals), absent)
+        summary |= {"kept_accuracy": float(kept.pixel_accuracy), "kept_miou": float(kept.miou)}
     summary |= {"images": len(counted.images), "images_in_list": images_in_list}
     if isinstance(counted, CountedScores) and isinstance(counted.threshold.value, float):
         summary["threshold"] = counted.threshold.value

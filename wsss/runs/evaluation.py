@@ -13,6 +13,7 @@ from wsss.runs.evaluation_scores import (
     ClassScores,
     Confusion,
     Intervals,
+    Kept,
     Means,
     Stratum,
     class_columns,
@@ -120,6 +121,7 @@ class Evaluation:
         confusion: The pixel counts.
         policy: What was counted, in words.
         boundary: The scores near boundaries, where asked for.
+        kept: The scores without predicted 255, where there is some.
         version: Of the file's layout.
     """
 
@@ -142,6 +144,7 @@ class Evaluation:
     confusion: Confusion
     policy: str
     boundary: Boundary | None
+    kept: Kept | None = None
     version: int = VERSION
 
     @property
@@ -203,6 +206,7 @@ class Evaluation:
             confusion=Confusion.read(section.section("confusion")),
             policy=section.text("policy"),
             boundary=boundary,
+            kept=Kept.read(section.section("kept")) if "kept" in section else None,
             version=version,
         )
 
@@ -232,6 +236,7 @@ class Evaluation:
             "confusion": self.confusion.to_json(),
             "policy": self.policy,
             **({} if self.boundary is None else self.boundary.to_json()),
+            **({} if self.kept is None else {"kept": self.kept.to_json()}),
         }
 
     def write(self, folder: Path) -> None:

@@ -15,8 +15,13 @@ from wsss.metrics.segmentation import (
     PER_LABEL,
     Absent,
     SegmentationScores,
+    Totals,
+    labelled_only,
     mean_of_known,
+    ratio,
+    scores_of_totals,
     segmentation_scores,
+    totals_of,
 )
 from wsss.pipeline.evaluation.boundary import BoundaryTotals
 from wsss.pipeline.evaluation.inputs import Source
@@ -27,6 +32,7 @@ from wsss.runs.evaluation_scores import (
     ClassScores,
     Confusion,
     Intervals,
+    Kept,
     Means,
     Stratum,
 )
@@ -132,7 +138,7 @@ def record_of(
     names = ["background", *class_names]
     totals, counts = counted.images.totals(), counted.images.pooled()
     scores = segmentation_scores(counts, terms.absent)
-    ends = _ends(counted.images, terms)
+    ends = _ends(totals, terms)
     near = counted.boundary if isinstance(counted, CountedMasks) else None
     return Evaluation(
         name=terms.name,
@@ -154,6 +160,7 @@ def record_of(
         confusion=Confusion((*names, "predicted 255"), tuple(map(tuple, counts.tolist()))),
         policy=policy_text(terms.absent),
         boundary=None if near is None else _boundary(near, terms.absent),
+        kept=_kept(totals, counts, names, terms),
     )
 
 
@@ -170,12 +177,12 @@ def known(value: float) -> Score:
     return None if math.isnan(value) else value
 
 
-def _ends(images: ImageCounts, terms: Terms) -> bootstrap.Intervals | None:
+def _ends(totals: Totals, terms: Terms) -> bootstrap.Intervals | None:
     """Compute the intervals' ends of all scores; None for a single image, which has no others."""
-    if len(images) < 2:
+    if len(totals.true) < 2:
         return None
     return bootstrap.bootstrap_intervals(
-        images.totals(), level=LEVEL, resamples=terms.resamples, seed=terms.seed,
+        totals, level=LEVEL, resamples=terms.resamples, seed=terms.seed,
         absent=terms.absent,
     )  # fmt: skip
 
@@ -200,6 +207,28 @@ def _classes(
         name: ClassScores(**{key: known(float(values[i])) for key, values in columns.items()})
         for i, name in enumerate(names)
     }
+
+
+def _interval(ends: bootstrap.Intervals) -> tuple[Score, Score]:
+    return known(float(ends.low.miou)), known(float(ends.high.miou))
+
+
+def _kept(totals: Totals, counts: np.ndarray, names: Sequence[str], terms: Terms) -> Kept | None:
+    """Score what masks label; None where they label every pixel."""
+    pooled = totals_of(counts)
+    if not pooled.unlabelled.any():
+        return None
+    kept = labelled_only(pooled)
+    scores = scores_of_totals(kept, terms.absent)
+    ends = _ends(labelled_only(totals), terms)
+    shares = ratio(kept.true.astype(np.float64), pooled.true.astype(np.float64))
+    return Kept(
+        share=known(float(kept.true.sum() / pooled.true.sum())),
+        pixel_accuracy=known(float(scores.pixel_accuracy)),
+        miou=known(float(scores.miou)),
+        interval=(None, None) if ends is None else _interval(ends),
+        classes={name: known(float(share)) for name, share in zip(names, shares, strict=True)},
+    )
 
 
 def _boundary(near: BoundaryTotals, absent: Absent) -> Boundary:

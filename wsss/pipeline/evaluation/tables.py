@@ -84,6 +84,10 @@ def _mean_lines(evaluation: Evaluation) -> Iterator[str]:
     for key, title in titles.MEANS.items():
         line = f"{title:<16}{_percent(getattr(evaluation.means, key)):>8}"
         yield line + (_interval_text(evaluation) if key == "miou" else "")
+    if evaluation.kept is not None:
+        # beside the scores above, which count a predicted 255 as a miss
+        yield f"{'accuracy, kept':<16}{_percent(evaluation.kept.pixel_accuracy):>8}"
+        yield f"{'mIoU, kept':<16}{_percent(evaluation.kept.miou):>8}   without predicted 255"
 
 
 def _interval_text(evaluation: Evaluation) -> str:
