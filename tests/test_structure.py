@@ -110,6 +110,17 @@ def test_importing_wsss_is_silent_and_light():
     assert silent(fresh_process(f"import wsss; assert not {heavy} & set(sys.modules)"))
 
 
+def test_decoders_are_imported_when_one_is_built():
+    """timm comes with them: a second that every other command is spared."""
+    heavy = ("segmentation_models_pytorch", "timm")
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, "module", None) or "", *(a.name for a in node.names)]
+                assert not [name for name in names if name.split(".")[0] in heavy], path
+
+
 @pytest.mark.slow
 def test_importing_transforms_asks_no_network_and_prints_nothing():
     code = "import wsss.data.transforms; assert 'albumentations' in sys.modules"

@@ -1,6 +1,5 @@
 """Random images, their labels, and classifiers with random weights of any backbone."""
 
-import pytest
 import torch
 from torch import nn
 
@@ -16,7 +15,6 @@ def images(size: tuple[int, int] = (64, 80)) -> torch.Tensor:
 def classifier(name: str) -> nn.Module:
     """A classifier with random weights whose features differ from place to place."""
     if name.startswith("timm/"):
-        pytest.importorskip("timm", reason="needs the optional package timm")
         stride = 16
     else:
         stride = BACKBONES[name].strides[-1 if name == "squeezenet1_0" else 0]

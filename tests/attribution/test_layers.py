@@ -47,7 +47,8 @@ def test_the_last_of_each_resolution_is_what_the_table_says(name):
 )
 def test_networks_of_timm(name, size, expected):
     """Behind the last block of a ViT only the class token counts: the block before it is taken."""
-    timm = pytest.importorskip("timm", reason="needs the optional package timm")
+    import timm
+
     torch.manual_seed(0)
     net = timm.create_model(name, num_classes=5).eval()
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
@@ -90,7 +91,8 @@ def test_what_is_found_in_other_networks_can_be_explained(name, size, expected):
     ],
 )
 def test_what_looks_like_a_map_and_is_none(name, side, expected):
-    timm = pytest.importorskip("timm", reason="needs the optional package timm")
+    import timm
+
     torch.manual_seed(0)
     net = timm.create_model(name).eval()
     images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))

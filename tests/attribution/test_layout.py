@@ -99,7 +99,8 @@ def test_transformers_take_images_of_any_size(name):
 
 
 def test_windows_are_not_taken_for_images():
-    timm = pytest.importorskip("timm", reason="needs the optional package timm")
+    import timm
+
     model = timm.create_model("swin_tiny_patch4_window7_224", num_classes=4).eval()
     batch = images((224, 224))
     usable = usable_layers(model, batch)

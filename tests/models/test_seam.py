@@ -8,7 +8,7 @@ from tests.conftest import CPU, SMALL
 from tests.pipeline.conftest import ONE_SIZE
 from wsss.models import BACKBONES, BackboneConfig
 from wsss.models.backbones import BackboneSpec
-from wsss.models.deeplab import DeepLabConfig
+from wsss.models.segmenter import SegmenterConfig
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.predict import predict
 from wsss.pipeline.settings import parse_settings
@@ -44,7 +44,7 @@ def test_from_image_labels_to_predictions(toy, shapes, tmp_path):
     )
     last = train_seg(
         shapes, masks, tmp_path / "seg", augment=SMALL, epochs=1, batch_size=6, trainer=CPU,
-        model=DeepLabConfig(backbone="toy", output_stride=4, rates=(1, 2)), backbone_weights=best,
+        model=SegmenterConfig(backbone="toy", output_stride=4, rates=(1, 2)), backbone_weights=best,
     )  # fmt: skip
     found = predict(last, tmp_path / "predicted", data=shapes, split="val")
     assert len(list(found.iterdir())) == 6

@@ -11,12 +11,12 @@ from tests.conftest import CPU, SMALL
 from tests.pipeline.reporting.browser import CHROMIUM
 from wsss.attribution import MultiScaleConfig
 from wsss.data import DataConfig
-from wsss.models.deeplab import DeepLabConfig
+from wsss.models.segmenter import SegmenterConfig
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.train_seg import train_seg
 
 ONE_SIZE = MultiScaleConfig(scales=(1.0,), flip=False)
-SMALL_NET = DeepLabConfig(backbone="resnet18", output_stride=16, rates=(1, 2))
+SMALL_NET = SegmenterConfig(backbone="resnet18", output_stride=16, rates=(1, 2))
 IDS = [f"train_{i:04d}" for i in range(12)]
 
 

@@ -14,7 +14,7 @@ from wsss.data import DataConfig, write_mask
 from wsss.data.images import write_picture
 from wsss.data.transforms import AugmentConfig
 from wsss.models import BackboneConfig, build_backbone, build_classifier
-from wsss.models.deeplab import DeepLabConfig
+from wsss.models.segmenter import SegmenterConfig
 from wsss.models.timm_body import TimmBody
 from wsss.normalisation import IMAGENET, Normalisation
 from wsss.pipeline.check_labels import check_labels
@@ -54,7 +54,6 @@ def white_photographs(root: Path) -> DataConfig:
 @pytest.fixture
 def seen(monkeypatch) -> set[float]:
     """All values of all pixels that a network of timm has seen since it was last cleared."""
-    pytest.importorskip("timm", reason="needs the optional package timm")
     values: set[float] = set()
     forward = TimmBody.forward
 
@@ -94,7 +93,7 @@ def test_a_network_with_half_and_half_gets_it_from_training_to_explain(seen, tmp
     seen.clear()
     last = train_seg(
         data, masks, tmp_path / "seg", val_split="val", augment=small, epochs=1, batch_size=3,
-        model=DeepLabConfig(backbone="timm/test_vit", output_stride=16, rates=(1, 2)),
+        model=SegmenterConfig(backbone="timm/test_vit", output_stride=16, rates=(1, 2)),
         backbone_weights=best, trainer=CPU,
     )  # fmt: skip
     assert seen == {WHITE, round(PADDED, 4)}
@@ -130,7 +129,6 @@ def test_an_older_training_goes_on_with_imagenet_s(seen, tmp_path):
 
 def test_a_checkpoint_that_does_not_say_has_imagenet_s(tmp_path):
     """Those of before were all trained with it, timm's networks too."""
-    pytest.importorskip("timm", reason="needs the optional package timm")
     config = BackboneConfig("timm/test_vit")
     model = build_classifier(config, 2)
     assert model.normalisation == HALF

@@ -14,7 +14,7 @@ from tests.pipeline.conftest import ONE_SIZE
 from wsss.cli import command
 from wsss.data import read_image, read_mask
 from wsss.data.transforms import normalise
-from wsss.models.deeplab import DeepLabConfig
+from wsss.models.segmenter import SegmenterConfig
 from wsss.normalisation import IMAGENET
 from wsss.pipeline.choose_threshold import choose_threshold
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
@@ -233,7 +233,7 @@ class TestCommands:
         """The network's probabilities go in, and what comes out decides."""
         last = train_seg(
             shapes, shapes.root / shapes.masks, tmp_path / "seg", augment=SMALL, epochs=1,
-            model=DeepLabConfig(backbone="narrow_resnet10", output_stride=16, rates=(1,)),
+            model=SegmenterConfig(backbone="narrow_resnet10", output_stride=16, rates=(1,)),
             batch_size=6, trainer=CPU,
         )  # fmt: skip
         steps = chain([{"kind": "blur", "side": 9}])

@@ -10,7 +10,7 @@ from tests.conftest import CPU, SHAPES, SMALL
 from wsss.attribution import MultiScaleConfig, TIFConfig
 from wsss.data import DataConfig
 from wsss.models import BackboneConfig
-from wsss.models.deeplab import DeepLabConfig
+from wsss.models.segmenter import SegmenterConfig
 from wsss.pipeline.predict import InferenceConfig
 from wsss.pipeline.settings import parse_settings
 from wsss.refinement import BackgroundConfig, CRFConfig, RefinementChain
@@ -108,7 +108,7 @@ COMPLETE = {
         "masks": Path("m"),
         "output": Path("o"),
         "val_split": None,
-        "model": DeepLabConfig(backbone="resnet18", output_stride=16, rates=(1, 2)),
+        "model": SegmenterConfig(backbone="resnet18", output_stride=16, rates=(1, 2)),
         "backbone_weights": Path("w.ckpt"),
     },
     "predict": {

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.conftest import SHAPES
-from wsss.models.deeplab import DeepLabConfig
+from wsss.models.segmenter import SegmenterConfig
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import (
     LOSSES,
@@ -115,7 +115,7 @@ def task(**changes):
         "freeze": None,
         "freeze_batchnorm": True,
     }
-    config = DeepLabConfig(backbone="resnet18", output_stride=16, rates=(1, 2))
+    config = SegmenterConfig(backbone="resnet18", output_stride=16, rates=(1, 2))
     return SegmentationTask(config, SHAPES, **(settings | changes))
 
 

@@ -132,8 +132,8 @@ class BackboneConfig:
     """Network that images go through, and the weights that it starts from.
 
     Args:
-        name: Architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of timm, which is
-            an optional package. ``narrow_resnet10`` is for small images and training from nothing.
+        name: Architecture, one of `BACKBONES`, or ``timm/<name>`` for a network of timm.
+            ``narrow_resnet10`` is for small images and training from nothing.
         weights: A name of torchvision's weights enum (``IMAGENET1K_V1``, ``DEFAULT``; downloaded
             by torchvision), the path of a local state dict, or ``null`` for random weights. For
             timm: ``DEFAULT`` (downloaded by timm), a path or ``null``.
@@ -187,7 +187,6 @@ def build_backbone(config: BackboneConfig) -> Backbone:
 
     Raises:
         ValueError, OSError: The weights do not fit, are not there, or cannot be downloaded.
-        ImportError: A network of timm is asked for, and timm is not installed.
     """
     if config.name.startswith(PREFIX):
         return _build_timm(config)

@@ -1,4 +1,4 @@
-"""Networks of timm (``pip install 'wsss[timm]'``) as bodies of a classifier."""
+"""Networks of timm as bodies of classifiers and segmentation networks."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -85,10 +85,10 @@ def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmB
         pretrained: Let timm download the weights that it names.
 
     Raises:
-        ImportError: timm is not installed.
         ValueError: timm has no such model, or it has no such output stride.
     """
-    timm = _import_timm()
+    import timm  # a second, which commands that ask for none of its networks are spared
+
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=5)
         raise ValueError(
@@ -109,16 +109,6 @@ def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmB
         if _stride(network) != output_stride:
             raise ValueError(f"output_stride: {PREFIX}{name} allows {own}, got {output_stride}")
     return TimmBody(network)
-
-
-def _import_timm() -> ModuleType:
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError(
-            f"models named {PREFIX}... need timm: pip install 'wsss[timm]'"
-        ) from error
-    return timm
 
 
 def _create(timm: ModuleType, name: str, **options: Any) -> Any:

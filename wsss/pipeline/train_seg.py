@@ -9,7 +9,7 @@ from wsss.data.drawn import DrawnMask
 from wsss.data.masks import LabelMap, existing_masks
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
-from wsss.models.deeplab import DeepLabConfig
+from wsss.models.segmenter import SegmenterConfig
 from wsss.runs.settings import Settings
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
@@ -23,7 +23,7 @@ def train_seg(
     output: Path,
     train_split: str = "train",
     val_split: str | None = None,
-    model: DeepLabConfig = DeepLabConfig(),
+    model: SegmenterConfig = SegmenterConfig(),
     backbone_weights: Path | None = None,
     augment: AugmentConfig = AugmentConfig(
         crop=321, long_side=None, scale=(0.5, 1.5), val_long_side=None

@@ -12,7 +12,7 @@ from wsss.data.config import DataConfig
 from wsss.data.storage import readable
 from wsss.models.backbones import BackboneConfig
 from wsss.models.classifier import Classifier, build_classifier
-from wsss.models.deeplab import DeepLabConfig, Segmenter, build_deeplab, load_backbone
+from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_backbone
 from wsss.models.weights import load_weights
 from wsss.normalisation import IMAGENET, Normalisation
 
@@ -21,7 +21,7 @@ Kind = Literal["classifier", "segmenter"]
 
 def describe(
     kind: Kind,
-    model: BackboneConfig | DeepLabConfig,
+    model: BackboneConfig | SegmenterConfig,
     classes: Mapping[str, int],
     normalisation: Normalisation,
 ) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmente
     """
     description, state = _read(path, "segmenter")
     fields = {**description["model"], "rates": tuple(description["model"]["rates"])}
-    model = build_deeplab(DeepLabConfig(**fields), len(description["classes"]) + 1)
+    model = build_segmenter(SegmenterConfig(**fields), len(description["classes"]) + 1)
     load_weights(model, state, source=str(path))
     model.normalisation = normalisation_of(description)
     if data is not None:

@@ -16,7 +16,7 @@ from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import freeze_up_to
-from wsss.models.deeplab import DeepLabConfig, build_deeplab
+from wsss.models.segmenter import SegmenterConfig, build_segmenter
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
 from wsss.tasks.checkpoint import (
@@ -76,7 +76,7 @@ class SegmentationTask(pl.LightningModule):
 
     def __init__(
         self,
-        model: DeepLabConfig,
+        model: SegmenterConfig,
         classes: Mapping[str, int],
         *,
         backbone_weights: Path | None,
@@ -86,7 +86,7 @@ class SegmentationTask(pl.LightningModule):
         freeze_batchnorm: bool,
     ) -> None:
         super().__init__()
-        self.model = build_deeplab(model, len(classes) + 1)
+        self.model = build_segmenter(model, len(classes) + 1)
         if backbone_weights is not None:
             load_backbone_weights(self.model, backbone_weights)
         if freeze is not None:

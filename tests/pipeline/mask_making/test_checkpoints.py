@@ -10,7 +10,7 @@ import torch
 from tests.conftest import SHAPES
 from tests.pipeline.conftest import make
 from wsss.models import BackboneConfig, build_classifier
-from wsss.models.deeplab import DeepLabConfig
+from wsss.models.segmenter import SegmenterConfig
 from wsss.normalisation import IMAGENET
 from wsss.tasks.checkpoint import describe
 
@@ -76,7 +76,7 @@ class TestCheckpoints:
         assert not (tmp_path / "ran").exists()
 
     def test_a_segmenter_description_with_classifier_weights_is_a_segmenter(self, shapes, tmp_path):
-        config = DeepLabConfig(backbone="resnet18", output_stride=16)
+        config = SegmenterConfig(backbone="resnet18", output_stride=16)
         torch.save(
             {"wsss": describe("segmenter", config, SHAPES, IMAGENET), "state_dict": {}},
             tmp_path / "s.ckpt",

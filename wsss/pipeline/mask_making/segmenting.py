@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wsss.data.transforms import normalise
-from wsss.models.deeplab import Segmenter
+from wsss.models.segmenter import Segmenter
 from wsss.pipeline.mask_making.filtering import ClassFilter
 from wsss.pipeline.mask_making.handover import Failed, Masked, Photograph, Predicted, each
 from wsss.pipeline.mask_making.scoring import probabilities_to_scores, to_mask_values

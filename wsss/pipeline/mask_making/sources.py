@@ -11,7 +11,7 @@ from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.models.classifier import Classifier
-from wsss.models.deeplab import Segmenter
+from wsss.models.segmenter import Segmenter
 from wsss.pipeline.mask_making.explaining import Explainer
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses
 from wsss.pipeline.mask_making.handover import each

@@ -6,12 +6,8 @@ import torchvision
 
 from tests.conftest import SHAPES
 from wsss.models import BackboneConfig, build_classifier
-from wsss.models.deeplab import (
-    DEEPLAB_V3,
-    ASPPSum,
-    DeepLabConfig,
-    build_deeplab,
-)
+from wsss.models.deeplab import DEEPLAB_V3, ASPPSum
+from wsss.models.segmenter import SegmenterConfig, build_segmenter
 from wsss.normalisation import IMAGENET
 from wsss.tasks.checkpoint import describe, load_backbone_weights, load_segmenter
 
@@ -26,14 +22,14 @@ NETWORKS = [
 ]
 
 
-def config(**changes) -> DeepLabConfig:
-    return DeepLabConfig(**{"rates": (1, 2), **changes})
+def config(**changes) -> SegmenterConfig:
+    return SegmenterConfig(**{"rates": (1, 2), **changes})
 
 
 @pytest.mark.parametrize("arguments", NETWORKS, ids=lambda a: "-".join(map(str, a.values())))
 def test_output_has_the_size_of_the_input(arguments):
     torch.manual_seed(0)
-    model = build_deeplab(config(**arguments), 4).eval()
+    model = build_segmenter(config(**arguments), 4).eval()
     with torch.no_grad():
         for size in ((33, 47), (64, 50)):
             scores = model(torch.randn(1, 3, *size))
@@ -44,7 +40,7 @@ def test_output_has_the_size_of_the_input(arguments):
 @pytest.mark.parametrize("name", ["deeplabv2", "deeplabv3_mobilenet_v3_large"])
 def test_gradients_are_finite_in_training(name):
     torch.manual_seed(0)
-    model = build_deeplab(config(name=name, backbone="resnet18", output_stride=16), 3).train()
+    model = build_segmenter(config(name=name, backbone="resnet18", output_stride=16), 3).train()
     model(torch.randn(2, 3, 49, 65)).square().mean().backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
@@ -53,14 +49,14 @@ def test_gradients_are_finite_in_training(name):
 
 def test_one_image_can_be_trained_on():
     """Trap 14: a list of one image, or a batch size of 1."""
-    model = build_deeplab(config(backbone="resnet18", output_stride=16), 3).train()
+    model = build_segmenter(config(backbone="resnet18", output_stride=16), 3).train()
     assert model(torch.randn(1, 3, 64, 64)).shape == (1, 3, 64, 64)
 
 
 class TestASPP:
     def test_branches_are_summed(self):
         torch.manual_seed(0)
-        head = ASPPSum(5, 3, (1, 2, 4)).double()
+        head = ASPPSum(5, 3, (1, 2, 4), normalise=False).double()
         for branch in head.branches:
             torch.nn.init.normal_(branch.bias)
         features = torch.randn(2, 5, 9, 11, dtype=torch.float64)
@@ -72,11 +68,22 @@ class TestASPP:
                     window = padded[:, :, i * rate : i * rate + 9, j * rate : j * rate + 11]
                     expected += torch.einsum("bchw,lc->blhw", window, branch.weight[:, :, i, j])
             expected += branch.bias[None, :, None, None]
-        torch.testing.assert_close(head(features), expected)
+        torch.testing.assert_close(head([features]), expected)
+
+    def test_normalised_it_does_not_see_the_scale_of_its_input(self):
+        torch.manual_seed(0)
+        head = ASPPSum(5, 3, (1, 2), normalise=True).train()
+        features = torch.randn(4, 5, 9, 11)
+        scaled = 100 * features * torch.rand(1, 5, 1, 1).add(1) - 7
+        torch.testing.assert_close(head([scaled]), head([features]), rtol=1e-3, atol=1e-4)
+        plain = ASPPSum(5, 3, (1, 2), normalise=False)
+        plain.branches = head.branches
+        assert (plain([scaled]) - plain([features])).abs().max() > 1
+        assert not [name for name, _ in head.named_parameters() if "norm" in name]
 
     def test_it_starts_small_and_unbiased(self):
         torch.manual_seed(0)
-        head = ASPPSum(512, 21, (6, 12, 18, 24))
+        head = ASPPSum(512, 21, (6, 12, 18, 24), normalise=False)
         assert len(head.branches) == 4
         for branch in head.branches:
             assert branch.bias.abs().max() == 0
@@ -88,15 +95,41 @@ class TestASPP:
     ("arguments", "message"),
     [
         ({"backbone": "nonet"}, r"model\.name: expected one of resnet18, .* got 'nonet'"),
-        ({"backbone": "convnext_tiny"}, r"output_stride: convnext_tiny allows 32, got 8"),
+        (
+            {"backbone": "convnext_tiny", "output_stride": 8},
+            r"output_stride: convnext_tiny allows 32, got 8",
+        ),
         ({"rates": ()}, r"model\.rates: expected positive dilations"),
         ({"rates": (6, 0)}, r"model\.rates: expected positive dilations"),
         ({"backbone": "resnet18", "output_stride": 4}, "output_stride: resnet18 allows 32, 16, 8"),
+        ({"name": "deeplabv3plus", "rates": (1, 2)}, r"model\.rates: deeplabv3plus has three, got"),
+        ({"channels": 0}, r"model\.channels: expected at least 1, got 0"),
+        ({"name": "fpn", "channels": 48}, r"model\.channels: expected a multiple of 32, .* got 48"),
+        ({"shallow_stride": 0}, r"model\.shallow_stride: expected at least 1, got 0"),
     ],
 )
 def test_settings_that_make_no_sense(arguments, message):
     with pytest.raises(ValueError, match=message):
-        DeepLabConfig(**arguments)
+        SegmenterConfig(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "stride", "rates"),
+    [
+        ("deeplabv2", "resnet101", 8, (6, 12, 18, 24)),
+        ("deeplabv2", "timm/resnet18", 8, (6, 12, 18, 24)),
+        ("deeplabv2", "vit_b_16", 16, (3, 6, 9, 12)),
+        ("deeplabv3plus", "mobilenet_v2", 16, (2, 4, 8)),
+        ("deeplabv3plus", "swin_t", 32, (1, 2, 4)),
+        ("fpn", "resnet50", 32, ()),
+        ("segformer", "narrow_resnet10", 16, ()),
+        ("deeplabv3_resnet50", "resnet101", 8, (6, 12, 18, 24)),
+    ],
+)
+def test_stride_and_rates_suit_decoder_and_backbone(name, backbone, stride, rates):
+    found = SegmenterConfig(name=name, backbone=backbone)
+    assert (found.output_stride, found.rates) == (stride, rates)
+    assert SegmenterConfig(name, backbone, stride, rates) == found
 
 
 def save_classifier(path, name="resnet18"):
@@ -122,7 +155,7 @@ class TestBackboneWeights:
         """The stride may differ: it changes no weight."""
         classifier = save_classifier(tmp_path / "c.ckpt", name)
         stride = 16 if "vit" in name else 8  # patches have no stride to undo
-        model = build_deeplab(config(backbone=name, output_stride=stride), 6)
+        model = build_segmenter(config(backbone=name, output_stride=stride), 6)
         head = {key: value.clone() for key, value in model.head.state_dict().items()}
         load_backbone_weights(model, tmp_path / "c.ckpt")
         theirs = classifier.backbone.state_dict()
@@ -133,7 +166,7 @@ class TestBackboneWeights:
     def test_v2_from_a_state_dict(self, tmp_path):
         net = torchvision.models.resnet18(weights=None)
         torch.save(net.state_dict(), tmp_path / "w.pth")
-        model = build_deeplab(config(backbone="resnet18", output_stride=16), 6)
+        model = build_segmenter(config(backbone="resnet18", output_stride=16), 6)
         load_backbone_weights(model, tmp_path / "w.pth")
         theirs = net.state_dict()
         for key, value in model.backbone.state_dict().items():
@@ -141,7 +174,7 @@ class TestBackboneWeights:
 
     @pytest.mark.slow
     def test_v3_resnet_from_a_state_dict_and_a_checkpoint(self, tmp_path):
-        model = build_deeplab(config(name="deeplabv3_resnet50"), 6)
+        model = build_segmenter(config(name="deeplabv3_resnet50"), 6)
         net = torchvision.models.resnet50(weights=None)
         torch.save(net.state_dict(), tmp_path / "w.pth")
         load_backbone_weights(model, tmp_path / "w.pth")
@@ -154,7 +187,7 @@ class TestBackboneWeights:
         assert all(torch.equal(value, theirs[key]) for key, value in own.items())
 
     def test_v3_mobilenet_from_torchvision_s_features(self, tmp_path):
-        model = build_deeplab(config(name="deeplabv3_mobilenet_v3_large"), 6)
+        model = build_segmenter(config(name="deeplabv3_mobilenet_v3_large"), 6)
         net = torchvision.models.mobilenet_v3_large(weights=None)
         torch.save(net.state_dict(), tmp_path / "w.pth")
         load_backbone_weights(model, tmp_path / "w.pth")
@@ -189,7 +222,7 @@ class TestBackboneWeights:
     def test_another_architecture_is_refused_by_its_keys(
         self, kind, network, source, keys, tmp_path
     ):
-        model = build_deeplab(config(output_stride=16, **network), 6)
+        model = build_segmenter(config(output_stride=16, **network), 6)
         before = {key: value.clone() for key, value in model.state_dict().items()}
         if kind == "checkpoint":
             save_classifier(tmp_path / "w.ckpt", source)
@@ -204,23 +237,29 @@ class TestBackboneWeights:
     def test_a_segmenter_s_checkpoint_is_refused(self, tmp_path):
         description = describe("segmenter", config(backbone="resnet18"), SHAPES, IMAGENET)
         torch.save({"wsss": description, "state_dict": {}}, tmp_path / "s.ckpt")
-        model = build_deeplab(config(backbone="resnet18"), 6)
+        model = build_segmenter(config(backbone="resnet18"), 6)
         with pytest.raises(ValueError, match="expected a classifier written by train_cls, found s"):
             load_backbone_weights(model, tmp_path / "s.ckpt")
 
     def test_a_missing_file(self, tmp_path):
-        model = build_deeplab(config(backbone="resnet18"), 6)
+        model = build_segmenter(config(backbone="resnet18"), 6)
         with pytest.raises(FileNotFoundError, match=r"not found: .*none\.ckpt"):
             load_backbone_weights(model, tmp_path / "none.ckpt")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"backbone": "resnet18", "output_stride": 16}, {"name": "deeplabv3_mobilenet_v3_large"}],
+    [
+        {"backbone": "resnet18", "output_stride": 16},
+        {"backbone": "resnet18", "output_stride": 16, "normalise": True},
+        {"name": "deeplabv3_mobilenet_v3_large"},
+        {"name": "deeplabv3plus", "backbone": "resnet18", "channels": 16, "rates": (1, 2, 3)},
+        {"name": "fpn", "backbone": "narrow_resnet10", "channels": 32},
+    ],
 )
 def test_a_checkpoint_builds_the_same_network_again(arguments, tmp_path):
     torch.manual_seed(0)
-    model = build_deeplab(config(**arguments), 6).eval()
+    model = build_segmenter(config(**arguments), 6).eval()
     state = {f"model.{key}": value for key, value in model.state_dict().items()}
     description = describe("segmenter", config(**arguments), SHAPES, IMAGENET)
     torch.save({"wsss": description, "state_dict": state}, tmp_path / "s.ckpt")
@@ -230,3 +269,19 @@ def test_a_checkpoint_builds_the_same_network_again(arguments, tmp_path):
     image = torch.randn(1, 3, 40, 56)
     with torch.no_grad():
         assert torch.equal(again(image), model(image))
+
+
+@pytest.mark.parametrize("name", ["deeplabv2", "deeplabv3_mobilenet_v3_large"])
+def test_checkpoints_of_before_have_four_keys_and_heads_of_these_names(name, tmp_path):
+    old = {"name": name, "backbone": "narrow_resnet10", "output_stride": 8, "rates": [1, 2]}
+    description = {"kind": "segmenter", "model": old, "classes": SHAPES}
+    model = build_segmenter(config(name=name, backbone="narrow_resnet10", output_stride=8), 6)
+    keys = {"deeplabv2": "head.branches.1.weight", "deeplabv3_mobilenet_v3_large": "head.4.weight"}
+    assert keys[name] in model.state_dict()
+    assert not any("norm" in key for key in model.head.state_dict() if name == "deeplabv2")
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"wsss": description, "state_dict": state}, tmp_path / "s.ckpt")
+    image = torch.randn(1, 3, 40, 56)
+    with torch.no_grad():
+        again, _ = load_segmenter(tmp_path / "s.ckpt")
+        assert torch.equal(again(image), model.eval()(image))
