@@ -19,7 +19,7 @@ from wsss.data.transforms import normalise
 from wsss.errors import IncompleteError
 from wsss.models.deeplab import Segmenter
 from wsss.parallel.devices import Device, resolve_device
-from wsss.pipeline.refining import refinement_of
+from wsss.pipeline.refining import contents_of, context_on, refinement_of
 from wsss.refinement.crf import CRFConfig
 from wsss.refinement.maps import Context, LabelMaps, Picture
 from wsss.refinement.steps import RefinementChain
@@ -103,13 +103,13 @@ def predict(
     folder = OutputFolder(
         output,
         settings,
-        identity={"checkpoint_sha256": file_sha256(checkpoint)},
+        identity={"checkpoint_sha256": file_sha256(checkpoint), **contents_of(refinement)},
         free=("device", "overlays", "checkpoint"),
     )
     label_map = LabelMap(list(classes.values()))
     place = resolve_device(device)
     predict_mask = _MaskPredictor(
-        model.to(place), place, inference, refinement, label_map, list(classes)
+        model.to(place), place, inference, refinement, label_map, list(classes), context_on(place)
     )
     masks = {name: output / "masks" / f"{name}.png" for name in files}
     pictures = {name: output / "overlays" / f"{name}.png" for name in files if overlays}
@@ -153,6 +153,7 @@ class _MaskPredictor(NamedTuple):
         refinement: Steps from its probabilities to marginals.
         label_map: Mask values of its labels.
         names: Names of its classes.
+        context: What the steps run with.
     """
 
     model: Segmenter
@@ -161,13 +162,14 @@ class _MaskPredictor(NamedTuple):
     refinement: RefinementChain
     label_map: LabelMap
     names: list[str]
+    context: Context
 
     def __call__(self, image: np.ndarray, name: str) -> np.ndarray:
         """Segment an (H, W, 3) uint8 RGB photograph: (H, W) uint8 mask values."""
         pixels = normalise(image, self.model.normalisation).to(self.device)
         probabilities = segment(self.model, pixels, self.inference).cpu().numpy()
         picture = Picture(image, self.names, name)
-        refine = self.refinement.prepare([picture], Context(str(self.device)))
+        refine = self.refinement.prepare([picture], self.context)
         (refined,) = refine([LabelMaps(probabilities, marginals=True)])
         return self.label_map.to_value(refined.values.argmax(axis=0).astype(np.uint8))
 

@@ -47,13 +47,13 @@ class MaskMaker:
         classes: Class names with their mask values.
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
-        device: torch's name of the device of steps that can run on a GPU.
+        context: What the steps run with.
     """
 
     classes: Mapping[str, int]
     background: BackgroundConfig
     refinement: RefinementChain
-    device: str
+    context: Context
 
     def __call__(self, batch: list[Scored]) -> list[Masked]:
         """Make the masks of some images, refined together where a step can do that.
@@ -73,7 +73,7 @@ class MaskMaker:
             )
             for one in batch
         ]
-        labels = make_masks(pictures, full, self.background, self.refinement, Context(self.device))
+        labels = make_masks(pictures, full, self.background, self.refinement, self.context)
         return [
             Masked(one.record, one.image, one.scores, maps, _values(mask, one.scores.classes))
             for one, maps, mask in zip(batch, full, labels, strict=True)
