@@ -23,7 +23,7 @@ from wsss.pipeline.mask_making.sources import from_classifier, from_stored
 from wsss.pipeline.mask_making.streaming import Outcome, Workers, stream
 from wsss.pipeline.mask_making.thresholding import background_of
 from wsss.pipeline.mask_making.writing import MaskWriter, files_of, unfinished
-from wsss.pipeline.refining import refinement_of
+from wsss.pipeline.refining import contents_of, context_on, refinement_of
 from wsss.refinement.crf import CRFConfig, resolve_backend
 from wsss.refinement.seeds import BackgroundConfig, check_trust
 from wsss.refinement.steps import RefinementChain
@@ -124,6 +124,7 @@ def make_pseudo_masks(
     records = load_records(data, split, with_labels=labelled, limit=limit)
     files = files_of(records, output, scores=save_scores, overlays=overlays)
     identity = _identity(checkpoint, None if threshold_from is None else background)
+    identity |= contents_of(refinement)
     with command_ranks() as ranks:
         folder = ranks.on_first(
             lambda: OutputFolder(output, settings, identity=identity, free=_FREE)
@@ -134,7 +135,7 @@ def make_pseudo_masks(
             scored = from_classifier(origin, data, attribution, multiscale, likely, here)
         else:  # folders, or their URLs
             scored = from_stored(origin, data)
-        mask = MaskMaker(data.classes, background, refinement, str(here.device), trust)
+        mask = MaskMaker(data.classes, background, refinement, context_on(here.device), trust)
         steps = scored.then(together(mask), each(MaskWriter(files)))
         outcome = stream(records, wanted, ranks, here, steps)
         before = [record for record in records if record.image_id not in wanted]

@@ -21,7 +21,7 @@ from wsss.pipeline.mask_making.segmenting import (
 from wsss.pipeline.mask_making.sources import from_segmenter
 from wsss.pipeline.mask_making.streaming import Workers, stream
 from wsss.pipeline.mask_making.writing import MaskWriter, files_of, prediction_strip, unfinished
-from wsss.pipeline.refining import refinement_of
+from wsss.pipeline.refining import contents_of, context_on, refinement_of
 from wsss.refinement.crf import CRFConfig
 from wsss.refinement.steps import RefinementChain
 from wsss.refinement.trust import TrustConfig
@@ -97,7 +97,7 @@ def predict(
     records = _records(images, data, split, output, with_labels=label_mode == "given")
     model, classes = load_segmenter(checkpoint, data)
     likely = None if classifier is None else _classifier(classifier, classes)
-    identity = {"checkpoint_sha256": file_sha256(checkpoint)}
+    identity = {"checkpoint_sha256": file_sha256(checkpoint), **contents_of(refinement)}
     if classifier is not None:
         identity["classifier_sha256"] = file_sha256(classifier)
     files = files_of(records, output, scores=save_scores, overlays=overlays)
@@ -109,7 +109,9 @@ def predict(
         here = Workers.of(ranks, device, workers, batch_size=1)
         holds = _filter(label_mode, likely, inference, classifier_threshold)
         steps = from_segmenter(model, classes, inference, holds, here)
-        mask = ProbabilityMaskMaker(classes, refinement, str(here.device), trust, holds is not None)
+        mask = ProbabilityMaskMaker(
+            classes, refinement, context_on(here.device), trust, filtered=holds is not None
+        )
         writer = MaskWriter(files, prediction_strip)
         outcome = stream(records, wanted, ranks, here, steps.then(together(mask), each(writer)))
         if folder is not None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from wsss.refinement.crf import prepare_crf
 from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
+from wsss.refinement.walk import WalkConfig, prepare_walk
 
 
 class Step(NamedTuple):
@@ -30,6 +31,7 @@ class Step(NamedTuple):
 
 STEPS: dict[str, Step] = {
     "crf": Step(CRFConfig, prepare_crf),
+    "walk": Step(WalkConfig, prepare_walk),
 }
 
 

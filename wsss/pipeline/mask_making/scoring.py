@@ -71,14 +71,14 @@ class MaskMaker:
         classes: Class names with their mask values.
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
-        device: torch's name of the device of steps that can run on a GPU.
+        context: What the steps run with.
         trust: Which pixels become 255.
     """
 
     classes: Mapping[str, int]
     background: BackgroundConfig
     refinement: RefinementChain
-    device: str
+    context: Context
     trust: TrustConfig
 
     def __call__(self, batch: list[Scored]) -> list[Masked]:
@@ -99,8 +99,9 @@ class MaskMaker:
             )
             for one in batch
         ]
-        context = Context(self.device)
-        labels = make_masks(pictures, full, self.background, self.refinement, context, self.trust)
+        labels = make_masks(
+            pictures, full, self.background, self.refinement, self.context, self.trust
+        )
         return [
             Masked(
                 one.record, one.image, one.scores, maps, to_mask_values(mask, one.scores.classes)

@@ -125,7 +125,7 @@ class ProbabilityMaskMaker:
     Args:
         classes: Class names with their mask values.
         refinement: Steps from probabilities to marginals.
-        device: torch's name of the device of steps that can run on a GPU.
+        context: What the steps run with.
         trust: Which pixels become 255.
         filtered: Whether the classes of an image were chosen. If not, those without any score at
             all are left out of its scores.
@@ -133,7 +133,7 @@ class ProbabilityMaskMaker:
 
     classes: Mapping[str, int]
     refinement: RefinementChain
-    device: str
+    context: Context
     trust: TrustConfig
     filtered: bool
 
@@ -150,7 +150,7 @@ class ProbabilityMaskMaker:
         ]
         refined: Iterator[LabelMaps] = iter(())
         if shown:
-            refine = self.refinement.prepare(pictures, Context(self.device))
+            refine = self.refinement.prepare(pictures, self.context)
             refined = iter(refine([LabelMaps(one.probabilities, marginals=True) for one in shown]))
         return [
             self._masked(one, next(refined).values if len(one.classes) else one.probabilities)
