@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 from wsss.refinement.crf import prepare_crf
 from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
+from wsss.refinement.pamr import PAMRConfig, prepare_pamr
+from wsss.refinement.par import PARConfig, prepare_par
+from wsss.refinement.superpixels import SuperpixelConfig, prepare_superpixels
 from wsss.refinement.walk import WalkConfig, prepare_walk
 
 
@@ -31,6 +34,9 @@ class Step(NamedTuple):
 
 STEPS: dict[str, Step] = {
     "crf": Step(CRFConfig, prepare_crf),
+    "pamr": Step(PAMRConfig, prepare_pamr),
+    "par": Step(PARConfig, prepare_par),
+    "superpixels": Step(SuperpixelConfig, prepare_superpixels),
     "walk": Step(WalkConfig, prepare_walk),
 }
 

@@ -14,7 +14,7 @@ from torch import nn
 from wsss.attribution.capture import capture
 from wsss.data.transforms import normalise
 from wsss.models.classifier import Classifier
-from wsss.models.deeplab import Segmenter
+from wsss.models.segmenter import Segmenter
 from wsss.tasks.checkpoint import kind_of, load_classifier, load_segmenter
 
 Guide = Classifier | Segmenter
