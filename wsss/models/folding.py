@@ -2,12 +2,15 @@
 
 import copy
 from collections.abc import Collection, Iterator
+from typing import TypeVar
 
 import torch
 from torch import fx, nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def fold_batchnorm(model: nn.Module, keep: Collection[str] = ()) -> nn.Module:
+
+def fold_batchnorm(model: Network, keep: Collection[str] = ()) -> Network:
     """Copy a network, in eval mode, without the BatchNorms that follow a convolution.
 
     Outputs agree to float rounding, also those of every module but the convolutions themselves.

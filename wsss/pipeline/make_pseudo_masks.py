@@ -23,7 +23,7 @@ from wsss.pipeline.mask_making.sources import from_classifier, from_stored
 from wsss.pipeline.mask_making.streaming import Outcome, Workers, stream
 from wsss.pipeline.mask_making.thresholding import background_of
 from wsss.pipeline.mask_making.writing import MaskWriter, files_of, unfinished
-from wsss.pipeline.refining import refinement_of
+from wsss.pipeline.refining import contents_of, context_on, refinement_of
 from wsss.refinement.crf import CRFConfig, resolve_backend
 from wsss.refinement.seeds import BackgroundConfig, check_trust
 from wsss.refinement.steps import RefinementChain
@@ -45,7 +45,7 @@ def make_pseudo_masks(
     split: str,
     output: Path,
     checkpoint: Path | None = None,
-    scores_from: Path | None = None,
+    scores_from: list[Path] | Path | None = None,
     label_mode: Literal["given", "predicted"] = "given",
     predicted_threshold: float = 0.5,
     method: MethodName = DEFAULT_METHOD,
@@ -79,8 +79,9 @@ def make_pseudo_masks(
         split: List of the images.
         output: Folder for masks, scores, overlays, the configuration and the manifest.
         checkpoint: Classifier written by train_cls.
-        scores_from: Instead of a checkpoint: a folder that this command wrote with save_scores.
-            Masks are made from its scores, and the network does not run.
+        scores_from: Instead of a checkpoint: a folder that this command or predict wrote with
+            save_scores. Masks are made from its scores, and the network does not run. Of a list of
+            folders, such as [A, B], the mean of the scores is taken.
         label_mode: given: the classes are the image-level labels of the data set; predicted: those
             to which the classifier gives at least predicted_threshold.
         predicted_threshold: Probability above which a class counts as predicted.
@@ -123,6 +124,7 @@ def make_pseudo_masks(
     records = load_records(data, split, with_labels=labelled, limit=limit)
     files = files_of(records, output, scores=save_scores, overlays=overlays)
     identity = _identity(checkpoint, None if threshold_from is None else background)
+    identity |= contents_of(refinement)
     with command_ranks() as ranks:
         folder = ranks.on_first(
             lambda: OutputFolder(output, settings, identity=identity, free=_FREE)
@@ -131,13 +133,13 @@ def make_pseudo_masks(
         here = Workers.of(ranks, device, workers, batch_size)
         if isinstance(origin, Classifier):
             scored = from_classifier(origin, data, attribution, multiscale, likely, here)
-        else:  # a folder, or its URL
+        else:  # folders, or their URLs
             scored = from_stored(origin, data)
-        mask = MaskMaker(data.classes, background, refinement, str(here.device), trust)
+        mask = MaskMaker(data.classes, background, refinement, context_on(here.device), trust)
         steps = scored.then(together(mask), each(MaskWriter(files)))
         outcome = stream(records, wanted, ranks, here, steps)
         before = [record for record in records if record.image_id not in wanted]
-        scores = scores_folder(scores_from or output)
+        scores = scores_folder(output if isinstance(origin, Classifier) else origin[0])
         values = list(data.classes.values())
         for part in ranks.gather(
             census_of_files(ranks.share(before), output / "masks", scores, values)
@@ -147,7 +149,7 @@ def make_pseudo_masks(
             facts = _facts(records, wanted, outcome, threshold, refinement)
             facts |= outcome.census.facts(data.classes)
             _write_trusted(output / "trusted.txt", records, outcome)
-            mode = label_mode if scores_from is None else _label_mode_of(scores_from)
+            mode = label_mode if isinstance(origin, Classifier) else _label_mode_of(origin)
             end = folder.record if outcome.failed else folder.finish
             end(**facts, label_mode=mode, processes=ranks.size)
         ranks.gather(None)  # nobody goes on before the manifest is written
@@ -169,16 +171,19 @@ def _check(
 
 
 def _origin(
-    checkpoint: Path | None, scores_from: Path | None, label_mode: str, data: DataConfig
-) -> Classifier | Path:
-    """Load the origin of the scores: a classifier, or the folder of an earlier run."""
+    checkpoint: Path | None,
+    scores_from: list[Path] | Path | None,
+    label_mode: str,
+    data: DataConfig,
+) -> Classifier | list[Path]:
+    """Load the origin of the scores: a classifier, or the folders of earlier runs."""
     if checkpoint is not None and scores_from is None:
         return load_classifier(checkpoint, data)[0]
-    if checkpoint is not None or scores_from is None:
+    if checkpoint is not None or not scores_from:
         raise ValueError("give either checkpoint or scores_from")
     if label_mode == "predicted":
         raise ValueError("label_mode: scores_from brings its own classes; use 'given'")
-    return scores_from
+    return scores_from if isinstance(scores_from, list) else [scores_from]
 
 
 def _identity(checkpoint: Path | None, chosen: BackgroundConfig | None) -> dict[str, Any]:
@@ -218,6 +223,7 @@ def _write_trusted(file: Path, records: Sequence[Record], outcome: Outcome) -> N
     atomic_write_text(file, "".join(f"{image_id}\n" for image_id in ids))
 
 
-def _label_mode_of(folder: Path) -> str:
-    """Read the label mode of a folder of scores from its manifest."""
-    return f"{(manifest_of(folder) or {}).get('label_mode', 'unknown')}, as in {folder}"
+def _label_mode_of(folders: Sequence[Path]) -> str:
+    """Read the label modes of folders of scores from their manifests."""
+    modes = [(manifest_of(folder) or {}).get("label_mode", "unknown") for folder in folders]
+    return "; ".join(f"{m}, as in {folder}" for m, folder in zip(modes, folders, strict=True))

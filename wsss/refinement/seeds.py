@@ -18,7 +18,9 @@ class BackgroundConfig:
 
     Args:
         kind: ``constant``: the background's score is ``threshold`` everywhere; ``power``: it is
-            (1 - m) ** gamma, with m the best class score of the pixel (psa).
+            (1 - m) ** gamma, with m the best class score of the pixel (psa); ``remainder``: what
+            the class scores leave to 1, for scores that are probabilities, such as a segmentation
+            network's. These and the background's then go into the refinement as marginals.
         threshold: Score of ``constant``: a number, or one for each class by name. A pixel is then
             compared with the threshold of its best class.
         gamma: Exponent of ``power``; a higher one leaves more to the classes.
@@ -29,7 +31,7 @@ class BackgroundConfig:
         ignore_above: See ``ignore_below``.
     """
 
-    kind: Literal["constant", "power"] = "constant"
+    kind: Literal["constant", "power", "remainder"] = "constant"
     threshold: float | dict[str, float] = 0.3
     gamma: float = 4.0
     ignore_below: float | None = None
@@ -97,6 +99,8 @@ def background_score(
         # initial: an image without a present class is all background
         best = scores.max(axis=0, initial=0.0)
         return ((1.0 - best) ** config.gamma).astype(np.float32)
+    if config.kind == "remainder":
+        return np.maximum(0.0, 1.0 - scores.sum(axis=0, dtype=np.float32))
     if not isinstance(config.threshold, dict):
         return np.full(scores.shape[1:], config.threshold, dtype=np.float32)
     if names is None or len(names) != len(scores):
@@ -186,7 +190,8 @@ def make_masks(
             background_score(maps, background, pictures[i].names)
             for i, maps in zip(shown, present, strict=True)
         ]
-        refined = _refined(present, levels, refine)
+        rest = background.kind == "remainder"
+        refined = _refined(present, levels, refine, marginals=rest)
         found = [trusted_labels(one.values, trust) for one in refined]
     else:
         generous, strict = (
@@ -211,7 +216,9 @@ def check_trust(background: BackgroundConfig, trust: TrustConfig) -> None:
 
 
 def best_labels(
-    scores: Sequence[np.ndarray], background: Sequence[np.ndarray], refine: Refine
+    scores: Sequence[np.ndarray],
+    background: Sequence[np.ndarray],
+    refine: Refine,
 ) -> list[np.ndarray]:
     """Label of the highest refined score at each pixel; a tie goes to the background.
 
@@ -229,15 +236,24 @@ def best_labels(
 
 
 def _refined(
-    scores: Sequence[np.ndarray], background: Sequence[np.ndarray], refine: Refine
+    scores: Sequence[np.ndarray],
+    background: Sequence[np.ndarray],
+    refine: Refine,
+    *,
+    marginals: bool = False,
 ) -> list[LabelMaps]:
-    """Refine the background's and the classes' scores of each image."""
-    return refine(
-        [
-            LabelMaps(np.concatenate([level[None], classes]), marginals=False)
-            for level, classes in zip(background, scores, strict=True)
-        ]
-    )
+    """Refine the background's and the classes' scores of each image.
+
+    Where these are probabilities (``marginals``), what adds up to more than 1, as a mean of maps of
+    several kinds may, is divided by its sum.
+    """
+    values = [
+        np.concatenate([level[None], classes])
+        for level, classes in zip(background, scores, strict=True)
+    ]
+    if marginals:
+        values = [maps / np.maximum(1.0, maps.sum(axis=0)) for maps in values]
+    return refine([LabelMaps(one, marginals=marginals) for one in values])
 
 
 def _between(generous: np.ndarray, strict: np.ndarray) -> np.ndarray:

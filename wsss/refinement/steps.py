@@ -16,6 +16,7 @@ from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
 from wsss.refinement.pamr import PAMRConfig, prepare_pamr
 from wsss.refinement.par import PARConfig, prepare_par
 from wsss.refinement.superpixels import SuperpixelConfig, prepare_superpixels
+from wsss.refinement.walk import WalkConfig, prepare_walk
 
 
 class Step(NamedTuple):
@@ -36,6 +37,7 @@ STEPS: dict[str, Step] = {
     "pamr": Step(PAMRConfig, prepare_pamr),
     "par": Step(PARConfig, prepare_par),
     "superpixels": Step(SuperpixelConfig, prepare_superpixels),
+    "walk": Step(WalkConfig, prepare_walk),
 }
 
 

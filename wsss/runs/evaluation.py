@@ -67,6 +67,33 @@ class Against:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """Share of fully supervised networks' mIoU that this one reaches; see `Retention` of metrics.
+
+    Args:
+        full: Folders of their evaluations.
+        value: mIoU of this one over the mean of theirs.
+        low: Lower end of its interval.
+        high: Upper end.
+    """
+
+    full: tuple[str, ...]
+    value: Score
+    low: Score
+    high: Score
+
+    @classmethod
+    def read(cls, section: Section) -> "Retention":
+        """Read the share from its section."""
+        ends = {key: section.score(key) for key in ("value", "low", "high")}
+        return cls(section.texts("full"), **ends)
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values by the keys of the file."""
+        return {**asdict(self), "full": list(self.full)}
+
+
+@dataclass(frozen=True)
 class MadeBy:
     """Origin of masks or scores: the command that made them, from the manifest beside them.
 
@@ -122,6 +149,7 @@ class Evaluation:
         policy: What was counted, in words.
         boundary: The scores near boundaries, where asked for.
         kept: The scores without predicted 255, where there is some.
+        retention: The share of full supervision's mIoU, where asked for.
         version: Of the file's layout.
     """
 
@@ -145,6 +173,7 @@ class Evaluation:
     policy: str
     boundary: Boundary | None
     kept: Kept | None = None
+    retention: Retention | None = None
     version: int = VERSION
 
     @property
@@ -207,6 +236,9 @@ class Evaluation:
             policy=section.text("policy"),
             boundary=boundary,
             kept=Kept.read(section.section("kept")) if "kept" in section else None,
+            retention=(
+                Retention.read(section.section("retention")) if "retention" in section else None
+            ),
             version=version,
         )
 
@@ -215,6 +247,8 @@ class Evaluation:
         intervals = self.intervals and self.intervals.to_json(self.resamples, self.seed)
         # people read the file too: its keys stay in the order in which they always stood
         against = {} if self.against is None else {"against": self.against.to_json()}
+        if self.retention is not None:
+            against["retention"] = self.retention.to_json()
         return {
             "version": self.version,
             "name": self.name,

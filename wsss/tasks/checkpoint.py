@@ -89,6 +89,16 @@ def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmente
     return model.eval(), description["classes"]
 
 
+def kind_of(path: Path) -> Kind | None:
+    """Kind of the network of a checkpoint; None of foreign weights.
+
+    Raises:
+        FileNotFoundError, ValueError: No such file, or one that cannot be read.
+    """
+    description = _load(path).get("wsss")
+    return description.get("kind") if isinstance(description, dict) else None
+
+
 def load_backbone_weights(segmenter: Segmenter, path: Path) -> None:
     """Start a segmentation network's backbone from a classifier checkpoint or a state dict.
 

@@ -26,7 +26,7 @@ from wsss.metrics.segmentation import (
 from wsss.pipeline.evaluation.boundary import BoundaryTotals
 from wsss.pipeline.evaluation.inputs import Source
 from wsss.pipeline.evaluation.sharing import Counted, CountedMasks
-from wsss.runs.evaluation import Against, Evaluation, MadeBy
+from wsss.runs.evaluation import Against, Evaluation, MadeBy, Retention
 from wsss.runs.evaluation_scores import (
     Boundary,
     ClassScores,
@@ -105,18 +105,40 @@ def compared(reference: ReferenceEvaluation, images: ImageCounts, terms: Terms) 
     Raises:
         ValueError: It scored other images, or other ground truth.
     """
+    comparison = bootstrap.compare_runs(
+        _paired(reference, images, "against"), images.totals(),
+        level=LEVEL, resamples=terms.resamples, seed=terms.seed, absent=terms.absent,
+    )  # fmt: skip
+    return Compared(reference.folder, comparison)
+
+
+def retained(
+    full: Sequence[ReferenceEvaluation], images: ImageCounts, terms: Terms
+) -> Retention | None:
+    """Share of the mIoU of fully supervised networks; None without any.
+
+    Raises:
+        ValueError: They scored other images, or other ground truth.
+    """
+    if not full:
+        return None
+    found = bootstrap.retention(
+        images.totals(), [_paired(one, images, "full") for one in full],
+        level=LEVEL, resamples=terms.resamples, seed=terms.seed, absent=terms.absent,
+    )  # fmt: skip
+    folders = tuple(str(one.folder) for one in full)
+    return Retention(folders, known(found.value), known(found.low), known(found.high))
+
+
+def _paired(reference: ReferenceEvaluation, images: ImageCounts, key: str) -> Totals:
+    """Totals of another evaluation, in the order of this one: images are paired by place."""
     folder, other = reference
     if other.num_labels != images.num_labels or set(other.image_ids) != set(images.image_ids):
         raise ValueError(
-            f"against: {folder} scored {len(other)} images with {other.num_labels} labels; "
+            f"{key}: {folder} scored {len(other)} images with {other.num_labels} labels; "
             f"expected the same {len(images)} images and {images.num_labels} labels"
         )
-    comparison = bootstrap.compare_runs(
-        # in the order of this evaluation: images are paired by place
-        other.select(images.image_ids).totals(), images.totals(),
-        level=LEVEL, resamples=terms.resamples, seed=terms.seed, absent=terms.absent,
-    )  # fmt: skip
-    return Compared(folder, comparison)
+    return other.select(images.image_ids).totals()
 
 
 def record_of(
@@ -125,6 +147,7 @@ def record_of(
     class_names: Sequence[str],
     images_in_list: int,
     against: Compared | None,
+    retention: Retention | None = None,
 ) -> Evaluation:
     """Build the record of an evaluation.
 
@@ -134,6 +157,7 @@ def record_of(
         class_names: Names of the K foreground classes.
         images_in_list: Number of images of the list, scored or not.
         against: The comparison that was asked for.
+        retention: The share of full supervision's mIoU, where asked for.
     """
     names = ["background", *class_names]
     totals, counts = counted.images.totals(), counted.images.pooled()
@@ -150,6 +174,7 @@ def record_of(
         threshold=counted.threshold,
         made_by=_made_by(terms.source.folder),
         against=None if against is None else _against(against),
+        retention=retention,
         means=_means(scores),
         images=len(counted.images),
         images_in_list=images_in_list,
