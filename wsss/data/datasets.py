@@ -20,13 +20,17 @@ Reader = Callable[[Path], np.ndarray]
 """Reads an image file as (H, W, 3) uint8 RGB."""
 
 
-def _reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
+def reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
     """Seed albumentations by the (index, seed) of the sampler, or by torch; return the index."""
     if isinstance(index, tuple):
         # the seed comes with the index: the augmentation does not depend on which worker has it
-        transform.set_random_seed(index[1])
-        return index[0]
-    transform.set_random_seed(int(torch.randint(2**31, ())))
+        index, seed = index
+    else:
+        seed = int(torch.randint(2**31, ()))
+    # Compose gives its seed to every step. They would draw the same number, and whatever makes an
+    # image large would also decide that it is not mirrored.
+    for number, step in enumerate(transform.transforms):
+        step.set_random_seed(seed + number)
     return index
 
 
@@ -58,12 +62,21 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self.records)
 
     def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        index = _reseed(self.transform, index)
+        index = reseed(self.transform, index)
+        labels = self.labels(index)
+        image = self.transform(image=self.read(self.records[index].image))["image"]
+        return normalise(image, self.normalisation), labels
+
+    def labels(self, index: int) -> torch.Tensor:
+        """Labels of an image, (K,) float32 multi-hot.
+
+        Raises:
+            ValueError: It has none.
+        """
         record = self.records[index]
         if record.labels is None:
             raise ValueError(f"image {record.image_id!r} has no labels")
-        image = self.transform(image=self.read(record.image))["image"]
-        return normalise(image, self.normalisation), torch.from_numpy(record.labels)
+        return torch.from_numpy(record.labels)
 
 
 class MaskedImages(Dataset[tuple[Any, ...]]):
@@ -109,16 +122,15 @@ class MaskedImages(Dataset[tuple[Any, ...]]):
         return len(self.records)
 
     def __getitem__(self, index: int | tuple[int, int]) -> tuple[Any, ...]:
-        index = _reseed(self.transform, index)
+        index = reseed(self.transform, index)
         image = self.read(self.records[index].image)
-        path = self.masks[index]
-        mask = self.label_map.to_index(read_mask(path), path)
+        mask = self.mask(index)
         # before the transform, which would resize both and hide it
-        check_same_size(mask, image.shape[:2], path, self.records[index].image)
+        check_same_size(mask, image.shape[:2], self.masks[index], self.records[index].image)
         maps = [mask]
         if self.weights:
-            maps.append(read_mask(self.weights[index]))
-            check_same_size(maps[1], mask.shape, self.weights[index], path)
+            maps.append(self.weight(index))
+            check_same_size(maps[1], mask.shape, self.weights[index], self.masks[index])
         if self.keep_mask:
             image = self.transform(image=image)["image"]
         else:
@@ -129,6 +141,15 @@ class MaskedImages(Dataset[tuple[Any, ...]]):
         if not self.weights:
             return item
         return *item, torch.from_numpy(maps[1].astype(np.float32) / 255)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Mask of an image at its own size, (H, W) uint8 label indices with 255 = ignore."""
+        path = self.masks[index]
+        return self.label_map.to_index(read_mask(path), path)
+
+    def weight(self, index: int) -> np.ndarray:
+        """Weights of an image's pixels at its own size, (H, W) uint8 with 255 = all of it."""
+        return read_mask(self.weights[index])
 
 
 def check_same_size(

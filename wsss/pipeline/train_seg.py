@@ -11,6 +11,7 @@ from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.segmenter import SegmenterConfig
 from wsss.runs.settings import Settings
+from wsss.tasks.kept_features import Features, feature_callbacks
 from wsss.tasks.losses import LossName, LossOptions
 from wsss.tasks.noise.config import NoiseConfig
 from wsss.tasks.noise.supervision import Supervision
@@ -37,6 +38,7 @@ def train_seg(
     optim: OptimConfig = OptimConfig(lr=2.5e-4, weight_decay=5e-4),
     freeze: str | None = None,
     freeze_batchnorm: bool = True,
+    features: Features = "compute",
     epochs: int = 20,
     batch_size: int = 10,
     trainer: TrainerConfig = TrainerConfig(),
@@ -62,8 +64,13 @@ def train_seg(
         loss_options: Parameters of gce, sce and bootstrapped.
         noise: What else is done against wrong labels.
         optim: Optimiser and schedule.
-        freeze: Last backbone layer whose weights are not trained; null trains all.
+        freeze: Last backbone layer whose weights are not trained, or all; null trains all.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
+        features: compute, or cache: what the frozen layers make of each image, mirrored too, is
+            computed once and kept in trainer.cache; an epoch then trains what follows alone. The
+            same numbers but for half precision, for augmentations that draw from a few views: a
+            fixed long_side (or a few, by long_side_step) of at most crop, no scale and no
+            color_jitter, and position centre or top_left. Dropout in frozen layers is off.
         epochs: Passes over the training images.
         batch_size: Images a step, over all devices and processes together.
         trainer: Hardware.
@@ -85,6 +92,7 @@ def train_seg(
         raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
     if model.name != "deeplabv2" and batch_size == 1:
         raise ValueError(f"batch_size: {model.name} normalises over the batch; give at least 2")
+    kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)
     # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
     task = SegmentationTask(
@@ -95,6 +103,7 @@ def train_seg(
         optim=optim,
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
+        features=features,
     )
     images = SegmentationData(
         train,
@@ -105,9 +114,10 @@ def train_seg(
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
-        read=image_reader(trainer, [*train, *val]),
+        read=image_reader(trainer, [] if features == "cache" else [*train, *val]),
         weights=weights,
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
+    lightning.callbacks += kept  # type: ignore[attr-defined]
     train_into(output, settings, lightning, task, images, checkpoint_chosen_by="last epoch")
     return output / "last.ckpt"

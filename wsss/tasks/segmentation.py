@@ -7,7 +7,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from wsss.data.datasets import MaskedImages, Reader
 from wsss.data.images import read_image
@@ -15,7 +14,8 @@ from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.metrics import SegmentationMetric
-from wsss.models.backbones import freeze_up_to
+from wsss.models.backbones import WHOLE, freeze_up_to
+from wsss.models.frozen import FrozenPart
 from wsss.models.segmenter import SegmenterConfig, build_segmenter
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
@@ -24,6 +24,7 @@ from wsss.tasks.checkpoint import (
     describe_normalisation,
     load_backbone_weights,
 )
+from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.noise.ema import Teacher
 from wsss.tasks.noise.supervision import Supervision
@@ -35,9 +36,10 @@ from wsss.tasks.optim import (
     prepare_backbone,
 )
 
-Network = Callable[[torch.Tensor], torch.Tensor]
-Batch = tuple[torch.Tensor, ...]
-"""Images, their labels (B, H, W), the (B,) places of their records; (B, H, W) weights, if any."""
+Network = Callable[[Inputs], torch.Tensor]
+Batch = tuple[Any, ...]
+"""Images or what frozen layers made of them, their labels (B, H, W), the (B,) places of their
+records; (B, H, W) weights, if any."""
 
 
 class SegmentationTask(pl.LightningModule):
@@ -52,8 +54,9 @@ class SegmentationTask(pl.LightningModule):
         backbone_weights: Classifier checkpoint or state dict the backbone starts from, or None.
         supervision: Turns logits and masks into a loss.
         optim: Optimiser.
-        freeze: Last backbone layer that is not trained, or None.
+        freeze: Last backbone layer that is not trained, ``all``, or None.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
+        features: Whether the batches bring images, or the activations of what is frozen.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class SegmentationTask(pl.LightningModule):
         optim: OptimConfig,
         freeze: str | None,
         freeze_batchnorm: bool,
+        features: Features = "compute",
     ) -> None:
         super().__init__()
         self.model = build_segmenter(model, len(classes) + 1)
@@ -76,26 +80,40 @@ class SegmentationTask(pl.LightningModule):
         prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)
         self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
-        self.network: Network = self.model.forward  # what is trained, compiled or not
+        self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
+        self.network: Network = self.whole  # what is trained, compiled or not
         self.supervision = supervision
         ema = supervision.noise.ema
         self.teacher = Teacher(self.model, ema) if ema is not None else None
-        if self.kept is not self.model:
+        self.teacher_frozen: FrozenPart | None = None
+        if self.teacher is not None and self.frozen is not None and freeze is not None:
+            self.teacher_frozen = FrozenPart(self.teacher.network, freeze)
+        if self.teacher is not None and self.teacher.config.keep:
             self.description["weights"] = "teacher.module."
         self.optim = optim
+        self.fixed = freeze == WHOLE
         self.freeze_batchnorm = freeze_batchnorm
         self.val_scores = SegmentationMetric(len(self.label_names))
 
-    @property
-    def kept(self) -> nn.Module:
-        """The network that is validated, and loaded again by other commands."""
-        if self.teacher is not None and self.teacher.config.keep:
-            return self.teacher.module
-        return self.model
+    def whole(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of a batch's images, or of what the frozen layers made of them."""
+        return logits_of(self.model, self.frozen, inputs)
+
+    def taught(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of the teacher."""
+        assert self.teacher is not None
+        return logits_of(self.teacher.network, self.teacher_frozen, inputs)
+
+    def kept(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of the network that is validated, and loaded again by other commands."""
+        keep = self.teacher is not None and self.teacher.config.keep
+        return self.taught(inputs) if keep else self.whole(inputs)
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model.backbone)
+        if self.fixed:
+            self.model.backbone.eval()  # a fixed network: without dropout and the like, too
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
@@ -103,7 +121,7 @@ class SegmentationTask(pl.LightningModule):
         taught = None
         if self.teacher is not None and self.supervision.noise.taught:
             with torch.no_grad():
-                taught = self.teacher(images)
+                taught = self.taught(images)
         logits = self.network(images)
         part = self.supervision(logits, labels, index, self.global_step, taught, *weights)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
@@ -117,7 +135,7 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, batch: Batch, step: int) -> None:
         """Count the pixels of the images; a batch may be empty."""
         images, labels = batch[:2]
-        if len(images) == 0:
+        if len(labels) == 0:
             return
         # scored at the mask's own size, to which the network may not have seen the image
         scores = F.interpolate(

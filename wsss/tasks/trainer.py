@@ -61,8 +61,10 @@ class TrainerConfig:
             the cores have other work, and what they add up depends on their number.
         cache: Folder that keeps decoded images for the epochs, trainings and processes that read
             them again; ``null`` decodes each time. A second reading takes a twentieth of the time,
-            and half a megabyte of disk for an image of 500 x 375 pixels.
-        cache_gib: GiB that the decoded images of a training may take; further ones are not kept.
+            and half a megabyte of disk for an image of 500 x 375 pixels. With ``features: cache``
+            it keeps the activations of frozen layers in place of images.
+        cache_gib: GiB that a training may take there. Further images are not kept; activations
+            that would take more are refused.
         channels_last: Store weights and activations with the channels innermost.
         compile: Compile the network with torch.compile; the first step takes minutes.
         gradient_clip: Largest norm of the gradient; ``null`` does not clip.

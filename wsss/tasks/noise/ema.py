@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from wsss.models.segmenter import Segmenter
 from wsss.parallel.processes import add_up
 
 
@@ -51,11 +51,17 @@ class Teacher(AveragedModel):
         config: How it is averaged, and what for.
     """
 
-    def __init__(self, model: nn.Module, config: EMAConfig) -> None:
+    def __init__(self, model: Segmenter, config: EMAConfig) -> None:
         super().__init__(model, avg_fn=self._average, use_buffers=True)
         self.config = config
         self.requires_grad_(False)
         self.eval()
+
+    @property
+    def network(self) -> Segmenter:
+        """The average itself."""
+        assert isinstance(self.module, Segmenter)
+        return self.module
 
     def _average(
         self, averaged: torch.Tensor, current: torch.Tensor, steps: torch.Tensor | int
