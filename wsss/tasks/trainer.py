@@ -29,6 +29,7 @@ from wsss.parallel.launch import (
     find_launch,
 )
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
+from wsss.tasks.boundary import BoundaryTask
 from wsss.tasks.checkpoint import normalisation_of
 from wsss.tasks.classification import ClassificationData, ClassificationTask
 from wsss.tasks.loaders import check_parts
@@ -299,7 +300,7 @@ def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list
 
 def fit(
     trainer: pl.Trainer,
-    task: ClassificationTask | SegmentationTask,
+    task: ClassificationTask | SegmentationTask | BoundaryTask,
     data: ClassificationData | SegmentationData,
     output: Path,
 ) -> dict[str, float]:
