@@ -1,5 +1,6 @@
 """Segment images with a trained network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -114,7 +115,7 @@ def predict(
     label_map = LabelMap(list(classes.values()))
     place = resolve_device(device)
     predict_mask = _MaskPredictor(
-        model.to(place), place, inference, refinement, label_map, list(classes), trust
+        model.to(place), place, inference, refinement, label_map, classes, trust
     )
     masks = {name: output / "masks" / f"{name}.png" for name in files}
     pictures = {name: output / "overlays" / f"{name}.png" for name in files if overlays}
@@ -157,7 +158,7 @@ class _MaskPredictor(NamedTuple):
         inference: Sizes.
         refinement: Steps from its probabilities to marginals.
         label_map: Mask values of its labels.
-        names: Names of its classes.
+        classes: Names and mask values of its classes.
         trust: Which pixels become 255.
     """
 
@@ -166,14 +167,14 @@ class _MaskPredictor(NamedTuple):
     inference: InferenceConfig
     refinement: RefinementChain
     label_map: LabelMap
-    names: list[str]
+    classes: Mapping[str, int]
     trust: TrustConfig
 
     def __call__(self, image: np.ndarray, name: str) -> np.ndarray:
         """Segment an (H, W, 3) uint8 RGB photograph: (H, W) uint8 mask values."""
         pixels = normalise(image, self.model.normalisation).to(self.device)
         probabilities = segment(self.model, pixels, self.inference).cpu().numpy()
-        picture = Picture(image, self.names, name)
+        picture = Picture(image, list(self.classes), name, self.classes)
         refine = self.refinement.prepare([picture], Context(str(self.device)))
         (refined,) = refine([LabelMaps(probabilities, marginals=True)])
         return self.label_map.to_value(trusted_labels(refined.values, self.trust))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from wsss.refinement.crf import prepare_crf
 from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
+from wsss.refinement.merge import MergeConfig, prepare_merge
 
 
 class Step(NamedTuple):
@@ -30,6 +31,7 @@ class Step(NamedTuple):
 
 STEPS: dict[str, Step] = {
     "crf": Step(CRFConfig, prepare_crf),
+    "merge": Step(MergeConfig, prepare_merge),
 }
 
 
@@ -51,7 +53,7 @@ class RefinementChain:
     def plain(self) -> list[dict[str, Any]]:
         """Convert to plain values as in YAML: ``[{kind: crf, iterations: 10, ...}]``."""
         return [
-            {"kind": _kind(step), **{f.name: getattr(step, f.name) for f in fields(step)}}
+            {"kind": _kind(step), **{f.name: _plain(getattr(step, f.name)) for f in fields(step)}}
             for step in self.steps
         ]
 
@@ -79,6 +81,13 @@ class RefinementChain:
 
 NO_REFINEMENT = RefinementChain()
 """Chain without steps, which returns the maps as they are."""
+
+
+def _plain(value: Any) -> Any:
+    """Convert an option to what YAML holds: a folder, which may be a URL, is a text there."""
+    return (
+        value if isinstance(value, str | int | float | dict | list | tuple | None) else str(value)
+    )
 
 
 def _kind(options: Any) -> str:
