@@ -176,7 +176,7 @@ class TestErrors:
             make_mask(image, scores[:, :2], BackgroundConfig())
 
     def test_options_that_are_no_step_s(self):
-        with pytest.raises(ValueError, match="refine: expected the options of one of crf, .*blur"):
+        with pytest.raises(ValueError, match=r"refine: expected the options of one of crf, .*blur"):
             RefinementChain((BackgroundConfig(),))
 
     def test_crf_is_short_for_one_step(self):
