@@ -48,11 +48,13 @@ class TestSaliency:
         expected = maps.values.copy()
         for y, x in np.ndindex(size):
             if maps.values[1:, y, x].max() > 0:
-                threshold = 0.5 if marginals else 0.35
-                expected[0, y, x] = (threshold + 0.5) / 2
-                expected[1:, y, x] = (maps.values[1:, y, x] + saliency[y, x]) / 2
+                expected[:, y, x] /= 2
+                expected[0, y, x] += (1 - saliency[y, x] if marginals else 0.5) / 2
+                expected[1 + maps.values[1:, y, x].argmax(), y, x] += saliency[y, x] / 2
         np.testing.assert_allclose(found.values, expected, rtol=1e-6)
-        assert not found.marginals
+        assert found.marginals == marginals
+        if marginals:
+            np.testing.assert_allclose(found.values.sum(axis=0), 1, rtol=1e-5)
 
     def test_it_grows_an_object_and_cuts_what_spills(self):
         """A class's score: sure, weak inside the object, strong outside it, nothing."""

@@ -11,10 +11,10 @@ from wsss.refinement.merging.config import MergeConfig
 def with_saliency(
     maps: LabelMaps, saliency: np.ndarray, picture: Picture, config: MergeConfig
 ) -> LabelMaps:
-    """Average the classes with how likely a pixel is any object's.
+    """Average the maps with those of the saliency: the pixel's best class has it.
 
-    A class wins a pixel where its mean with the saliency is above that of the background's score
-    and 0.5, the middle of the saliency. In place of a background's marginal, 0.5 stands for it too.
+    The background has the rest of it beside marginals, whose mean stays one; beside scores it has
+    0.5, the middle of the saliency, as its score is a threshold.
 
     Args:
         maps: Maps of the image; pixels at which every class is 0 keep theirs.
@@ -23,15 +23,19 @@ def with_saliency(
         config: ``agreement``.
 
     Returns:
-        Scores; the maps as they are where the saliency shows something else than the classes.
+        Maps of the same kind; those given where the saliency shows something else than the classes.
     """
     classes = maps.values[1:]
-    sure = classes.max(axis=0) > 0.5
+    best = classes.argmax(axis=0)
+    highest = np.take_along_axis(classes, best[None], axis=0)[0]
+    sure = highest > 0.5
     if not sure.any() or saliency[sure].mean() <= config.agreement:
         return maps
-    background = np.full_like(saliency, 0.5) if maps.marginals else maps.values[0]
-    merged = np.concatenate([((background + 0.5) / 2)[None], (classes + saliency) / 2])
-    return LabelMaps(np.where(_empty(maps), maps.values, merged), marginals=False)
+    voted = np.zeros_like(maps.values)
+    voted[0] = 1 - saliency if maps.marginals else 0.5
+    np.put_along_axis(voted[1:], best[None], saliency[None], axis=0)
+    merged = (maps.values + voted) / 2
+    return LabelMaps(np.where(highest > 0, merged, maps.values), maps.marginals)
 
 
 def with_classes(
