@@ -94,6 +94,7 @@ class TestRefused:
         [
             ("content", "sam", "expected saliency or classes or segments, got 'sam'"),
             ("missing", "skip", "expected error or keep, got 'skip'"),
+            ("vote", "both", "expected replace or mean, got 'both'"),
             ("agreement", 1.2, r"expected 0\.\.1, got 1.2"),
             ("covered", -1, r"expected 0\.\.1, got -1"),
             ("inside", 0.4, r"expected 0\.5\.\.1, below 1, got 0.4"),

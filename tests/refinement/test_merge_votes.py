@@ -79,14 +79,14 @@ class TestSaliency:
 
 
 class TestClasses:
-    @pytest.mark.parametrize("replace", [True, False])
+    @pytest.mark.parametrize("vote", ["replace", "mean"])
     @pytest.mark.parametrize("marginals", [False, True])
     @pytest.mark.parametrize("size", SIZES)
-    def test_agrees_with_every_pixel_by_itself(self, size, marginals, replace):
+    def test_agrees_with_every_pixel_by_itself(self, size, marginals, vote):
         """Of the file's classes the image has no cow; 255 says nothing."""
         maps = drawn(3, size, 3, marginals=marginals)
         mask = np.random.default_rng(4).choice([0, 8, 10, 12, 255], size).astype(np.uint8)
-        config = options("classes", replace=replace)
+        config = options("classes", vote=vote)
         found = with_classes(maps, mask, picture(size), config)
         for y, x in np.ndindex(size):
             before, value = maps.values[:, y, x], int(mask[y, x])
@@ -94,7 +94,7 @@ class TestClasses:
             if value == 0 or (value in (8, 12) and before[1:].any()):
                 expected = np.zeros(3)
                 expected[{0: 0, 8: 1, 12: 2}[value]] = 1
-                expected = expected if replace else (before + expected) / 2
+                expected = expected if vote == "replace" else (before + expected) / 2
             np.testing.assert_allclose(found.values[:, y, x], expected, rtol=1e-6)
         if marginals:
             np.testing.assert_allclose(found.values.sum(axis=0), 1, rtol=1e-5)
@@ -103,7 +103,7 @@ class TestClasses:
     def test_where_both_disagree_no_label_of_the_mean_is_sure(self):
         values = np.array([[[0.02, 0.98]], [[0.98, 0.02]], [[0.0, 0.0]]], np.float32)
         mask = np.array([[8, 8]], np.uint8)
-        config = options("classes", replace=False)
+        config = options("classes", vote="mean")
         found = with_classes(LabelMaps(values, marginals=True), mask, picture((1, 2)), config)
         np.testing.assert_allclose(found.values.max(axis=0), [[0.99, 0.51]], atol=1e-6)
 

@@ -22,8 +22,8 @@ class MergeConfig:
         missing: An image without a mask: ``error``, or ``keep`` its maps as they are.
         agreement: For saliency: its mean where a class is above 0.5 has to exceed this, or the
             image keeps its maps: the network saw another object.
-        replace: For classes: they replace the maps. If not, the mean of both counts, and where
-            they disagree no label is sure.
+        vote: For classes: they ``replace`` the maps, or the ``mean`` of both counts, so that no
+            label is sure where they disagree.
         values: For classes: value of each class name in the masks; null takes the data set's.
         inside: For segments: one joins a class if more than this share of it has that label.
         covered: For segments: one also joins the class of whose pixels it holds this share.
@@ -33,13 +33,14 @@ class MergeConfig:
     content: Content
     missing: Literal["error", "keep"] = "error"
     agreement: float = 0.3
-    replace: bool = True
+    vote: Literal["replace", "mean"] = "replace"
     values: dict[str, int] | None = None
     inside: float = 0.5
     covered: float = 0.85
 
     def __post_init__(self) -> None:
-        for name, known in (("content", get_args(Content)), ("missing", ("error", "keep"))):
+        choices = {"missing": ("error", "keep"), "vote": ("replace", "mean")}
+        for name, known in {"content": get_args(Content), **choices}.items():
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"merge.{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}"

@@ -50,7 +50,7 @@ def with_classes(
         maps: Maps of the image.
         mask: (H, W) uint8 mask values.
         picture: Names of the labels, and the values of all classes where the options have none.
-        config: ``values`` and ``replace``.
+        config: ``values`` and ``vote``.
 
     Raises:
         ValueError: No names or values, or a value that belongs to no class.
@@ -59,7 +59,7 @@ def with_classes(
     speaks = (labels >= 0) & ~((labels > 0) & _empty(maps))
     certain = np.arange(len(maps.values))[:, None, None] == labels
     voted = certain.astype(np.float32)
-    if not config.replace:
+    if config.vote == "mean":
         voted = (maps.values + voted) / 2
     return LabelMaps(np.where(speaks, voted, maps.values), maps.marginals)
 
