@@ -23,10 +23,34 @@ def fold_batchnorm(model: Network, keep: Collection[str] = ()) -> Network:
         The copy; each folded BatchNorm is an identity.
     """
     folded = copy.deepcopy(model).eval()
-    graph = _traced(folded)
+    _fold(folded, keep)
+    return folded
+
+
+def fold_parts(model: Network) -> Network:
+    """Copy a network, in eval mode, folded in each of its parts that torch.fx can trace.
+
+    For networks with steps that depend on sizes, as decoders have. Outputs agree to float rounding,
+    also those of every module but the convolutions themselves.
+
+    Args:
+        model: Any module whose parts share no convolution.
+    """
+    folded = copy.deepcopy(model).eval()
+    waiting: list[nn.Module] = [folded]
+    while waiting:
+        part = waiting.pop()
+        if not _fold(part, ()):
+            waiting += part.children()
+    return folded
+
+
+def _fold(model: nn.Module, keep: Collection[str]) -> bool:
+    """Fold a network in place; return whether it could be traced."""
+    graph = _traced(model)
     if graph is None:
-        return folded
-    modules = dict(folded.named_modules())
+        return False
+    modules = dict(model.named_modules())
     calls = [node.target for node in graph.nodes if node.op == "call_module"]
     for node in graph.nodes:
         # the exact type: a subclass, such as timm's with an activation inside, does more than
@@ -42,9 +66,9 @@ def fold_batchnorm(model: Network, keep: Collection[str] = ()) -> Network:
         once = calls.count(source.target) == calls.count(node.target) == 1
         if type(convolution) is nn.Conv2d and norm.track_running_stats and once:
             fused = torch.nn.utils.fuse_conv_bn_eval(convolution, norm)  # type: ignore[type-var]
-            _replace(folded, convolution, fused)
-            _replace(folded, norm, nn.Identity())
-    return folded
+            _replace(model, convolution, fused)
+            _replace(model, norm, nn.Identity())
+    return True
 
 
 def _traced(model: nn.Module) -> fx.Graph | None:
