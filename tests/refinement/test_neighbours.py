@@ -122,14 +122,20 @@ def test_batches_and_parts_of_labels_hold_no_more_than_allowed(monkeypatch):
     expected = prepare_pamr(pictures, config, Context())(maps)
     monkeypatch.setattr(neighbours, "_PIXELS", 2 * 6 * 8 + 1)
     monkeypatch.setattr(neighbours, "_SCORES", 4 * 6 * 8)
-    seen = []
+    seen, parts, iterated = [], [], neighbours._iterated
 
     def affinity(images):
         seen.append(len(images))
         return colour_affinity(images, config, power=1)
 
+    def recorded(scores, *arguments):
+        parts.append(tuple(scores.shape[:2]))
+        return iterated(scores, *arguments)
+
+    monkeypatch.setattr(neighbours, "_iterated", recorded)
     found = prepare_neighbours(pictures, config, affinity, "cpu")(maps)
     assert seen == [2, 2]
+    assert parts == [(2, 2), (2, 2), (2, 1), (2, 2), (2, 1)]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.values, other.values, atol=1e-6)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import albumentations as A
 import numpy as np
@@ -19,13 +20,17 @@ Reader = Callable[[Path], np.ndarray]
 """Reads an image file as (H, W, 3) uint8 RGB."""
 
 
-def _reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
+def reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
     """Seed albumentations by the (index, seed) of the sampler, or by torch; return the index."""
     if isinstance(index, tuple):
         # the seed comes with the index: the augmentation does not depend on which worker has it
-        transform.set_random_seed(index[1])
-        return index[0]
-    transform.set_random_seed(int(torch.randint(2**31, ())))
+        index, seed = index
+    else:
+        seed = int(torch.randint(2**31, ()))
+    # Compose gives its seed to every step. They would draw the same number, and whatever makes an
+    # image large would also decide that it is not mirrored.
+    for number, step in enumerate(transform.transforms):
+        step.set_random_seed(seed + number)
     return index
 
 
@@ -57,18 +62,29 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self.records)
 
     def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        index = _reseed(self.transform, index)
+        index = reseed(self.transform, index)
+        labels = self.labels(index)
+        image = self.transform(image=self.read(self.records[index].image))["image"]
+        return normalise(image, self.normalisation), labels
+
+    def labels(self, index: int) -> torch.Tensor:
+        """Labels of an image, (K,) float32 multi-hot.
+
+        Raises:
+            ValueError: It has none.
+        """
         record = self.records[index]
         if record.labels is None:
             raise ValueError(f"image {record.image_id!r} has no labels")
-        image = self.transform(image=self.read(record.image))["image"]
-        return normalise(image, self.normalisation), torch.from_numpy(record.labels)
+        return torch.from_numpy(record.labels)
 
 
-class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class MaskedImages(Dataset[tuple[Any, ...]]):
     """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
-    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore.
+    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore, and
+    the image's place among the records; where there are weights, also those of the pixels, (H, W)
+    float32 in [0, 1].
 
     Args:
         records: Images.
@@ -78,6 +94,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         normalisation: The network's mean and deviation.
         keep_mask: Apply the transform to the image alone; the mask keeps its own size.
         read: Reads the images.
+        weights: Grey PNG of each mask, whose values 0..255 weigh its pixels; or none.
     """
 
     def __init__(
@@ -90,6 +107,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         *,
         keep_mask: bool = False,
         read: Reader = read_image,
+        weights: Sequence[Path] = (),
     ) -> None:
         self.records = records
         self.masks = masks
@@ -98,23 +116,40 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.normalisation = normalisation
         self.keep_mask = keep_mask
         self.read = read
+        self.weights = weights
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        index = _reseed(self.transform, index)
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Any, ...]:
+        index = reseed(self.transform, index)
         image = self.read(self.records[index].image)
-        path = self.masks[index]
-        mask = self.label_map.to_index(read_mask(path), path)
+        mask = self.mask(index)
         # before the transform, which would resize both and hide it
-        check_same_size(mask, image.shape[:2], path, self.records[index].image)
+        check_same_size(mask, image.shape[:2], self.masks[index], self.records[index].image)
+        maps = [mask]
+        if self.weights:
+            maps.append(self.weight(index))
+            check_same_size(maps[1], mask.shape, self.weights[index], self.masks[index])
         if self.keep_mask:
             image = self.transform(image=image)["image"]
         else:
-            pair = self.transform(image=image, mask=mask)
-            image, mask = pair["image"], pair["mask"]
-        return normalise(image, self.normalisation), torch.from_numpy(mask.astype(np.int64))
+            changed = self.transform(image=image, masks=maps)
+            image, maps = changed["image"], changed["masks"]
+        labels = torch.from_numpy(maps[0].astype(np.int64))
+        item = normalise(image, self.normalisation), labels, index
+        if not self.weights:
+            return item
+        return *item, torch.from_numpy(maps[1].astype(np.float32) / 255)
+
+    def mask(self, index: int) -> np.ndarray:
+        """Mask of an image at its own size, (H, W) uint8 label indices with 255 = ignore."""
+        path = self.masks[index]
+        return self.label_map.to_index(read_mask(path), path)
+
+    def weight(self, index: int) -> np.ndarray:
+        """Weights of an image's pixels at its own size, (H, W) uint8 with 255 = all of it."""
+        return read_mask(self.weights[index])
 
 
 def check_same_size(

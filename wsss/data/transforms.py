@@ -3,6 +3,7 @@
 import functools
 import os
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,17 +26,22 @@ class AugmentConfig:
             colour (masks with 255).
         long_side: Smallest and largest length of the image's long side; drawn for each image.
             ``null`` keeps the image's own size.
+        long_side_step: Pixels from one length to the next: 320, 384 and 448 are ``[320, 448]`` in
+            steps of 64.
         scale: Smallest and largest factor by which the image is scaled after that.
         flip: Probability of a horizontal flip.
         color_jitter: Largest relative change of brightness, contrast and saturation.
+        position: Where an image that is smaller than the crop lies in it.
         val_long_side: Long side of the validation images; ``null`` keeps their own size.
     """
 
     crop: int = 512
     long_side: tuple[int, int] | None = (320, 640)
+    long_side_step: int = 1
     scale: tuple[float, float] = (1.0, 1.0)
     flip: float = 0.5
     color_jitter: float = 0.0
+    position: Literal["random", "centre", "top_left"] = "random"
     val_long_side: int | None = 512
 
     def __post_init__(self) -> None:
@@ -44,6 +50,10 @@ class AugmentConfig:
         if self.long_side is not None and not 32 <= self.long_side[0] <= self.long_side[1]:
             raise ValueError(
                 f"augment.long_side: expected 32 <= smallest <= largest, got {self.long_side}"
+            )
+        if self.long_side_step < 1:
+            raise ValueError(
+                f"augment.long_side_step: expected at least 1 pixel, got {self.long_side_step}"
             )
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"augment.scale: expected 0 < smallest <= largest, got {self.scale}")
@@ -56,18 +66,30 @@ class AugmentConfig:
                 f"augment.val_long_side: expected at least 32 pixels, got {self.val_long_side}"
             )
 
+    def long_sides(self) -> list[int | None]:
+        """Lengths from which that of an image's long side is drawn; None is its own."""
+        if self.long_side is None:
+            return [None]
+        return list(range(self.long_side[0], self.long_side[1] + 1, self.long_side_step))
 
-def train_transform(config: AugmentConfig, normalisation: Normalisation) -> A.Compose:
+
+_POSITIONS = {"random": "random", "centre": "center", "top_left": "top_left"}
+"""Names of albumentations."""
+
+
+def train_transform(
+    config: AugmentConfig, normalisation: Normalisation, *, track: bool = False
+) -> A.Compose:
     """Build the random resize, jitter, flip and crop of an image and, if given, its mask.
 
     Args:
         config: The random changes.
         normalisation: The network's; images are padded with its mean colour.
+        track: Say in the result, under ``applied_transforms``, what was drawn.
     """
     steps: list[A.BasicTransform] = []
     if config.long_side is not None:
-        smallest, largest = config.long_side
-        sizes = list(range(smallest, largest + 1))
+        sizes = config.long_sides()
         steps.append(A.LongestMaxSize(max_size=sizes, interpolation=cv2.INTER_LINEAR, p=1.0))
     if config.scale != (1.0, 1.0):
         limits = (config.scale[0] - 1.0, config.scale[1] - 1.0)
@@ -81,7 +103,7 @@ def train_transform(config: AugmentConfig, normalisation: Normalisation) -> A.Co
             fill=normalisation.padding_colour,
             # padding is no background: nothing is learned from it
             fill_mask=IGNORE,
-            position="random",
+            position=_POSITIONS[config.position],
             p=1.0,
         )
     )
@@ -93,7 +115,7 @@ def train_transform(config: AugmentConfig, normalisation: Normalisation) -> A.Co
                 brightness=jitter, contrast=jitter, saturation=jitter, hue=(0.0, 0.0), p=1.0
             )
         )
-    return A.Compose(steps)
+    return A.Compose(steps, save_applied_params=track)
 
 
 def val_transform(config: AugmentConfig) -> A.Compose:

@@ -235,20 +235,29 @@ def _normalisation(config: BackboneConfig) -> Normalisation:
     return Normalisation(tuple(preset.mean), tuple(preset.std))
 
 
+WHOLE = "all"
+"""In the place of a layer's name: the whole backbone."""
+
+
 def freeze_up_to(backbone: nn.Module, layer: str) -> None:
     """Freeze a backbone's weights up to and including a layer.
 
     Args:
         backbone: A network whose parameters are registered in order of execution.
-        layer: Name of the last frozen module, as in torchvision (``layer2``, ``features.13``).
+        layer: Name of the last frozen module, as in torchvision (``layer2``, ``features.13``), or
+            ``all``.
 
     Raises:
         ValueError: No such module.
     """
+    if layer == WHOLE:
+        backbone.requires_grad_(False)
+        return
     if layer not in dict(backbone.named_modules()):
         children = [name for name, _ in backbone.named_modules() if 0 < name.count(".") + 1 <= 2]
         raise ValueError(
-            f"freeze: no layer {layer!r}; the layers are, for example, {', '.join(children[:40])}"
+            f"freeze: no layer {layer!r}; expected {WHOLE}, or a layer, for example "
+            f"{', '.join(children[:40])}"
         )
     # in order of registration, which is that of execution: all before the layer's last module
     modules = list(backbone.named_modules())

@@ -41,9 +41,12 @@ class Classifier(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Classify (B, 3, H, W) normalised images: (B, K) logits."""
-        features: torch.Tensor = self.backbone(images)
-        logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
+        logits: torch.Tensor = self.head(self.pool(self.backbone(images)))
         return logits
+
+    def pool(self, features: torch.Tensor) -> torch.Tensor:
+        """Average (B, C, h, w) features over the cells: (B, C)."""
+        return features.mean(dim=(2, 3))
 
 
 def build_classifier(config: BackboneConfig, num_classes: int) -> Classifier:

@@ -132,7 +132,10 @@ class Segmenter(nn.Module):
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Compute the stages' (B, C_i, h_i, w_i) features of (B, 3, H, W) normalised images."""
-        outputs = outputs_of(self.backbone, images)
+        return self.grids(outputs_of(self.backbone, images))
+
+    def grids(self, outputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        """Read the outputs of the stages, by name, as (B, C_i, h_i, w_i) each."""
         return [
             as_grid(outputs[name], layout, outputs[""])
             for name, layout in zip(self.taps, self._layouts, strict=True)
@@ -140,7 +143,8 @@ class Segmenter(nn.Module):
 
     def segment(self, features: list[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
         """Score features at a size (H, W): (B, L, H, W) logits."""
-        logits = self.head(features)
+        # in planes: with the channels innermost, this step's gradient takes four times as long
+        logits = self.head(features).contiguous()
         return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from wsss.models.backbones import BackboneConfig
 from wsss.pipeline.check_data import check_quickly
 from wsss.runs.settings import Settings
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
+from wsss.tasks.kept_features import Features, feature_callbacks
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
 from wsss.tasks.training import train_into
@@ -27,6 +28,7 @@ def train_cls(
     optim: OptimConfig = OptimConfig(),
     freeze: str | None = None,
     freeze_batchnorm: bool = False,
+    features: Features = "compute",
     epochs: int = 5,
     batch_size: int = 16,
     trainer: TrainerConfig = TrainerConfig(),
@@ -48,8 +50,13 @@ def train_cls(
         loss: Loss of the multi-label classification.
         optim: Optimiser and schedule.
         freeze: Last backbone layer whose weights are not trained (torchvision's name, such as
-            layer2 or features.13); null trains all.
+            layer2 or features.13), or all for none of the backbone's; null trains all of them.
         freeze_batchnorm: Keep BatchNorm's running statistics as they are in the initial weights.
+        features: compute, or cache: what the frozen layers make of each image, mirrored too, is
+            computed once and kept in trainer.cache; an epoch then trains what follows alone. The
+            same numbers but for half precision, for augmentations that draw from a few views: a
+            fixed long_side (or a few, by long_side_step) of at most crop, no scale and no
+            color_jitter, and position centre or top_left. Dropout in frozen layers is off.
         epochs: Passes over the training images.
         batch_size: Images a step, over all devices and processes together.
         trainer: Hardware.
@@ -62,6 +69,7 @@ def train_cls(
     check_quickly(data, (train_split, val_split))
     train = load_records(data, train_split, with_labels=True)
     val = load_records(data, val_split, with_labels=True)
+    kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)
     # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
     task = ClassificationTask(
@@ -71,6 +79,7 @@ def train_cls(
         optim=optim,
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
+        features=features,
     )
     images = ClassificationData(
         train,
@@ -79,9 +88,10 @@ def train_cls(
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
-        read=image_reader(trainer, [*train, *val]),
+        read=image_reader(trainer, [] if features == "cache" else [*train, *val]),
     )
     lightning = build_trainer(trainer, output, epochs, monitor="val_map")
+    lightning.callbacks += kept  # type: ignore[attr-defined]
     train_into(
         output,
         settings,

@@ -11,8 +11,12 @@ from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.segmenter import SegmenterConfig
 from wsss.runs.settings import Settings
+from wsss.tasks.kept_features import Features, feature_callbacks
+from wsss.tasks.losses import LossName, LossOptions
+from wsss.tasks.noise.config import NoiseConfig
+from wsss.tasks.noise.supervision import Supervision
 from wsss.tasks.optim import OptimConfig
-from wsss.tasks.segmentation import LossName, SegmentationData, SegmentationTask
+from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
 from wsss.tasks.training import train_into
 
@@ -29,9 +33,12 @@ def train_seg(
         crop=321, long_side=None, scale=(0.5, 1.5), val_long_side=None
     ),
     loss: LossName = "cross_entropy",
+    loss_options: LossOptions = LossOptions(),
+    noise: NoiseConfig = NoiseConfig(),
     optim: OptimConfig = OptimConfig(lr=2.5e-4, weight_decay=5e-4),
     freeze: str | None = None,
     freeze_batchnorm: bool = True,
+    features: Features = "compute",
     epochs: int = 20,
     batch_size: int = 10,
     trainer: TrainerConfig = TrainerConfig(),
@@ -52,10 +59,18 @@ def train_seg(
         model: Architecture.
         backbone_weights: Checkpoint of train_cls or torchvision state dict to start from.
         augment: Random changes of the training images.
-        loss: cross_entropy over all pixels, or balanced: background and foreground count half each.
+        loss: cross_entropy over all pixels, or balanced: background and foreground count half each;
+            or one that doubts the labels: gce, sce, bootstrapped (wsss/tasks/losses.py).
+        loss_options: Parameters of gce, sce and bootstrapped.
+        noise: What else is done against wrong labels.
         optim: Optimiser and schedule.
-        freeze: Last backbone layer whose weights are not trained; null trains all.
+        freeze: Last backbone layer whose weights are not trained, or all; null trains all.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
+        features: compute, or cache: what the frozen layers make of each image, mirrored too, is
+            computed once and kept in trainer.cache; an epoch then trains what follows alone. The
+            same numbers but for half precision, for augmentations that draw from a few views: a
+            fixed long_side (or a few, by long_side_step) of at most crop, no scale and no
+            color_jitter, and position centre or top_left. Dropout in frozen layers is off.
         epochs: Passes over the training images.
         batch_size: Images a step, over all devices and processes together.
         trainer: Hardware.
@@ -65,10 +80,11 @@ def train_seg(
         Path of the checkpoint.
     """
     settings = Settings.of(train_seg, locals())
-    train = load_records(data, train_split, with_labels=False)
+    train = load_records(data, train_split, with_labels=noise.needs_labels)
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     train_masks = [masks / f"{record.image_id}.png" for record in train]
-    needed: list[Path | DrawnMask] = [*train_masks, *(r.mask for r in val)]
+    weights = noise.weights_of(train)
+    needed: list[Path | DrawnMask] = [*train_masks, *weights, *(r.mask for r in val)]
     # all masks before the training: a missing one would end it in the middle of an epoch
     there = existing_masks(needed)
     missing = [path for path in needed if path not in there]
@@ -76,16 +92,18 @@ def train_seg(
         raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
     if model.name != "deeplabv2" and batch_size == 1:
         raise ValueError(f"batch_size: {model.name} normalises over the batch; give at least 2")
+    kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)
     # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
     task = SegmentationTask(
         model,
         data.classes,
         backbone_weights=backbone_weights,
-        loss=loss,
+        supervision=Supervision(loss, loss_options, noise, train, len(data.classes) + 1),
         optim=optim,
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
+        features=features,
     )
     images = SegmentationData(
         train,
@@ -96,8 +114,10 @@ def train_seg(
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
-        read=image_reader(trainer, [*train, *val]),
+        read=image_reader(trainer, [] if features == "cache" else [*train, *val]),
+        weights=weights,
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
+    lightning.callbacks += kept  # type: ignore[attr-defined]
     train_into(output, settings, lightning, task, images, checkpoint_chosen_by="last epoch")
     return output / "last.ckpt"

@@ -12,17 +12,24 @@ from wsss.data.datasets import LabelledImages, Reader
 from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
-from wsss.models.backbones import BackboneConfig, freeze_up_to
+from wsss.models.backbones import WHOLE, BackboneConfig, freeze_up_to
 from wsss.models.classifier import build_classifier
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, gather_rows, process_count, process_rank
 from wsss.tasks.checkpoint import describe, describe_normalisation
+from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
+from wsss.tasks.optim import (
+    OptimConfig,
+    build_optimizer,
+    freeze_batchnorm_statistics,
+    may_fuse,
+    prepare_backbone,
+)
 
 LossName = Literal["multilabel_soft_margin", "bce"]
 
-Network = Callable[[torch.Tensor], torch.Tensor]
+Network = Callable[[Inputs], torch.Tensor]
 
 LOSSES = {
     "multilabel_soft_margin": F.multilabel_soft_margin_loss,
@@ -42,8 +49,9 @@ class ClassificationTask(pl.LightningModule):
         classes: Foreground classes with their mask values.
         loss: Name in `LOSSES`.
         optim: Optimiser.
-        freeze: Last backbone layer that is not trained, or None.
+        freeze: Last backbone layer that is not trained, ``all``, or None.
         freeze_batchnorm: Keep BatchNorm's running statistics.
+        features: Whether the batches bring images, or the activations of what is frozen.
     """
 
     def __init__(
@@ -55,27 +63,37 @@ class ClassificationTask(pl.LightningModule):
         optim: OptimConfig,
         freeze: str | None,
         freeze_batchnorm: bool,
+        features: Features = "compute",
     ) -> None:
         super().__init__()
         self.model = build_classifier(model, len(classes))
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
+        prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)
         self.description = describe("classifier", model, classes, self.model.normalisation)
         self.class_names = list(classes)
-        self.network: Network = self.model.forward  # what is trained, compiled or not
+        self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
+        self.network: Network = self.whole  # what is trained, compiled or not
         self.loss = LOSSES[loss]
         self.optim = optim
+        self.fixed = freeze == WHOLE
         self.freeze_batchnorm = freeze_batchnorm
         self.validated: list[torch.Tensor] = []
+
+    def whole(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of a batch's images, or of what the frozen layers made of them."""
+        return logits_of(self.model, self.frozen, inputs)
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model)
+        if self.fixed:
+            self.model.backbone.eval()  # a fixed network: without dropout and the like, too
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
-        count = torch.tensor(len(images), dtype=torch.float32, device=labels.device)
+        count = torch.tensor(len(labels), dtype=torch.float32, device=labels.device)
         # the loss is a mean over this process's images: weighted by their share of the whole batch
         part = self.loss(self.network(images), labels) * (count / add_up(count))
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
@@ -89,12 +107,12 @@ class ClassificationTask(pl.LightningModule):
     def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
         """Keep scores, labels and loss of the images; a batch may be empty."""
         images, labels = batch
-        if len(images) == 0:
+        if len(labels) == 0:
             return
         # the network as it is: a compiled one would compile anew for each image size
-        logits = self.model(images)
+        logits = self.whole(images)
         # whole images come one by one, so the mean loss of a batch is the image's own
-        losses = self.loss(logits, labels).float().expand(len(images), 1)
+        losses = self.loss(logits, labels).float().expand(len(labels), 1)
         scores = 0.5 + 0.5 * F.softsign(logits.float())  # in order where sigmoid is 1 for all
         self.validated.append(torch.cat([scores, labels, losses], dim=1))
 
@@ -126,6 +144,7 @@ class ClassificationTask(pl.LightningModule):
         checkpoint["wsss"] = {
             **self.description,
             "normalisation": describe_normalisation(self.model.normalisation),
+            "lr": self.optim.lr,
         }
 
 

@@ -1,14 +1,16 @@
 """Data loaders of both training tasks."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Sampler
 
 from wsss.data.datasets import LabelledImages, MaskedImages
+from wsss.data.feature_datasets import KeptImages
 from wsss.parallel.processes import process_count, process_rank
 
-ImageLoader = DataLoader[tuple[torch.Tensor, torch.Tensor]]
+ImageLoader = DataLoader[tuple[Any, ...]]
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -95,7 +97,10 @@ def check_parts(length: int, batch_size: int, processes: int) -> None:
 
 
 def training_loader(
-    images: LabelledImages | MaskedImages, batch_size: int, workers: int, epoch: int = 0
+    images: LabelledImages | MaskedImages | KeptImages,
+    batch_size: int,
+    workers: int,
+    epoch: int = 0,
 ) -> ImageLoader:
     """Build the loader of this process's part of shuffled images, augmented by ``workers``.
 
@@ -120,7 +125,11 @@ def training_loader(
 
 
 def whole_image_loader(
-    images: LabelledImages | MaskedImages, workers: int, *, rank: int = 0, processes: int = 1
+    images: LabelledImages | MaskedImages | KeptImages,
+    workers: int,
+    *,
+    rank: int = 0,
+    processes: int = 1,
 ) -> ImageLoader:
     """Build the loader of one image at a time, each in exactly one process.
 

@@ -24,10 +24,14 @@ class NetworkPreparation(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         # in setup, before the optimiser is made: its state has the layout of the weights
+        self.lay_out(trainer, pl_module)
+        if self.compile:
+            pl_module.network = torch.compile(pl_module.network)  # type: ignore[assignment, arg-type]
+
+    def lay_out(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the memory layout alone."""
         if self.channels_last and trainer.strategy.root_device.type in ("cpu", "cuda"):
             pl_module.model.to(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
-        if self.compile:
-            pl_module.network = torch.compile(pl_module.model.forward)  # type: ignore[assignment, union-attr]
 
 
 class Throughput(pl.Callback):
@@ -61,7 +65,7 @@ class Throughput(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self.images += len(batch[0])
+        self.images += len(batch[-1])  # the first may be activations of several layers
         self.last = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -6,9 +6,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -32,6 +32,7 @@ from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
 from wsss.tasks.checkpoint import normalisation_of
 from wsss.tasks.classification import ClassificationData, ClassificationTask
 from wsss.tasks.loaders import check_parts
+from wsss.tasks.range_test import find_learning_rate
 from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.speed import NetworkPreparation, Throughput
 
@@ -60,8 +61,10 @@ class TrainerConfig:
             the cores have other work, and what they add up depends on their number.
         cache: Folder that keeps decoded images for the epochs, trainings and processes that read
             them again; ``null`` decodes each time. A second reading takes a twentieth of the time,
-            and half a megabyte of disk for an image of 500 x 375 pixels.
-        cache_gib: GiB that the decoded images of a training may take; further ones are not kept.
+            and half a megabyte of disk for an image of 500 x 375 pixels. With ``features: cache``
+            it keeps the activations of frozen layers in place of images.
+        cache_gib: GiB that a training may take there. Further images are not kept; activations
+            that would take more are refused.
         channels_last: Store weights and activations with the channels innermost.
         compile: Compile the network with torch.compile; the first step takes minutes.
         gradient_clip: Largest norm of the gradient; ``null`` does not clip.
@@ -122,7 +125,13 @@ class _SeedEachEpoch(pl.Callback):
     def __init__(self) -> None:
         self.seed = torch.initial_seed()
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # not when the epoch starts: the loader draws a number, in a training that goes on before
+        # that and in others after it
+        if batch_idx > 0:
+            return
         # large primes keep usual seeds, epochs and ranks apart
         mixed = self.seed * 1_000_003 + trainer.current_epoch + 998_244_353 * trainer.global_rank
         torch.manual_seed(mixed % 2**63)
@@ -138,6 +147,7 @@ class _Quiet(pl.Callback):
         ".*sync_dist=True.*",  # what is logged is already that of all processes
         ".*Total length of `list` across ranks is zero.*",  # a training without a val list
         ".*treespec, LeafSpec.*",  # Lightning's own use of torch
+        r".*module\(s\) in eval mode.*",  # a teacher is never trained
     )
 
     def __init__(self) -> None:
@@ -316,7 +326,11 @@ def fit(
         # An older checkpoint may not say: its network goes on with ImageNet's colours, not with
         # those that it would be given today. Workers fetch before Lightning sets the epoch.
         task.model.normalisation = normalisation_of(loaded["wsss"])
+        if task.optim.lr == "auto":
+            task.optim = replace(task.optim, lr=loaded["wsss"]["lr"])
         data.go_on(loaded["epoch"] + 1, task.model.normalisation)
+    elif task.optim.lr == "auto":
+        task.optim = replace(task.optim, lr=find_learning_rate(trainer, task, data))
     # Lightning may leave a handler of its own behind
     handler = signal.getsignal(signal.SIGINT)
     try:

@@ -47,5 +47,6 @@ def train_into(
             val_images=len(images.val),
             # a training that was finished before logs nothing
             last_epoch=metrics or folder.previous.get("last_epoch", {}),
+            learning_rate=task.optim.lr,  # the one that was found, where it was to be
             **facts,
         )

@@ -1,0 +1,93 @@
+"""Data sets of what a frozen network made of images, with labels or masks, read from a store."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import albumentations as A
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from wsss.data.datasets import LabelledImages, MaskedImages, check_same_size, reseed
+from wsss.data.feature_store import FeatureStore
+from wsss.data.fixed_views import View, drawn_view, fixed_views, view_name
+from wsss.data.transforms import AugmentConfig, train_transform
+
+
+class Kept(NamedTuple):
+    """Activations in the place of an image; of a batch, each field has a first dimension B.
+
+    Args:
+        features: float16, each (C, h, w) or (C,).
+        seen: (2,) int64: height and width at which the network saw the image.
+    """
+
+    features: list[torch.Tensor]
+    seen: torch.Tensor
+
+
+class KeptImages(Dataset[tuple[Any, ...]]):
+    """Data set of images whose activations are kept: items of `images` with `Kept` for the image.
+
+    Views are drawn as by the training on images, by the same seeds.
+
+    Args:
+        images: The images with their labels or masks.
+        augment: Augmentation of the images, of which every view is kept.
+        whole: Whole images to validate on, in place of views to train on.
+
+    Attributes:
+        store: Where the activations are; None until they have been computed.
+    """
+
+    def __init__(
+        self, images: LabelledImages | MaskedImages, augment: AugmentConfig, *, whole: bool
+    ) -> None:
+        self.images = images
+        self.store: FeatureStore | None = None
+        self.augment = augment
+        self.whole = whole
+        self.views: Sequence[View | None] = [None] if whole else fixed_views(augment)
+        self.draw: A.Compose = images.transform
+        if not whole:
+            self.draw = train_transform(augment, images.normalisation, track=True)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, view: View | None) -> str:
+        """Name of a view in the store."""
+        return view_name(self.augment, self.images.normalisation, view)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Any, ...]:
+        index = reseed(self.draw, index)
+        if isinstance(self.images, LabelledImages):
+            view = None if self.whole else self._draw([np.zeros((8, 8), np.uint8)])[0]
+            return self._kept(index, view)[0], self.images.labels(index)
+        maps = [self.images.mask(index)]
+        if self.images.weights:
+            maps.append(self.images.weight(index))
+            check_same_size(
+                maps[1], maps[0].shape, self.images.weights[index], self.images.masks[index]
+            )
+        view, shown = (None, maps) if self.whole else self._draw(maps)
+        kept, size = self._kept(index, view)
+        check_same_size(maps[0], size, self.images.masks[index], self.images.records[index].image)
+        item = kept, torch.from_numpy(shown[0].astype(np.int64)), index
+        if len(shown) == 1:
+            return item
+        return *item, torch.from_numpy(shown[1].astype(np.float32) / 255)
+
+    def _draw(self, maps: Sequence[np.ndarray]) -> tuple[View, Sequence[np.ndarray]]:
+        """Draw a view of an image of the size of its (H, W) maps, and the maps in that view."""
+        size = maps[0].shape
+        blank = np.zeros((*size, 3), np.uint8)
+        applied = self.draw(image=blank, masks=list(maps))
+        return drawn_view(applied, size), applied["masks"]
+
+    def _kept(self, index: int, view: View | None) -> tuple[Kept, tuple[int, int]]:
+        """Read a view of an image; also the (height, width) of the image in its file."""
+        assert self.store is not None
+        entry = self.store.read(self.images.records[index].image, self.name(view))
+        features = [torch.from_numpy(values) for values in entry.features]
+        return Kept(features, torch.tensor(entry.seen)), entry.size

@@ -1,0 +1,132 @@
+"""Activations of a frozen network kept on disk, for trainings that go on from them each epoch."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from wsss.data.atomic import atomic_write
+
+_FORMAT = "1"
+"""Part of every name: entries of another format are made anew."""
+
+
+class Entry(NamedTuple):
+    """What is kept of one view of an image.
+
+    Args:
+        size: (height, width) of the image in its file.
+        seen: (height, width) at which the network saw it, padding included.
+        features: Activations, float16, each (C, h, w) or (C,).
+    """
+
+    size: tuple[int, int]
+    seen: tuple[int, int]
+    features: list[np.ndarray]
+
+
+class FeatureStore:
+    """Store of activations: a file for each image and view, which any number of processes share.
+
+    The name of a file is the SHA-256 sum of all that its content depends on: the network, the
+    image's own bytes and the view. So an entry is never out of date, and a copy of an image, or
+    another list that has it, finds what was made before. Files are whole or not there.
+
+    Args:
+        folder: Receives the files, in a folder of their own for each network; made if need be.
+        network: Digest of the frozen weights and of what they are applied to.
+    """
+
+    def __init__(self, folder: Path, network: str) -> None:
+        self.folder = folder / network[:16]
+        self.network = network
+        # filled before workers start, which inherit it: each image is read once for its digest
+        self._contents: dict[Path, str] = {}
+
+    def file(self, image: Path, view: str) -> Path:
+        """Path of the entry of an image and view.
+
+        Args:
+            image: The image's file; it is read when it is first asked for.
+            view: What was done to the image before the network saw it.
+
+        Raises:
+            FileNotFoundError: No such image.
+        """
+        if image not in self._contents:
+            self._contents[image] = hashlib.sha256(image.read_bytes()).hexdigest()
+        name = "\n".join((_FORMAT, self.network, self._contents[image], view))
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.features"
+
+    def nbytes(self, image: Path, view: str) -> int | None:
+        """Bytes of an entry; None if it is missing or was cut off by a full disk."""
+        path = self.file(image, view)
+        try:
+            with path.open("rb") as file:
+                return path.stat().st_size if _is_whole(file) else None
+        except (FileNotFoundError, ValueError, EOFError):
+            return None
+
+    def write(self, image: Path, view: str, entry: Entry) -> int:
+        """Write an entry; return its bytes.
+
+        Raises:
+            ValueError: An activation is not a number of half precision.
+            OSError: The folder cannot be written, or the disk is full.
+        """
+        for features in entry.features:
+            if not np.isfinite(features).all():
+                raise ValueError(
+                    f"features: cache: an activation of {image} is beyond what half precision "
+                    "holds (65504) or not a number; give features: compute"
+                )
+        path = self.file(image, view)
+        with atomic_write(path) as file:
+            facts = (*entry.size, *entry.seen, len(entry.features))
+            np.save(file, np.array(facts, dtype=np.int64))
+            for features in entry.features:
+                np.save(file, np.ascontiguousarray(features, dtype=np.float16))
+        return path.stat().st_size
+
+    def read(self, image: Path, view: str) -> Entry:
+        """Read an entry.
+
+        Raises:
+            FileNotFoundError: It is missing, or was cut off.
+        """
+        path = self.file(image, view)
+        try:
+            with path.open("rb") as file:
+                height, width, *seen, count = np.load(file).tolist()
+                features = [np.load(file) for _ in range(count)]
+        except (FileNotFoundError, ValueError, EOFError) as error:
+            raise FileNotFoundError(
+                f"trainer.cache: the features of {image} are no longer in {self.folder}; give the "
+                "command again to make them anew"
+            ) from error
+        return Entry((height, width), (seen[0], seen[1]), features)
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    """Whether an entry has all its bytes, from its headers alone.
+
+    Raises:
+        ValueError, EOFError: A header is cut off.
+    """
+    end = os.fstat(file.fileno()).st_size
+    count = int(np.load(file)[-1])
+    for _ in range(count):
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        file.seek(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, os.SEEK_CUR)
+    # seeking past the end is no error
+    return file.tell() == end
+
+
+def half(features: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Round activations to float16; what is beyond its range becomes infinite."""
+    with np.errstate(over="ignore"):
+        return [values.astype(np.float16) for values in features]

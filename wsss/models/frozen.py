@@ -1,0 +1,116 @@
+"""The frozen part of a network, whose activations can be kept, and the trained part after it."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from wsss.models.backbones import WHOLE
+from wsss.models.classifier import Classifier
+from wsss.models.segmenter import Segmenter
+from wsss.models.split import BodySplit
+
+_LAYOUT = {False: torch.contiguous_format, True: torch.channels_last}
+
+
+class FrozenPart:
+    """Frozen part of a classifier or a segmentation network.
+
+    `compute` gives the activations on which `finish` goes on; together they are the network, but
+    for dropout and the like in the frozen part, which is in eval mode.
+
+    Args:
+        model: The network; its modules are used, not copied.
+        freeze: Last layer of the backbone that is frozen, or ``all``.
+
+    Raises:
+        ValueError: The backbone cannot be cut behind that layer.
+    """
+
+    def __init__(self, model: Classifier | Segmenter, freeze: str) -> None:
+        self.model = model
+        self.taps = list(model.taps) if isinstance(model, Segmenter) else [""]
+        self.split = None if freeze == WHOLE else BodySplit(model.backbone, freeze, self.taps)
+        # now: a training in several processes exchanges the classes of BatchNorm
+        self._structure = [(name, repr(module)) for name, module in self._modules()]
+
+    def has_batchnorm(self) -> bool:
+        """Whether BatchNorm stands in the frozen part."""
+        return any(
+            isinstance(part, _BatchNorm) for _, one in self._modules() for part in one.modules()
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of all that the activations depend on beside the image."""
+        pooled = isinstance(self.model, Classifier) and self.split is None
+        kept = self.taps if self.split is None else self.split.kept
+        digest = hashlib.sha256(repr((self._structure, kept, pooled)).encode())
+        for name, module in self._modules():
+            for key, value in module.state_dict().items():
+                if key.endswith("num_batches_tracked"):
+                    continue  # of no weight while the statistics stay
+                digest.update(f"{name} {key} {value.dtype} {tuple(value.shape)}".encode())
+                plain = value.detach().cpu().contiguous().reshape(-1)
+                digest.update(plain.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def compute(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the activations of (B, 3, H, W) normalised images, in eval mode."""
+        with self._evaluated():
+            images = images.to(next(self.model.parameters()).dtype)
+            if self.split is not None:
+                return list(self.split.prefix(images).values())
+            if isinstance(self.model, Segmenter):
+                return self.model.features(images)
+            return [self.model.pool(self.model.backbone(images))]
+
+    def finish(self, features: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+        """Go on from activations to the network's logits.
+
+        Args:
+            features: What `compute` gave, in any precision.
+            size: (H, W) of the images.
+
+        Returns:
+            (B, K) of a classifier, (B, L, H, W) of a segmentation network.
+        """
+        features = [self._as_computed(values) for values in features]
+        if self.split is not None:
+            kept = dict(zip(self.split.kept, features, strict=True))
+            found = {**kept, **self.split.rest(kept)}
+            if isinstance(self.model, Segmenter):
+                features = self.model.grids(found)
+            else:
+                features = [self.model.pool(found[""])]
+        if isinstance(self.model, Segmenter):
+            return self.model.segment(features, size)
+        logits: torch.Tensor = self.model.head(features[0])
+        return logits
+
+    def _as_computed(self, values: torch.Tensor) -> torch.Tensor:
+        """Activations in the precision and memory layout in which the network computes."""
+        values = values.to(next(self.model.parameters()).dtype)
+        inner = any(p.dim() == 4 and not p.is_contiguous() for p in self.model.parameters())
+        # once here, and not before each convolution that takes them
+        return values.contiguous(memory_format=_LAYOUT[inner and values.dim() == 4])
+
+    def _modules(self) -> list[tuple[str, nn.Module]]:
+        if self.split is None:
+            return [("", self.model.backbone)]
+        return self.split.prefix_modules()
+
+    @contextmanager
+    def _evaluated(self) -> Iterator[None]:
+        """Eval mode of the frozen part, with every submodule's own mode restored."""
+        modes = [(part, part.training) for _, one in self._modules() for part in one.modules()]
+        try:
+            for part, _ in modes:
+                part.training = False
+            yield
+        finally:
+            for part, mode in modes:
+                part.training = mode

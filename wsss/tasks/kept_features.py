@@ -1,0 +1,240 @@
+"""Activations of the frozen part of a network, computed once before the training."""
+
+import copy
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from tqdm import tqdm
+
+from wsss.data.feature_datasets import Kept, KeptImages
+from wsss.data.feature_store import Entry, FeatureStore, half
+from wsss.data.fixed_views import View, fixed_views, view_transform
+from wsss.data.transforms import AugmentConfig, normalise
+from wsss.models.backbones import WHOLE
+from wsss.models.classifier import Classifier
+from wsss.models.frozen import FrozenPart
+from wsss.models.onednn import convolve_by_onednn
+from wsss.models.segmenter import Segmenter
+from wsss.parallel.cores import available_cores
+from wsss.parallel.devices import keep_memory
+from wsss.parallel.processes import process_count, process_rank
+from wsss.parallel.stream import Stage, overlap
+
+log = logging.getLogger(__name__)
+
+Features = Literal["compute", "cache"]
+"""Whether what is frozen is computed at every step, or once and kept on disk."""
+
+Inputs = torch.Tensor | Kept
+"""What a batch brings: images, or what the frozen layers made of them."""
+
+READERS = 4
+"""Most threads that decode while the network computes."""
+
+
+class Wanted(NamedTuple):
+    """Entry that a training reads.
+
+    Args:
+        images: Data set of the image.
+        place: Its place among the records.
+        view: View of it; None is the whole image.
+    """
+
+    images: KeptImages
+    place: int
+    view: View | None
+
+
+class KeepFeatures(pl.Callback):
+    """Callback that puts what the frozen part makes of the images in the place of the images.
+
+    Before the first step it computes what is not on disk yet; several processes share the work.
+
+    Args:
+        folder: Where activations are kept; none is an error.
+        limit: Bytes that those of one training may take.
+        augment: Augmentation of the training images.
+
+    Raises:
+        ValueError: No folder, or an augmentation with more views than can be kept.
+    """
+
+    def __init__(self, folder: Path | None, limit: int, augment: AugmentConfig) -> None:
+        if folder is None:
+            raise ValueError(
+                "features: cache keeps activations on disk: give trainer.cache a folder"
+            )
+        fixed_views(augment)
+        self.folder = folder / "features"
+        self.limit = limit
+        self.augment = augment
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # before the optimiser is made, for whose schedule Lightning builds the loaders
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.train = KeptImages(data.train, self.augment, whole=False)
+        data.val = KeptImages(data.val, self.augment, whole=True)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # only now are the weights those of the checkpoint that the training goes on from
+        frozen = pl_module.frozen
+        assert isinstance(frozen, FrozenPart)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        store = FeatureStore(self.folder, frozen.digest())
+        wanted = [
+            Wanted(images, place, view)
+            for images in (data.train, data.val)
+            for place in range(len(images))
+            for view in images.views
+        ]
+        fill = _Fill(store, frozen, pl_module.device, self.limit)
+        fill(wanted[process_rank() :: process_count()], len(wanted))
+        trainer.strategy.barrier("features")
+        # what another process has made, but on a disk that this one does not see
+        fill(wanted, len(wanted))
+        data.train.store = data.val.store = store
+
+
+class _Fill:
+    """Computation of the entries that are missing."""
+
+    def __init__(
+        self, store: FeatureStore, frozen: FrozenPart, device: torch.device, limit: int
+    ) -> None:
+        if device.type == "cpu":
+            keep_memory()
+            frozen = copy.deepcopy(frozen)  # the training's own network stays as it is
+            convolve_by_onednn(frozen.model)
+        self.store = store
+        self.frozen = frozen
+        self.device = device
+        self.limit = limit
+
+    def __call__(self, wanted: Sequence[Wanted], total: int) -> None:
+        """Make the entries of ``wanted`` that are missing.
+
+        Args:
+            wanted: Entries of this process.
+            total: Number of entries of all processes.
+
+        Raises:
+            ValueError: They are too large for the limit, or an image is.
+        """
+        found = [self.store.nbytes(*_key(one)) for one in wanted]
+        missing = [one for one, size in zip(wanted, found, strict=True) if size is None]
+        used = sum(size for size in found if size is not None)
+        self._check(used, len(wanted) - len(missing), total)
+        if not missing:
+            return
+        log.info("computing %d features into %s", len(missing), self.store.folder)
+        readers = Stage([self._read] * min(READERS, available_cores()), waiting=4)
+        done = len(wanted) - len(missing)
+        views = overlap(missing, [readers])
+        bar = tqdm(
+            views, total=len(missing), desc="features", unit="view", leave=False, disable=None
+        )
+        for one, size, image in bar:
+            used += self._write(one, size, image)
+            done += 1
+            self._check(used, done, total)
+
+    def _read(self, one: Wanted) -> tuple[Wanted, tuple[int, int], torch.Tensor]:
+        """Read a view: its (height, width) in the file, and (3, H, W) float32 as it is seen."""
+        images, augment = one.images.images, one.images.augment
+        path = images.records[one.place].image
+        pixels = images.read(path)
+        height, width = pixels.shape[:2]
+        if (
+            one.view is not None
+            and one.view.long_side is None
+            and max(height, width) > augment.crop
+        ):
+            raise ValueError(
+                f"features: cache needs views that can be kept. augment.crop: {augment.crop} cuts "
+                f"random parts out of {path}, which is {width} x {height} pixels"
+            )
+        transform = view_transform(augment, images.normalisation, one.view)
+        seen = transform(image=pixels)["image"]
+        return one, (height, width), normalise(seen, images.normalisation)
+
+    def _write(self, one: Wanted, size: tuple[int, int], image: torch.Tensor) -> int:
+        """Compute and write an entry; return its bytes."""
+        # one at a time, so that activations do not depend on what shares a batch, to the last bit
+        features = self.frozen.compute(image[None].to(self.device))
+        arrays = half([values[0].float().cpu().numpy() for values in features])
+        entry = Entry(size, (image.shape[1], image.shape[2]), arrays)
+        return self.store.write(*_key(one), entry)
+
+    def _check(self, used: int, done: int, total: int) -> None:
+        """Refuse what will not fit, after the first entries rather than at the end."""
+        each = used / max(1, done)
+        if each * total > self.limit:
+            raise ValueError(
+                f"trainer.cache_gib: the features of this training take {each * total / 2**30:.2f} "
+                f"GiB ({total} views of {each / 2**20:.2f} MiB), and {self.limit / 2**30:.2f} are "
+                "allowed; raise it, or give a smaller augment.crop, fewer sizes, or no val_split"
+            )
+
+
+def _key(one: Wanted) -> tuple[Path, str]:
+    """Image and view by which the store knows an entry."""
+    return one.images.images.records[one.place].image, one.images.name(one.view)
+
+
+def frozen_part(
+    model: Classifier | Segmenter, features: Features, freeze: str | None, *, batchnorm: bool
+) -> FrozenPart | None:
+    """Find the part of a network whose activations are kept; None where they are computed.
+
+    Args:
+        model: The network, its weights frozen.
+        features: What is asked for.
+        freeze: Last frozen layer, ``all`` or None.
+        batchnorm: Whether the running statistics of BatchNorm are frozen, too.
+
+    Raises:
+        ValueError: Nothing is frozen, or not all of it, or it cannot be cut off.
+    """
+    if features == "compute":
+        return None
+    if freeze is None:
+        raise ValueError(
+            "features: cache keeps what frozen layers make of the images, and none is frozen; give "
+            f"freeze: {WHOLE}, or a layer"
+        )
+    frozen = FrozenPart(model, freeze)
+    if freeze != WHOLE and not batchnorm and frozen.has_batchnorm():
+        raise ValueError(
+            f"freeze_batchnorm: false moves the statistics in the layers up to {freeze}, whose "
+            "activations features: cache keeps; give true"
+        )
+    return frozen
+
+
+def logits_of(
+    model: Classifier | Segmenter, frozen: FrozenPart | None, inputs: Inputs
+) -> torch.Tensor:
+    """Compute the logits of a batch."""
+    if isinstance(inputs, Kept) and frozen is not None:
+        height, width = inputs.seen[0].tolist()
+        return frozen.finish(inputs.features, (height, width))
+    logits: torch.Tensor = model(inputs)
+    return logits
+
+
+def feature_callbacks(
+    features: Features, folder: Path | None, limit_gib: float, augment: AugmentConfig
+) -> list[pl.Callback]:
+    """Callbacks of a training on kept activations; none where they are computed.
+
+    Raises:
+        ValueError: There is no folder for them, or they cannot be kept.
+    """
+    if features == "compute":
+        return []
+    return [KeepFeatures(folder, int(limit_gib * 2**30), augment)]
