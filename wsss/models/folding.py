@@ -23,14 +23,38 @@ def fold_batchnorm(model: Network, keep: Collection[str] = ()) -> Network:
         The copy; each folded BatchNorm is an identity.
     """
     folded = copy.deepcopy(model).eval()
-    graph = _traced(folded)
-    if graph is None:
-        return folded
-    for convolution, norm in _pairs(folded, graph, keep):
-        fused = torch.nn.utils.fuse_conv_bn_eval(convolution, norm)
-        _replace(folded, convolution, fused)
-        _replace(folded, norm, nn.Identity())
+    _fold(folded, keep)
     return folded
+
+
+def fold_parts(model: Network) -> Network:
+    """Copy a network, in eval mode, folded in each of its parts that torch.fx can trace.
+
+    For networks with steps that depend on sizes, as decoders have. Outputs agree to float rounding,
+    also those of every module but the convolutions themselves.
+
+    Args:
+        model: Any module whose parts share no convolution.
+    """
+    folded = copy.deepcopy(model).eval()
+    waiting: list[nn.Module] = [folded]
+    while waiting:
+        part = waiting.pop()
+        if not _fold(part, ()):
+            waiting += part.children()
+    return folded
+
+
+def _fold(model: nn.Module, keep: Collection[str]) -> bool:
+    """Fold a network in place; return whether it could be traced."""
+    graph = _traced(model)
+    if graph is None:
+        return False
+    for convolution, norm in _pairs(model, graph, keep):
+        fused = torch.nn.utils.fuse_conv_bn_eval(convolution, norm)
+        _replace(model, convolution, fused)
+        _replace(model, norm, nn.Identity())
+    return True
 
 
 @torch.no_grad()

@@ -126,6 +126,11 @@ COMMANDS: dict[str, Command] = {
         "Train a segmentation network on pseudo-masks; pixels of value 255 are left out.",
         manifest=True,
     ),
+    "self_train": Command(
+        "wsss.pipeline.self_train:self_train",
+        "Train a segmentation network again and again on masks of its own predictions.",
+        manifest=True,
+    ),
     "predict": Command(
         "wsss.pipeline.predict:predict",
         "Segment all images of a folder, or of a data set's list.",

@@ -9,7 +9,7 @@ from torch import nn
 
 from wsss.attribution.engine import layers_of
 from wsss.attribution.methods import AttributionConfig
-from wsss.models.folding import fold_batchnorm
+from wsss.models.folding import fold_batchnorm, fold_parts
 from wsss.models.onednn import convolve_by_onednn
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -41,7 +41,7 @@ def prepared_network(
 
 def prepared_for_inference(model: Network, device: torch.device) -> Network:
     """Copy a network that is not differentiated, for speed: layers folded, channels last."""
-    folded = fold_batchnorm(model)
+    folded = fold_parts(model)
     if device.type == "cpu":
         convolve_by_onednn(folded)
     return folded.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
