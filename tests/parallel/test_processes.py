@@ -60,6 +60,7 @@ JOBS = {
             "early_learning": {"every": 1},
         },
     },
+    "auto": {**CLS, "epochs": 1, "optim": {"name": "adamw", "lr": "auto", "head_multiplier": 5}},
 }
 SMALL_RUN = {
     "model": BackboneConfig(name="squeezenet1_0"),
@@ -211,7 +212,8 @@ def assert_same(found: Done, expected: Done, tolerance):
         )
 
 
-@pytest.mark.parametrize("name", [name for name in JOBS if name != "own_statistics"])
+# a range test goes on to rates at which rounding errors grow
+@pytest.mark.parametrize("name", [name for name in JOBS if name not in ("own_statistics", "auto")])
 def test_two_processes_give_the_losses_scores_and_weights_of_one(all_jobs, name):
     tolerance = 1e-3 if name in ("segmentation", "noise") else 2e-4
     assert_same(all_jobs[2][name], all_jobs[1][name], tolerance)
@@ -223,6 +225,16 @@ def test_batchnorm_of_each_process_alone_is_another_training(all_jobs):
     assert own.losses[0] == pytest.approx(whole.losses[0], rel=0.2)
     assert own.losses != pytest.approx(whole.losses, rel=1e-2)
     assert all_jobs[1]["own_statistics"].losses == whole.losses, "one process has no other"
+
+
+def test_processes_find_a_learning_rate_together(all_jobs):
+    """Each with its part of the batch, as in the training: losses are those of one process."""
+    one, two = all_jobs[1]["auto"], all_jobs[2]["auto"]
+    assert len(one.losses) > 20
+    assert two.losses[:20] == pytest.approx(one.losses[:20], rel=1e-4)
+    rates = [done.manifest["learning_rate"] for done in (one, two)]
+    assert rates[1] == pytest.approx(rates[0], rel=0.5)
+    assert two.state()["wsss"]["lr"] == rates[1]
 
 
 def test_the_first_process_alone_writes(all_jobs):
