@@ -36,6 +36,8 @@ class SegmenterConfig:
         output_stride: Input pixels per cell of the last stage; what is possible depends on the
             backbone. ``null`` is 8 for deeplabv2, 16 for deeplabv3plus and 32 for the others, or
             what the backbone has that is nearest.
+        dilation: What replaces a removed stride: ``dilate`` keeps the receptive field, ``none`` the
+            features of a classifier that was trained with it, for a backbone that stays frozen.
         rates: Dilations of the parallel 3 x 3 convolutions of deeplabv2 and deeplabv3plus, which
             has three, in cells of the last stage. ``null`` is, at output stride 8, the paper's
             6/12/18/24 for deeplabv2 and 4/8/16 for deeplabv3plus, at 16 half of it.
@@ -60,6 +62,7 @@ class SegmenterConfig:
     ] = "deeplabv2"
     backbone: str = "resnet101"
     output_stride: int | None = None
+    dilation: Literal["dilate", "none"] = "dilate"
     rates: tuple[int, ...] | None = None
     channels: int | None = None
     shallow_stride: int = 8
@@ -194,7 +197,7 @@ def build_segmenter(config: SegmenterConfig, num_labels: int) -> Segmenter:
         head = LastFeature(*network.classifier)
         return Segmenter(TensorFeatures(network.backbone), head, IMAGENET, [last])
     backbone = build_backbone(
-        BackboneConfig(name=config.backbone, output_stride=config.stride, dilation="dilate")
+        BackboneConfig(name=config.backbone, output_stride=config.stride, dilation=config.dilation)
     )
     taps = _taps(config, backbone)
     return Segmenter(backbone.body, _head(config, taps, num_labels), backbone.normalisation, taps)
