@@ -69,10 +69,6 @@ class SegmenterConfig:
     dilation: Literal["dilate", "none"] = "dilate"
 
     def __post_init__(self) -> None:
-        if self.output_stride is None:
-            object.__setattr__(self, "output_stride", _usual_stride(self.name, self.backbone))
-        if self.rates is None:
-            object.__setattr__(self, "rates", _usual_rates(self.name, self.stride))
         if self.name not in DEEPLAB_V3:
             # made for its checks alone
             BackboneConfig(name=self.backbone, output_stride=self.stride)
@@ -94,15 +90,13 @@ class SegmenterConfig:
 
     @property
     def stride(self) -> int:
-        """Output stride, which is never ``null`` once the configuration is made."""
-        assert self.output_stride is not None
-        return self.output_stride
+        """Output stride that is given, or else the decoder's usual one."""
+        return self.output_stride or _usual_stride(self.name, self.backbone)
 
     @property
     def dilations(self) -> tuple[int, ...]:
-        """Rates, which are never ``null`` once the configuration is made."""
-        assert self.rates is not None
-        return self.rates
+        """Rates that are given, or else the decoder's usual ones at its output stride."""
+        return _usual_rates(self.name, self.stride) if self.rates is None else self.rates
 
 
 class Segmenter(nn.Module):
