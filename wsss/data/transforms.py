@@ -51,8 +51,8 @@ class AugmentConfig:
             raise ValueError(f"augment.crop: expected at least 32 pixels, got {self.crop}")
         if self.crop is None and (self.long_side is None or self.scale != (1.0, 1.0)):
             raise ValueError(
-                "augment.crop: null takes whole images, whose size long_side alone must say; give "
-                f"a long_side, and scale [1, 1] (got {self.long_side}, {self.scale})"
+                "augment.crop: expected pixels, or null with a long_side and scale [1, 1], which "
+                f"say the size of whole images; got {self.long_side} and {self.scale}"
             )
         if self.long_side is not None and not 32 <= self.long_side[0] <= self.long_side[1]:
             raise ValueError(
