@@ -32,18 +32,21 @@ class KeptImages(Dataset[tuple[Any, ...]]):
 
     Args:
         images: The images with their labels or masks.
+        store: Where the activations are.
         augment: Augmentation of the images, of which every view is kept.
         whole: Whole images to validate on, in place of views to train on.
-
-    Attributes:
-        store: Where the activations are; None until they have been computed.
     """
 
     def __init__(
-        self, images: LabelledImages | MaskedImages, augment: AugmentConfig, *, whole: bool
+        self,
+        images: LabelledImages | MaskedImages,
+        store: FeatureStore,
+        augment: AugmentConfig,
+        *,
+        whole: bool,
     ) -> None:
         self.images = images
-        self.store: FeatureStore | None = None
+        self.store = store
         self.augment = augment
         self.whole = whole
         self.views: Sequence[View | None] = [None] if whole else fixed_views(augment)
@@ -86,7 +89,6 @@ class KeptImages(Dataset[tuple[Any, ...]]):
 
     def _kept(self, index: int, view: View | None) -> tuple[Kept, tuple[int, int]]:
         """Read a view of an image; also the (height, width) of the image in its file."""
-        assert self.store is not None
         entry = self.store.read(self.images.records[index].image, self.name(view))
         features = [torch.from_numpy(values) for values in entry.features]
         return Kept(features, torch.tensor(entry.seen)), entry.size
