@@ -81,7 +81,7 @@ def test_they_are_changed_with_the_mask(shapes, weights):
     )
     plain = MaskedImages(records, images.masks, images.label_map, images.transform, IMAGENET)
     for place in range(4):
-        image, labels, index, found = images[place, 7]
+        image, labels, index, found = images[place, 7, 0]
         assert index == place
         assert found.dtype == torch.float32
         known = labels != 255
