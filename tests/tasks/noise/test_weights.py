@@ -86,7 +86,7 @@ def test_they_are_changed_with_the_mask(shapes, weights):
         assert found.dtype == torch.float32
         known = labels != 255
         torch.testing.assert_close(found[known], labels[known] * 50 / 255)
-        for one, other in zip(plain[place, 7], (image, labels, index), strict=True):
+        for one, other in zip(plain[place, 7, 0], (image, labels, index), strict=True):
             assert np.array_equal(one, other), "the weights changed the augmentation"
     assert (labels > 0).any()
 
