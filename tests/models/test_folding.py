@@ -1,12 +1,15 @@
 """BatchNorm folded into convolutions: the same function, and only where that is certain."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from wsss.attribution import AttributionConfig, attribute
 from wsss.models import BackboneConfig, build_classifier
-from wsss.models.folding import fold_batchnorm
+from wsss.models.folding import fold_batchnorm, fold_parts
+from wsss.models.segmenter import SegmenterConfig, build_segmenter
 from wsss.pipeline.mask_making.network import prepared_network
 
 IMAGES = torch.randn(2, 3, 48, 40, generator=torch.Generator().manual_seed(0)).double()
@@ -218,3 +221,18 @@ def test_fullgrad_keeps_them():
     network = prepared_network(model, AttributionConfig(method="fullgrad"), torch.device("cpu"))
     found = attribute(network, IMAGES, LABELS, method="fullgrad").maps
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["deeplabv2", "deeplabv3plus"])
+def test_parts_of_a_segmenter_are_folded_and_its_stages_still_seen(name):
+    """Its head resizes by sizes that torch.fx cannot trace; copies of the copy work too."""
+    torch.manual_seed(0)
+    config = SegmenterConfig(name=name, backbone="narrow_resnet10", output_stride=16)
+    network = with_statistics(build_segmenter(config, 4))
+    folded = fold_parts(network)
+    assert norms(folded) == 0 < norms(network)
+    with torch.no_grad():
+        expected = network(IMAGES)
+        for copied in (folded, copy.deepcopy(folded)):
+            torch.testing.assert_close(copied(IMAGES), expected, rtol=1e-10, atol=1e-12)
+    assert expected.std() > 1e-4

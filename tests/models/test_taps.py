@@ -51,31 +51,36 @@ def test_a_copy_has_features_of_its_own():
 
 
 def test_threads_do_not_meet_each_other_s_features():
-    """One of them stops in the middle of its pass until the other has made its own."""
+    """One goes on with its pass while the other is in the middle of its own."""
     model = small_segmenter()
     images = torch.randn(2, 3, 32, 32)
-    inside, other_is_done = threading.Event(), threading.Event()
+    begun, other_begun, done = (threading.Event() for _ in range(3))
     first = threading.get_ident()
 
-    def stop(module, inputs, output):
-        if threading.get_ident() == first:
-            inside.set()
-            assert other_is_done.wait(20)
+    def meet(module, inputs, output):
+        mine, until = (
+            (begun, other_begun) if threading.get_ident() == first else (other_begun, done)
+        )
+        mine.set()
+        assert until.wait(20)
 
-    model.backbone.layer3.register_forward_hook(stop)
     found = {}
 
     def other():
-        inside.wait(20)
+        begun.wait(20)
         with torch.no_grad():
             found["other"] = model.features(images[1:])
-        other_is_done.set()
 
+    handle = model.backbone.layer1.register_forward_hook(meet)
     thread = threading.Thread(target=other)
     thread.start()
     with torch.no_grad():
-        own = model.features(images[:1])
-        thread.join()
+        try:
+            own = model.features(images[:1])
+        finally:
+            done.set()
+            thread.join()
+        handle.remove()
         assert_equal(own, by_hand(model, images[:1]))
         assert_equal(found["other"], by_hand(model, images[1:]))
 

@@ -51,7 +51,7 @@ class TestFiles:
 
     def test_nothing_else_is_left(self, made):
         assert sorted(path.name for path in made.iterdir()) == [
-            "config.yaml", "manifest.json", "masks", "overlays", "scores",
+            "config.yaml", "manifest.json", "masks", "overlays", "scores", "trusted.txt",
         ]  # fmt: skip
         assert not [path for path in made.rglob("*") if path.name.startswith(".")]
 

@@ -45,6 +45,19 @@ def test_background_scores():
     np.testing.assert_allclose(constant, [[0.4, 0.4, 0.4]])
     power = background_score(scores, BackgroundConfig(kind="power", gamma=2.0))
     np.testing.assert_allclose(power, [[0.64, 0.25, 0.0]], rtol=1e-6)
+    remainder = background_score(scores, BackgroundConfig(kind="remainder"))
+    np.testing.assert_allclose(remainder, [[0.8, 0.4, 0.0]], rtol=1e-6)
+    assert remainder.dtype == np.float32
+
+
+def test_the_remainder_is_a_probability_where_a_constant_is_not():
+    """Of a single class it is the threshold .5; of two, the background loses earlier."""
+    one = np.linspace(0, 1, 11, dtype=np.float32)[None, None]
+    half = make_mask(None, one, BackgroundConfig(threshold=0.5))
+    assert np.array_equal(make_mask(None, one, BackgroundConfig(kind="remainder")), half)
+    two = np.array([[[0.4]], [[0.3]]], np.float32)
+    assert make_mask(None, two, BackgroundConfig(kind="remainder")).tolist() == [[1]]
+    assert make_mask(None, two, BackgroundConfig(threshold=0.5)).tolist() == [[0]]
 
 
 BY_NAME = BackgroundConfig(threshold={"cat": 0.3, "dog": 0.7, "cow": 0.1})

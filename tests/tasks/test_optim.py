@@ -1,11 +1,14 @@
 """Schedules step by step, groups, and the optimisers against their formulas."""
 
 import copy
+import itertools
 
 import pytest
 import torch
 from torch import nn
 
+from wsss.models import BackboneConfig
+from wsss.tasks.classification import ClassificationTask
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics
 
 
@@ -46,6 +49,64 @@ def test_power_one_is_a_line():
 def test_constant():
     found = rates(OptimConfig(lr=0.2, schedule="constant", head_multiplier=3), steps=4, count=6)
     assert found == [[0.2, pytest.approx(0.6)]] * 6
+
+
+def test_one_cycle_rises_and_falls_along_cosines():
+    config = OptimConfig(name="adamw", lr=0.1, schedule="one_cycle", head_multiplier=2)
+    found = rates(config, steps=100, count=100)
+    backbone = [row[0] for row in found]
+    assert [row[1] for row in found] == pytest.approx([2 * rate for rate in backbone])
+    assert backbone[0] == pytest.approx(0.1 / 25)
+    assert backbone[30] == pytest.approx(0.1, rel=1e-3)
+    assert backbone.index(max(backbone)) in (29, 30)
+    assert backbone[15] == pytest.approx((0.1 + 0.1 / 25) / 2, rel=0.1), "half-way up, at the mean"
+    assert backbone[-1] < 1e-4
+    assert all(a < b for a, b in itertools.pairwise(backbone[:30]))
+    assert all(a > b for a, b in itertools.pairwise(backbone[30:]))
+
+
+def test_momentum_stays_what_it_is_in_one_cycle():
+    config = OptimConfig(lr=0.1, momentum=0.7, schedule="one_cycle")
+    optimizer, schedule = build(config, steps=4)
+    for _ in range(4):  # as many as a training has, and the last one is no error
+        optimizer.step()
+        schedule["scheduler"].step()
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.7}
+
+
+def test_only_weights_decay_where_that_is_asked_for():
+    backbone = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Linear(3, 3))
+    head = nn.Sequential(nn.GroupNorm(1, 3), nn.Conv2d(3, 2, 1, bias=False))
+    config = OptimConfig(name="adamw", lr=0.01, weight_decay=0.5, decay="weights")
+    optimizer, _ = build(config, backbone=backbone, head=head)
+    decays = {
+        id(p): (group["weight_decay"], group["lr"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    named = {name: decays[id(p)] for name, p in nn.Sequential(backbone, head).named_parameters()}
+    assert named == {
+        "0.0.weight": (0.5, 0.01), "0.0.bias": (0.0, 0.01), "0.1.weight": (0.0, 0.01),
+        "0.1.bias": (0.0, 0.01), "0.2.weight": (0.5, 0.01), "0.2.bias": (0.0, 0.01),
+        "1.0.weight": (0.0, 0.1), "1.0.bias": (0.0, 0.1), "1.1.weight": (0.5, 0.1),
+    }  # fmt: skip
+
+
+class TestUnitFilters:
+    def task(self, **changes):
+        config = BackboneConfig("narrow_resnet10")
+        settings = {"loss": "bce", "optim": OptimConfig(unit_filters=True), "freeze": None}
+        return ClassificationTask(config, {"a": 1}, **{**settings, **changes})
+
+    def test_a_task_has_them(self):
+        weight = self.task(freeze_batchnorm=True).model.backbone.conv1.weight
+        torch.testing.assert_close(weight.flatten(1).norm(dim=1), torch.ones(len(weight)))
+        plain = self.task(freeze_batchnorm=True, optim=OptimConfig()).model.backbone.conv1.weight
+        assert (plain.flatten(1).norm(dim=1) - 1).abs().max() > 0.1
+
+    def test_moving_statistics_are_refused(self):
+        with pytest.raises(ValueError, match=r"optim\.unit_filters: needs freeze_batchnorm"):
+            self.task(freeze_batchnorm=False)
 
 
 def test_it_steps_with_the_batches_and_not_the_epochs():
@@ -126,8 +187,8 @@ class TestFrozen:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"lr": 0.0}, r"optim\.lr: expected above 0, got 0\.0"),
-        ({"lr": float("nan")}, r"optim\.lr: expected above 0, got nan"),
+        ({"lr": 0.0}, r"optim\.lr: expected above 0, or auto; got 0\.0"),
+        ({"lr": float("nan")}, r"optim\.lr: expected above 0, or auto; got nan"),
         ({"head_multiplier": -1.0}, r"optim\.head_multiplier: expected above 0"),
         ({"weight_decay": -1e-4}, r"optim\.weight_decay: expected at least 0"),
         ({"momentum": -0.1}, r"optim\.momentum: expected at least 0"),

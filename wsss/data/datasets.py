@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import albumentations as A
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -12,24 +12,31 @@ from wsss.data.drawn import DrawnMask
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record
-from wsss.data.transforms import normalise
+from wsss.data.transforms import BatchSizes, Transform, normalise
 from wsss.normalisation import Normalisation
 
 Reader = Callable[[Path], np.ndarray]
 """Reads an image file as (H, W, 3) uint8 RGB."""
 
 
-def reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
-    """Seed albumentations by the (index, seed) of the sampler, or by torch; return the index."""
+def reseed(transform: Transform, index: int | tuple[int, ...]) -> int:
+    """Seed the transform by the sampler's (index, seed, batch's number), or by torch.
+
+    Returns:
+        The index.
+    """
     if isinstance(index, tuple):
+        number = index[2]
         # the seed comes with the index: the augmentation does not depend on which worker has it
-        index, seed = index
+        index, seed = index[:2]
     else:
-        seed = int(torch.randint(2**31, ()))
+        seed, number = torch.randint(2**31, (2,)).tolist()
+    if isinstance(transform, BatchSizes):
+        transform = transform.choose(number)
     # Compose gives its seed to every step. They would draw the same number, and whatever makes an
     # image large would also decide that it is not mirrored.
-    for number, step in enumerate(transform.transforms):
-        step.set_random_seed(seed + number)
+    for place, step in enumerate(transform.transforms):
+        step.set_random_seed(seed + place)
     return index
 
 
@@ -48,7 +55,7 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(
         self,
         records: Sequence[Record],
-        transform: A.Compose,
+        transform: Transform,
         normalisation: Normalisation,
         read: Reader = read_image,
     ) -> None:
@@ -60,7 +67,7 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         index = reseed(self.transform, index)
         labels = self.labels(index)
         image = self.transform(image=self.read(self.records[index].image))["image"]
@@ -78,11 +85,12 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.from_numpy(record.labels)
 
 
-class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
+class MaskedImages(Dataset[tuple[Any, ...]]):
     """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
     Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore, and
-    the image's place among the records.
+    the image's place among the records; where there are weights, also those of the pixels, (H, W)
+    float32 in [0, 1].
 
     Args:
         records: Images.
@@ -92,6 +100,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         normalisation: The network's mean and deviation.
         keep_mask: Apply the transform to the image alone; the mask keeps its own size.
         read: Reads the images.
+        weights: Grey PNG of each mask, whose values 0..255 weigh its pixels; or none.
     """
 
     def __init__(
@@ -99,11 +108,12 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         records: Sequence[Record],
         masks: Sequence[Path | DrawnMask],
         label_map: LabelMap,
-        transform: A.Compose,
+        transform: Transform,
         normalisation: Normalisation,
         *,
         keep_mask: bool = False,
         read: Reader = read_image,
+        weights: Sequence[Path] = (),
     ) -> None:
         self.records = records
         self.masks = masks
@@ -112,28 +122,40 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
         self.normalisation = normalisation
         self.keep_mask = keep_mask
         self.read = read
+        self.weights = weights
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Any, ...]:
         index = reseed(self.transform, index)
         image = self.read(self.records[index].image)
         mask = self.mask(index)
         # before the transform, which would resize both and hide it
         check_same_size(mask, image.shape[:2], self.masks[index], self.records[index].image)
+        maps = [mask]
+        if self.weights:
+            maps.append(self.weight(index))
+            check_same_size(maps[1], mask.shape, self.weights[index], self.masks[index])
         if self.keep_mask:
             image = self.transform(image=image)["image"]
         else:
-            pair = self.transform(image=image, mask=mask)
-            image, mask = pair["image"], pair["mask"]
-        labels = torch.from_numpy(mask.astype(np.int64))
-        return normalise(image, self.normalisation), labels, index
+            changed = self.transform(image=image, masks=maps)
+            image, maps = changed["image"], changed["masks"]
+        labels = torch.from_numpy(maps[0].astype(np.int64))
+        item = normalise(image, self.normalisation), labels, index
+        if not self.weights:
+            return item
+        return *item, torch.from_numpy(maps[1].astype(np.float32) / 255)
 
     def mask(self, index: int) -> np.ndarray:
         """Mask of an image at its own size, (H, W) uint8 label indices with 255 = ignore."""
         path = self.masks[index]
         return self.label_map.to_index(read_mask(path), path)
+
+    def weight(self, index: int) -> np.ndarray:
+        """Weights of an image's pixels at its own size, (H, W) uint8 with 255 = all of it."""
+        return read_mask(self.weights[index])
 
 
 def check_same_size(

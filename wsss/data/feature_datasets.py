@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import albumentations as A
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -11,7 +10,7 @@ from torch.utils.data import Dataset
 from wsss.data.datasets import LabelledImages, MaskedImages, check_same_size, reseed
 from wsss.data.feature_store import FeatureStore
 from wsss.data.fixed_views import View, drawn_view, fixed_views, view_name
-from wsss.data.transforms import AugmentConfig, train_transform
+from wsss.data.transforms import AugmentConfig, Transform, train_transform
 
 
 class Kept(NamedTuple):
@@ -51,7 +50,7 @@ class KeptImages(Dataset[tuple[Any, ...]]):
         self.augment = augment
         self.whole = whole
         self.views: Sequence[View | None] = [None] if whole else fixed_views(augment)
-        self.draw: A.Compose = images.transform
+        self.draw: Transform = images.transform
         if not whole:
             self.draw = train_transform(augment, images.normalisation, track=True)
 
@@ -62,24 +61,31 @@ class KeptImages(Dataset[tuple[Any, ...]]):
         """Name of a view in the store."""
         return view_name(self.augment, self.images.normalisation, view)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Any, ...]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Any, ...]:
         index = reseed(self.draw, index)
         if isinstance(self.images, LabelledImages):
-            view = None if self.whole else self._draw(np.zeros((8, 8), np.uint8))[0]
+            view = None if self.whole else self._draw([np.zeros((8, 8), np.uint8)])[0]
             return self._kept(index, view)[0], self.images.labels(index)
-        view, mask, shown = None, self.images.mask(index), None
-        if not self.whole:
-            view, shown = self._draw(mask)
+        maps = [self.images.mask(index)]
+        if self.images.weights:
+            maps.append(self.images.weight(index))
+            check_same_size(
+                maps[1], maps[0].shape, self.images.weights[index], self.images.masks[index]
+            )
+        view, shown = (None, maps) if self.whole else self._draw(maps)
         kept, size = self._kept(index, view)
-        check_same_size(mask, size, self.images.masks[index], self.images.records[index].image)
-        labels = torch.from_numpy((mask if shown is None else shown).astype(np.int64))
-        return kept, labels, index
+        check_same_size(maps[0], size, self.images.masks[index], self.images.records[index].image)
+        item = kept, torch.from_numpy(shown[0].astype(np.int64)), index
+        if len(shown) == 1:
+            return item
+        return *item, torch.from_numpy(shown[1].astype(np.float32) / 255)
 
-    def _draw(self, mask: np.ndarray) -> tuple[View, np.ndarray]:
-        """Draw a view of an image of the size of its (H, W) mask, and the mask in that view."""
-        blank = np.zeros((*mask.shape, 3), np.uint8)
-        applied = self.draw(image=blank, mask=mask)
-        return drawn_view(applied, mask.shape), applied["mask"]
+    def _draw(self, maps: Sequence[np.ndarray]) -> tuple[View, Sequence[np.ndarray]]:
+        """Draw a view of an image of the size of its (H, W) maps, and the maps in that view."""
+        size = maps[0].shape
+        blank = np.zeros((*size, 3), np.uint8)
+        applied = self.draw(image=blank, masks=list(maps))
+        return drawn_view(applied, size), applied["masks"]
 
     def _kept(self, index: int, view: View | None) -> tuple[Kept, tuple[int, int]]:
         """Read a view of an image; also the (height, width) of the image in its file."""

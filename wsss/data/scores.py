@@ -3,7 +3,8 @@
 A score file is an ``.npz`` that NumPy reads without pickle and that holds
 
 - ``classes``: (P,) uint8, mask value of each present class, in class order;
-- ``scores``: (P, ceil(H / 4), ceil(W / 4)) uint8, 255 = the class's maximum in the image;
+- ``scores``: (P, ceil(H / 4), ceil(W / 4)) uint8, 255 = 1: the class's maximum in the image for
+  maps of a classifier, a probability of 1 for predictions of a segmentation network;
 - ``size``: (2,) int32, height and width of the image.
 """
 
@@ -38,6 +39,11 @@ class Scores(NamedTuple):
             np.multiply(resized, 1.0 / 255.0, out=plane)
             np.minimum(plane, 1.0, out=plane)  # the weights of a thin image may add up to more
         return full
+
+    def with_some(self) -> "Scores":
+        """Leave out the classes whose scores are all 0."""
+        some = self.scores.any(axis=(1, 2))
+        return Scores(self.classes[some], self.scores[some], self.size)
 
 
 def stored_size(size: tuple[int, int]) -> tuple[int, int]:

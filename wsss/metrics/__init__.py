@@ -6,7 +6,14 @@ functions need no torch; the metric is imported when it is asked for.
 
 from typing import TYPE_CHECKING, Any
 
-from wsss.metrics.bootstrap import Comparison, Intervals, bootstrap_intervals, compare_runs
+from wsss.metrics.bootstrap import (
+    Comparison,
+    Intervals,
+    Retention,
+    bootstrap_intervals,
+    compare_runs,
+    retention,
+)
 from wsss.metrics.boundary import BoundaryCounts, boundary_counts, trimap_counts
 from wsss.metrics.confusion import confusion_counts
 from wsss.metrics.per_image import ErrorShares, ImageCounts
@@ -30,6 +37,7 @@ __all__ = [
     "ErrorShares",
     "ImageCounts",
     "Intervals",
+    "Retention",
     "SegmentationMetric",
     "SegmentationScores",
     "Stratum",
@@ -42,6 +50,7 @@ __all__ = [
     "compare_runs",
     "confusion_counts",
     "power_threshold",
+    "retention",
     "segmentation_scores",
     "totals_of",
     "trimap_counts",

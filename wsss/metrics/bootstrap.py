@@ -10,6 +10,7 @@ An interval says what other *images* would change. What another seed of a traini
 does not know.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from wsss.metrics.segmentation import (
     SegmentationScores,
     Totals,
     mean_of_known,
+    ratio,
     scores_of_totals,
 )
 
@@ -54,6 +56,20 @@ class Comparison(NamedTuple):
     change: np.ndarray
     better: int
     worse: int
+
+
+class Retention(NamedTuple):
+    """Share of full supervision's mIoU that weak supervision keeps.
+
+    Args:
+        value: Pooled mIoU of the weak network over the mean of those of the full ones.
+        low: Lower end of its interval.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
 
 
 def bootstrap_intervals(
@@ -106,10 +122,7 @@ def compare_runs(
     Raises:
         ValueError: The images differ: another number of them, or other ground truth.
     """
-    if first.true.shape != second.true.shape or not np.array_equal(first.true, second.true):
-        raise ValueError(
-            "second: expected the images of the first in the same order, with the same ground truth"
-        )
+    _require_same(first, second, "second", "the first")
     ends = _ends(level)
     scores = [scores_of_totals(_summed(totals), absent).miou for totals in (first, second)]
     # one seed for both: each resample holds the same images of either run, which pairs them
@@ -128,6 +141,56 @@ def compare_runs(
         better=int((change > margin).sum()),
         worse=int((change < -margin).sum()),
     )
+
+
+def retention(
+    weak: Totals,
+    full: Sequence[Totals],
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    absent: Absent = "exclude",
+) -> Retention:
+    """Share of a fully supervised network's mIoU that a weakly supervised one reaches.
+
+    Each resample holds the same images of all networks: what is hard for all does not widen the
+    interval. Of several full networks, such as one training repeated with other seeds, the mean
+    mIoU is taken; the mean over several weak ones of this share is then the ratio of both means.
+
+    Args:
+        weak: (N, L) totals of the N images.
+        full: (N, L) totals of the same images in the same order, of each full network.
+        resamples: Number of resamples, each as long as the list.
+        level: Share of the resamples inside the interval.
+        seed: Of the draws.
+        absent: What a class without pixels counts.
+
+    Raises:
+        ValueError: No full network, or other images or ground truth.
+    """
+    if not full:
+        raise ValueError("full: expected the totals of at least one network")
+    for one in full:
+        _require_same(weak, one, "full", "the weak network")
+    ends = _ends(level)
+    value = ratio(
+        scores_of_totals(_summed(weak), absent).miou,
+        np.mean([scores_of_totals(_summed(one), absent).miou for one in full], axis=0),
+    )
+    draws = ratio(
+        _resampled(weak, resamples, seed, absent).miou,
+        np.mean([_resampled(one, resamples, seed, absent).miou for one in full], axis=0),
+    )
+    return Retention(float(value), *(float(_quantile(draws, end)) for end in ends))
+
+
+def _require_same(first: Totals, second: Totals, name: str, of: str) -> None:
+    """Refuse totals of other images or other ground truth."""
+    if first.true.shape != second.true.shape or not np.array_equal(first.true, second.true):
+        raise ValueError(
+            f"{name}: expected the images of {of} in the same order, with the same ground truth"
+        )
 
 
 def _ends(level: float) -> tuple[float, float]:

@@ -52,6 +52,12 @@ def totals_of(counts: np.ndarray) -> Totals:
     )
 
 
+def labelled_only(totals: Totals) -> Totals:
+    """Totals over the pixels that were given a label: what a predicted 255 leaves of each label."""
+    hits, true, predicted, unlabelled = totals
+    return Totals(hits, true - unlabelled, predicted, np.zeros_like(unlabelled))
+
+
 class SegmentationScores(NamedTuple):
     """Scores of confusion counts: shares in [0, 1], float64; (..., L) a label, (...) a mean.
 

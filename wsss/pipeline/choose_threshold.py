@@ -17,7 +17,7 @@ from wsss.data.scores import Scores, read_scores
 from wsss.metrics.confusion import confusion_counts
 from wsss.metrics.segmentation import cohen_kappa
 from wsss.pipeline.evaluation.files import csv_text
-from wsss.pipeline.refining import refinement_of
+from wsss.pipeline.refining import contents_of, context_on, refinement_of
 from wsss.refinement.crf import CRFConfig
 from wsss.refinement.maps import Picture
 from wsss.refinement.seeds import BackgroundConfig, best_labels, make_mask
@@ -107,7 +107,8 @@ def choose_threshold(
     records = load_records(data, split, with_labels=False, limit=limit)
     label_map = LabelMap(list(data.classes.values()))
     maps = _Maps(records, scores, label_map)
-    out = OutputFolder(output, settings)
+    refinement = refinement_of(refine, crf, CRFConfig())
+    out = OutputFolder(output, settings, identity=contents_of(refinement))
     value: float | dict[str, float]
     curve = None
     if rule in ("otsu", "mixture"):
@@ -116,9 +117,7 @@ def choose_threshold(
         if rule == "colours":
             curve = _colour_curve(maps)
         elif rule == "crf":
-            curve = _refinement_curve(
-                maps, data.class_names, refinement_of(refine, crf, CRFConfig())
-            )
+            curve = _refinement_curve(maps, data.class_names, refinement)
         else:
             assert other_scores is not None
             curve = _views_curve(maps, _Maps(records, other_scores, label_map))
@@ -184,6 +183,7 @@ def _refinement_curve(maps: _Maps, names: list[str], refinement: RefinementChain
     foreground. Odds, for where nearly everything is foreground its area cannot change any more,
     but the little background that is left can. (Kappa too would be highest there.)
     """
+    context = context_on("cpu")
     pixels = 0
     before, after = np.zeros((2, len(CANDIDATES)))
     for record, labels, stored in maps:
@@ -191,7 +191,7 @@ def _refinement_curve(maps: _Maps, names: list[str], refinement: RefinementChain
             continue
         full = stored.full_size()
         picture = Picture(read_image(record.image), [names[i - 1] for i in labels], record.image_id)
-        refine = refinement.prepare([picture])  # once, for all candidates
+        refine = refinement.prepare([picture], context)  # once, for all candidates
         pixels += full[0].size
         for j, threshold in enumerate(CANDIDATES):
             level = np.full(full.shape[1:], threshold, dtype=np.float32)

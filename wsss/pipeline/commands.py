@@ -116,9 +116,19 @@ COMMANDS: dict[str, Command] = {
         manifest=True,
         show="wsss.pipeline.evaluation.tables:shown",
     ),
+    "train_boundary": Command(
+        "wsss.pipeline.train_boundary:train_boundary",
+        "Train a boundary network on pairs of pixels of which pseudo-masks are sure.",
+        manifest=True,
+    ),
     "train_seg": Command(
         "wsss.pipeline.train_seg:train_seg",
         "Train a segmentation network on pseudo-masks; pixels of value 255 are left out.",
+        manifest=True,
+    ),
+    "self_train": Command(
+        "wsss.pipeline.self_train:self_train",
+        "Train a segmentation network again and again on masks of its own predictions.",
         manifest=True,
     ),
     "predict": Command(

@@ -5,12 +5,25 @@ from pathlib import Path
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.errors import BelowError
-from wsss.metrics.segmentation import MEANS, Absent, segmentation_scores
+from wsss.metrics.segmentation import (
+    MEANS,
+    Absent,
+    labelled_only,
+    scores_of_totals,
+    totals_of,
+)
 from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.evaluation.counting import BestThreshold
 from wsss.pipeline.evaluation.files import write_evaluation
 from wsss.pipeline.evaluation.inputs import find_files, source_of
-from wsss.pipeline.evaluation.record import ReferenceEvaluation, Terms, compared, known, record_of
+from wsss.pipeline.evaluation.record import (
+    ReferenceEvaluation,
+    Terms,
+    compared,
+    known,
+    record_of,
+    retained,
+)
 from wsss.pipeline.evaluation.sharing import Counted, CountedScores, masks_of_all, scores_of_all
 from wsss.pipeline.evaluation.voc_server import with_ground_truth, write_voc_results
 from wsss.runs.evaluation import Kind
@@ -18,6 +31,9 @@ from wsss.runs.evaluation_scores import file_key
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
 from wsss.runs.threshold import ChosenThreshold, given, read_threshold
+
+_FREE = ("name", "against", "full", "voc_results", "fail_under")
+"""Settings that may differ in a rerun."""
 
 
 def eval_miou(
@@ -37,6 +53,7 @@ def eval_miou(
     seed: int = 0,
     name: str | None = None,
     against: Path | None = None,
+    full: list[Path] | Path | None = None,
     voc_results: Path | None = None,
     fail_under: float | None = None,
 ) -> dict[str, float]:
@@ -69,12 +86,16 @@ def eval_miou(
         name: Name of the row in eval.md and eval.tex; null takes that of the output folder.
         against: Output folder of another evaluation of the same images, to compare with: paired
             difference and interval, and the images that got better and worse.
+        full: Output folder of the evaluation of the network that the same recipe trains on real
+            masks, or a list of such folders, one for each of its seeds: retention, the share of
+            its mean mIoU that is reached here, with the interval of a paired bootstrap.
         voc_results: Folder that receives the masks as the VOC evaluation server takes them. For a
             list without any ground truth this is all that is done.
         fail_under: Fail, after everything is written, if the mIoU (0..1) is below this.
 
     Returns:
-        The means, by their keys in eval.json, and images; for scores with one threshold also
+        The means, by their keys in eval.json, and images; for masks with 255 also kept_accuracy
+        and kept_miou, in which these pixels are left out; for scores with one threshold also
         threshold.
     """
     settings = Settings.of(eval_miou, locals())
@@ -89,6 +110,7 @@ def eval_miou(
     wanted = _wanted(threshold, split, per_class, absent, data)
     # read first: a wrong folder would otherwise show only after all images are counted
     reference = None if against is None else ReferenceEvaluation.read(against)
+    yardsticks = [ReferenceEvaluation.read(folder) for folder in _folders(full)]
     with command_ranks() as ranks:
         # one process alone, since the server's file is one archive
         if voc_results is not None and ranks.first:
@@ -102,8 +124,9 @@ def eval_miou(
     if not ranks.first:
         return summary  # every process has all counts; one of them writes
     versus = None if reference is None else compared(reference, counted.images, terms)
-    evaluation = record_of(terms, counted, data.class_names, files.in_list, versus)
-    out = OutputFolder(output, settings, free=("name", "against", "voc_results", "fail_under"))
+    share = retained(yardsticks, counted.images, terms)
+    evaluation = record_of(terms, counted, data.class_names, files.in_list, versus, share)
+    out = OutputFolder(output, settings, free=_FREE)
     write_evaluation(output, evaluation, counted, versus)
     # JSON has no nan
     results = {key: known(value) for key, value in summary.items()}
@@ -112,6 +135,13 @@ def eval_miou(
     if fail_under is not None and not summary["miou"] >= fail_under:
         raise BelowError(f"mIoU {summary['miou']:.4f} is below fail_under {fail_under:g}")
     return summary
+
+
+def _folders(given: list[Path] | Path | None) -> list[Path]:
+    """List the folders of a key that takes one or several."""
+    if given is None:
+        return []
+    return given if isinstance(given, list) else [given]
 
 
 def _check(
@@ -157,8 +187,12 @@ def _wanted(
 
 def _summary(counted: Counted, absent: Absent, images_in_list: int) -> dict[str, float]:
     """Build the result of the command: the means, and the numbers of images."""
-    scores = segmentation_scores(counted.images.pooled(), absent)
+    totals = totals_of(counted.images.pooled())
+    scores = scores_of_totals(totals, absent)
     summary = {file_key(mean): float(getattr(scores, mean)) for mean in MEANS}
+    if totals.unlabelled.any():
+        kept = scores_of_totals(labelled_only(totals), absent)
+        summary |= {"kept_accuracy": float(kept.pixel_accuracy), "kept_miou": float(kept.miou)}
     summary |= {"images": len(counted.images), "images_in_list": images_in_list}
     if isinstance(counted, CountedScores) and isinstance(counted.threshold.value, float):
         summary["threshold"] = counted.threshold.value

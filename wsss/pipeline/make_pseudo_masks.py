@@ -8,22 +8,26 @@ from wsss.attribution.gradients import GradientConfig
 from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig, MethodName
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.attribution.tif import TIFConfig
+from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
 from wsss.models.classifier import Classifier
 from wsss.parallel.devices import Device
 from wsss.parallel.ranks import command_ranks
+from wsss.pipeline.mask_making.census import census_of_files
 from wsss.pipeline.mask_making.handover import each, together
+from wsss.pipeline.mask_making.reading import scores_folder
 from wsss.pipeline.mask_making.scoring import MaskMaker
 from wsss.pipeline.mask_making.sources import from_classifier, from_stored
 from wsss.pipeline.mask_making.streaming import Outcome, Workers, stream
 from wsss.pipeline.mask_making.thresholding import background_of
 from wsss.pipeline.mask_making.writing import MaskWriter, files_of, unfinished
-from wsss.pipeline.refining import refinement_of
+from wsss.pipeline.refining import contents_of, context_on, refinement_of
 from wsss.refinement.crf import CRFConfig, resolve_backend
-from wsss.refinement.seeds import BackgroundConfig
+from wsss.refinement.seeds import BackgroundConfig, check_trust
 from wsss.refinement.steps import RefinementChain
+from wsss.refinement.trust import TrustConfig
 from wsss.runs.folder import OutputFolder, manifest_of
 from wsss.runs.settings import Settings, plain
 from wsss.runs.threshold import ChosenThreshold
@@ -41,7 +45,7 @@ def make_pseudo_masks(
     split: str,
     output: Path,
     checkpoint: Path | None = None,
-    scores_from: Path | None = None,
+    scores_from: list[Path] | Path | None = None,
     label_mode: Literal["given", "predicted"] = "given",
     predicted_threshold: float = 0.5,
     method: MethodName = DEFAULT_METHOD,
@@ -53,6 +57,7 @@ def make_pseudo_masks(
     threshold_from: Path | None = None,
     crf: CRFConfig | None = CRFConfig(),
     refine: RefinementChain | None = None,
+    trust: TrustConfig = TrustConfig(),
     save_scores: bool = False,
     overlays: bool = False,
     limit: int | None = None,
@@ -63,18 +68,20 @@ def make_pseudo_masks(
     """Make a pseudo-mask for every image of a list.
 
     Writes masks/<id>.png (indexed, VOC palette, the data set's mask values) and, if asked for,
-    scores/<id>.npz and overlays/<id>.png. Images that are done are skipped in a rerun; a folder
-    made with another configuration is refused; an image that cannot be read is named and skipped,
-    and the command then fails at its end. Processes that torchrun or SLURM has started share the
-    images.
+    scores/<id>.npz and overlays/<id>.png. trusted.txt lists the images of which every class got
+    pixels; manifest.json names the others and counts the pixels of each label. Images that are
+    done are skipped in a rerun; a folder made with another configuration is refused; an image that
+    cannot be read is named and skipped, and the command then fails at its end. Processes that
+    torchrun or SLURM has started share the images.
 
     Args:
         data: The data set.
         split: List of the images.
         output: Folder for masks, scores, overlays, the configuration and the manifest.
         checkpoint: Classifier written by train_cls.
-        scores_from: Instead of a checkpoint: a folder that this command wrote with save_scores.
-            Masks are made from its scores, and the network does not run.
+        scores_from: Instead of a checkpoint: a folder that this command or predict wrote with
+            save_scores. Masks are made from its scores, and the network does not run. Of a list of
+            folders, such as [A, B], the mean of the scores is taken.
         label_mode: given: the classes are the image-level labels of the data set; predicted: those
             to which the classifier gives at least predicted_threshold.
         predicted_threshold: Probability above which a class counts as predicted.
@@ -92,6 +99,8 @@ def make_pseudo_masks(
         crf: Dense CRF; null takes the best score as it is. Short for a refine of this one step.
         refine: Steps from scores to marginals, one after another: [{kind: crf, ...}, ...];
             [] for none.
+        trust: Which pixels become 255 after the last step, and what becomes of a class of the
+            image that got none.
         save_scores: Write the scores as well (uint8, stride 4, present classes).
         overlays: Write a picture of each image with its maps, mask and ground truth.
         limit: Only the first images of the list.
@@ -108,12 +117,14 @@ def make_pseudo_masks(
     origin = _origin(checkpoint, scores_from, label_mode, data)
     attribution = AttributionConfig(method=method, layers=layers, tif=tif, gradient=gradient)
     background, threshold = background_of(background, threshold_from, data)
+    check_trust(background, trust)
     refinement = refinement_of(refine, crf, CRFConfig())
     labelled = label_mode == "given" and scores_from is None
     likely = predicted_threshold if label_mode == "predicted" else None
     records = load_records(data, split, with_labels=labelled, limit=limit)
     files = files_of(records, output, scores=save_scores, overlays=overlays)
     identity = _identity(checkpoint, None if threshold_from is None else background)
+    identity |= contents_of(refinement)
     with command_ranks() as ranks:
         folder = ranks.on_first(
             lambda: OutputFolder(output, settings, identity=identity, free=_FREE)
@@ -122,14 +133,21 @@ def make_pseudo_masks(
         here = Workers.of(ranks, device, workers, batch_size)
         if isinstance(origin, Classifier):
             scored = from_classifier(origin, data, attribution, multiscale, likely, here)
-        else:  # a folder, or its URL
+        else:  # folders, or their URLs
             scored = from_stored(origin, data)
-        mask = MaskMaker(data.classes, background, refinement, str(here.device))
+        mask = MaskMaker(data.classes, background, refinement, context_on(here.device), trust)
         steps = scored.then(together(mask), each(MaskWriter(files)))
         outcome = stream(records, wanted, ranks, here, steps)
+        # what was made before is in the counts too; the processes share the reading
+        before = ranks.share([r for r in records if r.image_id not in wanted])
+        stored = scores_folder(output if isinstance(origin, Classifier) else origin[0])
+        for part in ranks.gather(census_of_files(before, output / "masks", stored, data.classes)):
+            outcome.census.add(part)
         if folder is not None:
             facts = _facts(records, wanted, outcome, threshold, refinement)
-            mode = label_mode if scores_from is None else _label_mode_of(scores_from)
+            facts |= outcome.census.facts(data.classes)
+            _write_trusted(output / "trusted.txt", records, outcome)
+            mode = label_mode if isinstance(origin, Classifier) else _label_mode_of(origin)
             end = folder.record if outcome.failed else folder.finish
             end(**facts, label_mode=mode, processes=ranks.size)
         ranks.gather(None)  # nobody goes on before the manifest is written
@@ -151,16 +169,19 @@ def _check(
 
 
 def _origin(
-    checkpoint: Path | None, scores_from: Path | None, label_mode: str, data: DataConfig
-) -> Classifier | Path:
-    """Load the origin of the scores: a classifier, or the folder of an earlier run."""
+    checkpoint: Path | None,
+    scores_from: list[Path] | Path | None,
+    label_mode: str,
+    data: DataConfig,
+) -> Classifier | list[Path]:
+    """Load the origin of the scores: a classifier, or the folders of earlier runs."""
     if checkpoint is not None and scores_from is None:
         return load_classifier(checkpoint, data)[0]
-    if checkpoint is not None or scores_from is None:
+    if checkpoint is not None or not scores_from:
         raise ValueError("give either checkpoint or scores_from")
     if label_mode == "predicted":
         raise ValueError("label_mode: scores_from brings its own classes; use 'given'")
-    return scores_from
+    return scores_from if isinstance(scores_from, list) else [scores_from]
 
 
 def _identity(checkpoint: Path | None, chosen: BackgroundConfig | None) -> dict[str, Any]:
@@ -193,6 +214,14 @@ def _facts(
     }
 
 
-def _label_mode_of(folder: Path) -> str:
-    """Read the label mode of a folder of scores from its manifest."""
-    return f"{(manifest_of(folder) or {}).get('label_mode', 'unknown')}, as in {folder}"
+def _write_trusted(file: Path, records: Sequence[Record], outcome: Outcome) -> None:
+    """Write the ids of the images of which every class got pixels, as a list of a data set."""
+    left_out = {*outcome.failed, *outcome.census.silent}
+    ids = [record.image_id for record in records if record.image_id not in left_out]
+    atomic_write_text(file, "".join(f"{image_id}\n" for image_id in ids))
+
+
+def _label_mode_of(folders: Sequence[Path]) -> str:
+    """Read the label modes of folders of scores from their manifests."""
+    modes = [(manifest_of(folder) or {}).get("label_mode", "unknown") for folder in folders]
+    return "; ".join(f"{m}, as in {folder}" for m, folder in zip(modes, folders, strict=True))

@@ -1,64 +1,38 @@
 """Segment images with a trained network."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import nn
-from tqdm import tqdm
+from typing import Any, Literal
 
 from wsss.data.config import DataConfig
-from wsss.data.images import IMAGE_SUFFIXES, image_names, is_image_name, read_image, write_picture
-from wsss.data.masks import LabelMap, voc_palette, write_mask
-from wsss.data.records import load_records
-from wsss.data.storage import existing
-from wsss.data.transforms import normalise
+from wsss.data.images import IMAGE_SUFFIXES, image_names, is_image_name
+from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
-from wsss.models.segmenter import Segmenter
-from wsss.parallel.devices import Device, resolve_device
-from wsss.pipeline.refining import refinement_of
+from wsss.models.classifier import Classifier
+from wsss.parallel.devices import Device
+from wsss.parallel.ranks import command_ranks
+from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses, given_classes
+from wsss.pipeline.mask_making.handover import each, together
+from wsss.pipeline.mask_making.segmenting import (
+    InferenceConfig,
+    ProbabilityMaskMaker,
+    segment,
+)
+from wsss.pipeline.mask_making.sources import from_segmenter
+from wsss.pipeline.mask_making.streaming import Workers, stream
+from wsss.pipeline.mask_making.writing import MaskWriter, files_of, prediction_strip, unfinished
+from wsss.pipeline.refining import contents_of, context_on, refinement_of
 from wsss.refinement.crf import CRFConfig
-from wsss.refinement.maps import Context, LabelMaps, Picture
 from wsss.refinement.steps import RefinementChain
+from wsss.refinement.trust import TrustConfig
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.checkpoint import file_sha256, load_segmenter
-from wsss.views import views
-from wsss.visualisation import overlay_mask, strip
+from wsss.tasks.checkpoint import file_sha256, load_classifier, load_segmenter
 
+__all__ = ["InferenceConfig", "predict", "segment"]
 
-@dataclass(frozen=True)
-class InferenceConfig:
-    """Sizes at which an image is segmented, and whether mirrored too.
-
-    Args:
-        scales: Factors of the base size; the probabilities are averaged.
-        flip: Segment the mirrored image too.
-        long_side: Base size: length of the long side in pixels; ``null``: the image's own size.
-    """
-
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    long_side: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"inference.scales: expected positive factors, got {self.scales}")
-        if self.long_side is not None and self.long_side < 32:
-            raise ValueError(
-                f"inference.long_side: expected at least 32 pixels, got {self.long_side}"
-            )
-
-    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Input sizes (height, width) of an image, one for each scale."""
-        base = 1.0 if self.long_side is None else self.long_side / max(height, width)
-        return [
-            (max(32, round(height * base * scale)), max(32, round(width * base * scale)))
-            for scale in self.scales
-        ]
+_FREE = ("device", "workers", "overlays", "save_scores", "checkpoint", "classifier")
+"""Settings that may differ in a rerun; checkpoints are compared by content."""
 
 
 def predict(
@@ -68,16 +42,23 @@ def predict(
     data: DataConfig | None = None,
     split: str | None = None,
     inference: InferenceConfig = InferenceConfig(),
+    label_mode: Literal["all", "given"] = "all",
+    classifier: Path | None = None,
+    classifier_threshold: float = 0.1,
     crf: CRFConfig | None = None,
     refine: RefinementChain | None = None,
+    trust: TrustConfig = TrustConfig(),
+    save_scores: bool = False,
     overlays: bool = False,
     device: Device = "auto",
+    workers: int | None = None,
 ) -> Path:
     """Segment all images of a folder, or of a data set's list.
 
-    Writes masks/<name>.png (indexed, VOC palette) and, if asked for, overlays/<name>.png. Images
-    that are done are skipped in a rerun; a broken file is named and skipped, and the command then
-    fails at its end.
+    Writes masks/<name>.png (indexed, VOC palette) and, if asked for, scores/<name>.npz and
+    overlays/<name>.png. Images that are done are skipped in a rerun; a broken file is named and
+    skipped, and the command then fails at its end. Processes that torchrun or SLURM has started
+    share the images.
 
     Args:
         checkpoint: Segmentation network written by train_seg.
@@ -86,138 +67,149 @@ def predict(
         data: Instead of images: a data set ...
         split: ... and its list.
         inference: Sizes at which each image is segmented.
+        label_mode: Classes that an image may hold. all: those of the network; given: its
+            image-level labels, for training images of a data set. What is left is the
+            probability given that it is one of these, or background.
+        classifier: Classifier of the same classes, written by train_cls: an image may hold the
+            classes alone that it finds likely. It sees the sizes of inference.
+        classifier_threshold: Least probability of a class that the classifier leaves in.
         crf: Dense CRF on the probabilities (softmax of the network); null for none. Short for a
             refine of this one step.
         refine: Steps from probabilities to marginals, one after another: [{kind: crf, ...}, ...];
             [] for none.
+        trust: Which pixels become 255 after the last step; rescue needs label_mode given.
+        save_scores: Write the probabilities of the classes, before refine, as
+            make_pseudo_masks --scores_from takes them (uint8, stride 4); there,
+            background: {kind: remainder} gives the background what the classes leave.
         overlays: Write a picture of each image with its mask.
         device: Where the network runs.
+        workers: Threads for network (on a CPU), refinement and files; null takes one for each
+            core.
 
     Returns:
         Folder of the masks.
     """
     settings = Settings.of(predict, locals())
     refinement = refinement_of(refine, crf, None)
-    files = _files(images, data, split, output)
+    _check(label_mode, data, classifier, classifier_threshold, workers)
+    if trust.silent == "rescue" and label_mode != "given":
+        raise ValueError("trust.silent: rescue needs the labels of each image, label_mode: given")
+    records = _records(images, data, split, output, with_labels=label_mode == "given")
     model, classes = load_segmenter(checkpoint, data)
-    folder = OutputFolder(
-        output,
-        settings,
-        identity={"checkpoint_sha256": file_sha256(checkpoint)},
-        free=("device", "overlays", "checkpoint"),
-    )
-    label_map = LabelMap(list(classes.values()))
-    place = resolve_device(device)
-    predict_mask = _MaskPredictor(
-        model.to(place), place, inference, refinement, label_map, list(classes)
-    )
-    masks = {name: output / "masks" / f"{name}.png" for name in files}
-    pictures = {name: output / "overlays" / f"{name}.png" for name in files if overlays}
-    there = existing([*masks.values(), *pictures.values()])
-    # an image is done when both of its files are there; without overlays the mask alone
-    wanted = [n for n in files if not there.issuperset({masks[n], pictures.get(n, masks[n])})]
-    failed: dict[str, str] = {}
-    progress = tqdm(wanted, unit="image", leave=False, disable=None)
-    for name in progress:
-        try:
-            image = read_image(files[name])
-        # a broken file among thousands is named at the end and does not stop the others
-        except (OSError, ValueError) as error:
-            failed[name] = str(error)
-            progress.write(f"failed: {error}")
-            continue
-        values = predict_mask(image, name)
-        if name in pictures:
-            pair = [image, overlay_mask(image, values, voc_palette())]
-            write_picture(pictures[name], strip(pair, ["image", "prediction"], height=240))
-        # the mask last: an image that has its mask has everything
-        write_mask(masks[name], values)
-    (folder.record if failed else folder.finish)(
-        images=len(files),
-        made_now=len(wanted) - len(failed),
-        made_before=len(files) - len(wanted),
-        failed=failed,
-    )
-    if failed:
-        raise IncompleteError.of(failed, len(files))
+    likely = None if classifier is None else _classifier(classifier, classes)
+    identity = {"checkpoint_sha256": file_sha256(checkpoint), **contents_of(refinement)}
+    if classifier is not None:
+        identity["classifier_sha256"] = file_sha256(classifier)
+    files = files_of(records, output, scores=save_scores, overlays=overlays)
+    with command_ranks() as ranks:
+        folder = ranks.on_first(
+            lambda: OutputFolder(output, settings, identity=identity, free=_FREE)
+        )
+        wanted = ranks.from_first(unfinished(files))
+        here = Workers.of(ranks, device, workers, batch_size=1)
+        holds = _filter(label_mode, likely, inference, classifier_threshold)
+        steps = from_segmenter(model, classes, inference, holds, here)
+        mask = ProbabilityMaskMaker(
+            classes, refinement, context_on(here.device), trust, filtered=holds is not None
+        )
+        writer = MaskWriter(files, prediction_strip)
+        outcome = stream(records, wanted, ranks, here, steps.then(together(mask), each(writer)))
+        if folder is not None:
+            end = folder.record if outcome.failed else folder.finish
+            end(
+                images=len(records),
+                made_now=len(wanted) - len(outcome.failed),
+                made_before=len(records) - len(wanted),
+                failed=outcome.failed,
+                processes=ranks.size,
+                **_chosen_classes(label_mode, classifier, classifier_threshold, outcome.empty),
+            )
+        ranks.gather(None)  # nobody goes on before the manifest is written
+    if outcome.failed:
+        raise IncompleteError.of(outcome.failed, len(records))
     return output / "masks"
 
 
-class _MaskPredictor(NamedTuple):
-    """Prediction of the mask of a photograph.
-
-    Args:
-        model: The network, on its device.
-        device: That device.
-        inference: Sizes.
-        refinement: Steps from its probabilities to marginals.
-        label_map: Mask values of its labels.
-        names: Names of its classes.
-    """
-
-    model: Segmenter
-    device: torch.device
-    inference: InferenceConfig
-    refinement: RefinementChain
-    label_map: LabelMap
-    names: list[str]
-
-    def __call__(self, image: np.ndarray, name: str) -> np.ndarray:
-        """Segment an (H, W, 3) uint8 RGB photograph: (H, W) uint8 mask values."""
-        pixels = normalise(image, self.model.normalisation).to(self.device)
-        probabilities = segment(self.model, pixels, self.inference).cpu().numpy()
-        picture = Picture(image, self.names, name)
-        refine = self.refinement.prepare([picture], Context(str(self.device)))
-        (refined,) = refine([LabelMaps(probabilities, marginals=True)])
-        return self.label_map.to_value(refined.values.argmax(axis=0).astype(np.uint8))
+def _check(
+    label_mode: str,
+    data: DataConfig | None,
+    classifier: Path | None,
+    classifier_threshold: float,
+    workers: int | None,
+) -> None:
+    """Refuse settings that are out of range or do not fit together."""
+    if label_mode == "given" and data is None:
+        raise ValueError("label_mode: given needs data and split, whose images have labels")
+    if label_mode == "given" and classifier is not None:
+        raise ValueError("classifier: the labels that are given need no filter; leave one out")
+    if not 0 <= classifier_threshold <= 1:
+        raise ValueError(f"classifier_threshold: expected 0..1, got {classifier_threshold}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers: expected at least 1, got {workers}")
 
 
-@torch.no_grad()
-def segment(model: nn.Module, image: torch.Tensor, config: InferenceConfig) -> torch.Tensor:
-    """Compute label probabilities of one image, averaged over sizes and flips.
-
-    Args:
-        model: (B, 3, H, W) to (B, L, H, W) logits.
-        image: (3, H, W), normalised.
-        config: Sizes.
-
-    Returns:
-        (L, H, W) probabilities at the image's own size.
-    """
-    height, width = image.shape[1:]
-    of_views = []
-    for view in views(image[None], config.sizes(height, width), flip=config.flip):
-        logits = F.interpolate(
-            model(view.images), (height, width), mode="bilinear", align_corners=False
+def _classifier(path: Path, classes: Mapping[str, int]) -> Classifier:
+    """Load a classifier, which must have the network's classes in their order."""
+    model, found = load_classifier(path)
+    if list(found.items()) != list(classes.items()):
+        raise ValueError(
+            f"classifier: {path} was trained on the classes {dict(found)}, but the segmentation "
+            f"network on {dict(classes)}"
         )
-        # probabilities are averaged, not logits, whose scale differs from size to size
-        seen = view.undo(logits.softmax(dim=1))
-        of_views.append(sum(seen[1:], seen[0])[0] / len(seen))
-    return sum(of_views[1:], of_views[0]) / len(of_views)
+    return model
 
 
-def _files(
-    images: Path | None, data: DataConfig | None, split: str | None, output: Path
-) -> dict[str, Path]:
-    """Find each image by its name: its path below the folder, without suffix."""
-    if images is not None:
-        if data is not None or split is not None:
+def _filter(
+    label_mode: str, classifier: Classifier | None, inference: InferenceConfig, threshold: float
+) -> ClassFilter | None:
+    """Build the filter of each image's classes; None where all may be there."""
+    if classifier is not None:
+        return LikelyClasses(classifier, inference.sizes, inference.flip, threshold)
+    return given_classes if label_mode == "given" else None
+
+
+def _chosen_classes(
+    label_mode: str, classifier: Path | None, threshold: float, empty: int
+) -> dict[str, Any]:
+    """Manifest's entries on the classes that images may hold; none where these are all."""
+    if label_mode == "given":
+        mode = "given"
+    elif classifier is not None:
+        mode = f"those to which {classifier} gives at least {threshold:g}"
+    else:
+        return {}
+    return {"label_mode": mode, "made_now_without_class": empty}
+
+
+def _records(
+    images: Path | None,
+    data: DataConfig | None,
+    split: str | None,
+    output: Path,
+    *,
+    with_labels: bool,
+) -> list[Record]:
+    """List the images; in a folder, one's id is its path below the folder, without suffix."""
+    if images is None:
+        if data is None or split is None:
             raise ValueError("give either images or data and split")
-        if not images.is_dir():
-            raise FileNotFoundError(f"images: no such folder: {images}")
-        # an output folder inside the folder of images would be segmented in a rerun
-        own = output.resolve()
-        found = sorted(
-            path
-            for path in images.rglob("*")
-            if is_image_name(path.name) and own not in path.resolve().parents
-        )
-        if not found:
-            raise ValueError(f"images: {images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        names = image_names(path.relative_to(images).as_posix() for path in found)
-        return dict(zip(names.values(), found, strict=True))
-    if data is None or split is None:
+        return load_records(data, split, with_labels=with_labels)
+    if data is not None or split is not None:
         raise ValueError("give either images or data and split")
-    return {
-        record.image_id: record.image for record in load_records(data, split, with_labels=False)
-    }
+    if not images.is_dir():
+        raise FileNotFoundError(f"images: no such folder: {images}")
+    # an output folder inside the folder of images would be segmented in a rerun
+    own = output.resolve()
+    found = sorted(
+        path
+        for path in images.rglob("*")
+        if is_image_name(path.name) and own not in path.resolve().parents
+    )
+    if not found:
+        raise ValueError(f"images: {images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    names = image_names(path.relative_to(images).as_posix() for path in found)
+    return [
+        # such an image has no ground truth, and no step asks for it
+        Record(name, path, path.with_suffix(".none"), None)
+        for name, path in zip(names.values(), found, strict=True)
+    ]

@@ -1,7 +1,14 @@
-"""Keys ``refine`` and ``crf`` of the commands that refine."""
+"""Keys ``refine`` and ``crf`` of the commands that refine, and what their steps run with."""
+
+from dataclasses import fields
+
+import torch
 
 from wsss.refinement.densecrf.config import CRFConfig
+from wsss.refinement.maps import Context
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
+from wsss.tasks.checkpoint import file_sha256
+from wsss.tasks.guides import Guides
 
 
 def refinement_of(
@@ -23,3 +30,26 @@ def refinement_of(
     if crf not in (None, default):
         raise ValueError("crf: short for refine: [{kind: crf, ...}]; give one of the two")
     return refine
+
+
+def context_on(device: torch.device | str) -> Context:
+    """What the steps of a command run with: a device, and networks that are loaded when asked."""
+    return Context(str(device), Guides(device))
+
+
+def contents_of(refinement: RefinementChain) -> dict[str, str]:
+    """Contents of the checkpoints of a chain, for an output folder's identity, by step and key.
+
+    Raises:
+        FileNotFoundError: One is not there; the message names its key.
+    """
+    contents = {}
+    for number, step in enumerate(refinement.steps, start=1):
+        for field in fields(step):
+            path = getattr(step, field.name)
+            if field.name != "checkpoint" or path is None:
+                continue
+            if not path.is_file():
+                raise FileNotFoundError(f"refine, step {number}, checkpoint: no such file: {path}")
+            contents[f"refine_{number}_checkpoint_sha256"] = file_sha256(path)
+    return contents

@@ -11,6 +11,7 @@ from wsss.data.atomic import atomic_write_text
 from wsss.metrics.bootstrap import compare_runs
 from wsss.pipeline.commands import with_manifest
 from wsss.pipeline.evaluation import titles
+from wsss.pipeline.evaluation.tables import retention_text
 from wsss.pipeline.reporting.gallery import Gallery, gallery_classes
 from wsss.pipeline.reporting.runs import (
     EvaluationFolder,
@@ -152,6 +153,11 @@ def _table(group: Sequence[EvaluationFolder], remarks: list[str]) -> dict[str, A
         "root": str(first.data.root),
         "rows": [_row(one) for one in group],
         "comparisons": comparisons,
+        "retentions": [
+            f"{one.name}: {retention_text(one.record.retention)}"
+            for one in group
+            if one.record.retention is not None
+        ],
         "bars": class_bars(first.labels, series, ends),
         "strata": [part.name for part in _strata(first)],
     }
@@ -229,7 +235,8 @@ def _labels_text(made_by: MadeBy | None) -> str:
     """Name the image-level labels that the masks or scores were made with."""
     if made_by is None:
         return "not known"
-    return "none" if made_by.command == "predict" else made_by.label_mode or "not recorded"
+    unknown = "none" if made_by.command == "predict" else "not recorded"
+    return made_by.label_mode or unknown
 
 
 def _matrix(one: EvaluationFolder) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from wsss.refinement.seeds import (
     normalise_maps,
 )
 from wsss.refinement.steps import NO_REFINEMENT, STEPS, RefinementChain, Step
+from wsss.refinement.trust import TrustConfig
 
 __all__ = [
     "NO_REFINEMENT",
@@ -22,6 +23,7 @@ __all__ = [
     "Picture",
     "RefinementChain",
     "Step",
+    "TrustConfig",
     "background_score",
     "dense_crf",
     "dense_crf_batch",

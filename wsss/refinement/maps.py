@@ -1,7 +1,8 @@
 """What refinement steps take and give: photographs with what is known of them, maps of labels."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,21 +14,49 @@ class Picture(NamedTuple):
         image: (H, W, 3) uint8 RGB.
         names: Names of the labels of its maps after the background, or None where nobody said.
         image_id: Its id in the data set, or None outside one.
+        classes: Mask value of every class of the data set by name, or None outside one.
     """
 
     image: np.ndarray
     names: Sequence[str] | None = None
     image_id: str | None = None
+    classes: Mapping[str, int] | None = None
+
+
+class Networks(Protocol):
+    """Networks that steps may ask about a photograph, by the paths of their checkpoints.
+
+    Arrays are float32. Threads may ask at the same time.
+    """
+
+    def features(
+        self,
+        image: np.ndarray,
+        checkpoint: Path,
+        layers: Sequence[str] | None,
+        long_side: int | None,
+    ) -> list[np.ndarray]:
+        """Features (C, h, w) of each layer of a backbone; None: the last of each resolution."""
+
+    def attention(
+        self, image: np.ndarray, checkpoint: Path, blocks: int, long_side: int | None
+    ) -> np.ndarray:
+        """Attention (h, w, h, w) between a transformer's patches, the mean of its last blocks."""
+
+    def boundary(self, image: np.ndarray, checkpoint: Path, long_side: int | None) -> np.ndarray:
+        """Boundary map (h, w), in [0, 1], by a network of ``train_boundary``."""
 
 
 class Context(NamedTuple):
-    """Machine that steps run on.
+    """What steps run with.
 
     Args:
         device: torch's name of the device of steps that can run on a GPU.
+        networks: Networks for steps that ask one, or None.
     """
 
     device: str = "cpu"
+    networks: Networks | None = None
 
 
 class LabelMaps(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 from wsss.ignore import IGNORE
 from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
+from wsss.refinement.trust import TrustConfig, rescued_labels, trusted_labels
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,9 @@ class BackgroundConfig:
 
     Args:
         kind: ``constant``: the background's score is ``threshold`` everywhere; ``power``: it is
-            (1 - m) ** gamma, with m the best class score of the pixel (psa).
+            (1 - m) ** gamma, with m the best class score of the pixel (psa); ``remainder``: what
+            the class scores leave to 1, for scores that are probabilities, such as a segmentation
+            network's. These and the background's then go into the refinement as marginals.
         threshold: Score of ``constant``: a number, or one for each class by name. A pixel is then
             compared with the threshold of its best class.
         gamma: Exponent of ``power``; a higher one leaves more to the classes.
@@ -28,7 +31,7 @@ class BackgroundConfig:
         ignore_above: See ``ignore_below``.
     """
 
-    kind: Literal["constant", "power"] = "constant"
+    kind: Literal["constant", "power", "remainder"] = "constant"
     threshold: float | dict[str, float] = 0.3
     gamma: float = 4.0
     ignore_below: float | None = None
@@ -96,6 +99,8 @@ def background_score(
         # initial: an image without a present class is all background
         best = scores.max(axis=0, initial=0.0)
         return ((1.0 - best) ** config.gamma).astype(np.float32)
+    if config.kind == "remainder":
+        return np.maximum(0.0, 1.0 - scores.sum(axis=0, dtype=np.float32))
     if not isinstance(config.threshold, dict):
         return np.full(scores.shape[1:], config.threshold, dtype=np.float32)
     if names is None or len(names) != len(scores):
@@ -144,6 +149,7 @@ def make_masks(
     background: BackgroundConfig,
     refinement: RefinementChain = NO_REFINEMENT,
     context: Context = Context(),
+    trust: TrustConfig = TrustConfig(),
 ) -> list[np.ndarray]:
     """Make the masks of some images, refined together where a step can do that.
 
@@ -154,6 +160,7 @@ def make_masks(
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
         context: The machine that the steps run on.
+        trust: Which pixels become 255 after the last step, and what becomes of a class without one.
 
     Returns:
         (H, W) uint8 each: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore. Without a
@@ -164,6 +171,7 @@ def make_masks(
             "refinement: expected a RefinementChain, such as RefinementChain((CRFConfig(),)), got "
             f"{type(refinement).__name__}"
         )
+    check_trust(background, trust)
     for one, maps in zip(pictures, scores, strict=True):
         height, width = one.image.shape[:2]
         if maps.shape[1:] != (height, width):
@@ -177,26 +185,50 @@ def make_masks(
         return masks
     refine = refinement.prepare([pictures[i] for i in shown], context)
     present = [scores[i] for i in shown]
-    if background.ignore_below is None or background.ignore_above is None:
-        levels = [
-            background_score(maps, background, pictures[i].names)
-            for i, maps in zip(shown, present, strict=True)
-        ]
-        found = best_labels(present, levels, refine)
-    else:
-        generous, strict = (
-            # both thresholds share the prepared steps: the CRF's lattice is built once
-            best_labels(present, [np.full(s.shape[1:], level, np.float32) for s in present], refine)
-            for level in (background.ignore_below, background.ignore_above)
-        )
-        found = [_between(below, above) for below, above in zip(generous, strict, strict=True)]
-    for i, mask in zip(shown, found, strict=True):
-        masks[i] = mask
+    found = _labels(present, [pictures[i].names for i in shown], background, refine, trust)
+    for i, mask, maps in zip(shown, found, present, strict=True):
+        rescue = trust.silent == "rescue"
+        masks[i] = rescued_labels(mask, maps, trust.rescued) if rescue else mask
     return masks
 
 
+def _labels(
+    scores: Sequence[np.ndarray],
+    names: Sequence[Sequence[str] | None],
+    background: BackgroundConfig,
+    refine: Refine,
+    trust: TrustConfig,
+) -> list[np.ndarray]:
+    """Label the pixels of images that have classes, 255 where they are not trusted."""
+    if background.ignore_below is None or background.ignore_above is None:
+        levels = [
+            background_score(maps, background, named)
+            for maps, named in zip(scores, names, strict=True)
+        ]
+        rest = background.kind == "remainder"
+        refined = _refined(scores, levels, refine, marginals=rest)
+        return [trusted_labels(one.values, trust) for one in refined]
+    generous, strict = (
+        # both thresholds share the prepared steps: the CRF's lattice is built once
+        best_labels(scores, [np.full(s.shape[1:], level, np.float32) for s in scores], refine)
+        for level in (background.ignore_below, background.ignore_above)
+    )
+    return [_between(below, above) for below, above in zip(generous, strict, strict=True)]
+
+
+def check_trust(background: BackgroundConfig, trust: TrustConfig) -> None:
+    """Refuse two rules at once for what is ignored."""
+    if trust.rule != "all" and background.ignore_above is not None:
+        raise ValueError(
+            "trust.rule: expected all beside background.ignore_below and ignore_above, which say "
+            f"themselves what is ignored, got {trust.rule!r}"
+        )
+
+
 def best_labels(
-    scores: Sequence[np.ndarray], background: Sequence[np.ndarray], refine: Refine
+    scores: Sequence[np.ndarray],
+    background: Sequence[np.ndarray],
+    refine: Refine,
 ) -> list[np.ndarray]:
     """Label of the highest refined score at each pixel; a tie goes to the background.
 
@@ -208,12 +240,30 @@ def best_labels(
     Returns:
         (H, W) uint8 labels each, 0 = background.
     """
-    maps = [
-        LabelMaps(np.concatenate([level[None], classes]), marginals=False)
+    # the background comes first and argmax takes the first of equals
+    refined = _refined(scores, background, refine)
+    return [one.values.argmax(axis=0).astype(np.uint8) for one in refined]
+
+
+def _refined(
+    scores: Sequence[np.ndarray],
+    background: Sequence[np.ndarray],
+    refine: Refine,
+    *,
+    marginals: bool = False,
+) -> list[LabelMaps]:
+    """Refine the background's and the classes' scores of each image.
+
+    Where these are probabilities (``marginals``), what adds up to more than 1, as a mean of maps of
+    several kinds may, is divided by its sum.
+    """
+    values = [
+        np.concatenate([level[None], classes])
         for level, classes in zip(background, scores, strict=True)
     ]
-    # the background comes first and argmax takes the first of equals
-    return [refined.values.argmax(axis=0).astype(np.uint8) for refined in refine(maps)]
+    if marginals:
+        values = [maps / np.maximum(1.0, maps.sum(axis=0)) for maps in values]
+    return refine([LabelMaps(one, marginals=marginals) for one in values])
 
 
 def _between(generous: np.ndarray, strict: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from wsss.runs.evaluation_scores import (
     ClassScores,
     Confusion,
     Intervals,
+    Kept,
     Means,
     Stratum,
     class_columns,
@@ -63,6 +64,33 @@ class Against:
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values by the keys of the file."""
         return {**asdict(self), "interval": list(self.interval)}
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Share of fully supervised networks' mIoU that this one reaches; see `Retention` of metrics.
+
+    Args:
+        full: Folders of their evaluations.
+        value: mIoU of this one over the mean of theirs.
+        low: Lower end of its interval.
+        high: Upper end.
+    """
+
+    full: tuple[str, ...]
+    value: Score
+    low: Score
+    high: Score
+
+    @classmethod
+    def read(cls, section: Section) -> "Retention":
+        """Read the share from its section."""
+        ends = {key: section.score(key) for key in ("value", "low", "high")}
+        return cls(section.texts("full"), **ends)
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values by the keys of the file."""
+        return {**asdict(self), "full": list(self.full)}
 
 
 @dataclass(frozen=True)
@@ -120,6 +148,8 @@ class Evaluation:
         confusion: The pixel counts.
         policy: What was counted, in words.
         boundary: The scores near boundaries, where asked for.
+        kept: The scores without predicted 255, where there is some.
+        retention: The share of full supervision's mIoU, where asked for.
         version: Of the file's layout.
     """
 
@@ -142,6 +172,8 @@ class Evaluation:
     confusion: Confusion
     policy: str
     boundary: Boundary | None
+    kept: Kept | None = None
+    retention: Retention | None = None
     version: int = VERSION
 
     @property
@@ -203,6 +235,10 @@ class Evaluation:
             confusion=Confusion.read(section.section("confusion")),
             policy=section.text("policy"),
             boundary=boundary,
+            kept=Kept.read(section.section("kept")) if "kept" in section else None,
+            retention=(
+                Retention.read(section.section("retention")) if "retention" in section else None
+            ),
             version=version,
         )
 
@@ -211,6 +247,8 @@ class Evaluation:
         intervals = self.intervals and self.intervals.to_json(self.resamples, self.seed)
         # people read the file too: its keys stay in the order in which they always stood
         against = {} if self.against is None else {"against": self.against.to_json()}
+        if self.retention is not None:
+            against["retention"] = self.retention.to_json()
         return {
             "version": self.version,
             "name": self.name,
@@ -232,6 +270,7 @@ class Evaluation:
             "confusion": self.confusion.to_json(),
             "policy": self.policy,
             **({} if self.boundary is None else self.boundary.to_json()),
+            **({} if self.kept is None else {"kept": self.kept.to_json()}),
         }
 
     def write(self, folder: Path) -> None:

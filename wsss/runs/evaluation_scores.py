@@ -5,7 +5,7 @@ Fields are named as in the file, but for one: for `Means.mean_recall` version 1 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from wsss.metrics.segmentation import MEANS, PER_LABEL
@@ -121,6 +121,41 @@ def class_columns(*, intervals: bool, boundary: bool) -> tuple[str, ...]:
     """Fields of `ClassScores` that an evaluation has."""
     ends = ("iou_low", "iou_high") if intervals else ()
     return (*PER_LABEL, *ends, *(("boundary_iou",) if boundary else ()))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Scores of the pixels that masks label, their 255 left out in place of a miss.
+
+    Args:
+        share: Share of scored pixels that have a label; `Means.coverage`.
+        pixel_accuracy: Share of those with the right one: how precise what is kept is.
+        miou: mIoU over those.
+        interval: Ends of its bootstrap interval, where the evaluation has intervals.
+        classes: Share of the pixels of each true label that have a label, by its name.
+    """
+
+    share: Score
+    pixel_accuracy: Score
+    miou: Score
+    interval: tuple[Score, Score]
+    classes: dict[str, Score]
+
+    @classmethod
+    def read(cls, section: Section) -> "Kept":
+        """Read the scores from their section."""
+        classes = section.section("classes")
+        return cls(
+            share=section.score("share"),
+            pixel_accuracy=section.score("pixel_accuracy"),
+            miou=section.score("miou"),
+            interval=section.interval("interval"),
+            classes={name: classes.score(name) for name in classes},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values by the keys of the file."""
+        return {**asdict(self), "interval": list(self.interval)}
 
 
 @dataclass(frozen=True)

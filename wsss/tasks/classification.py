@@ -19,7 +19,13 @@ from wsss.parallel.processes import add_up, gather_rows, process_count, process_
 from wsss.tasks.checkpoint import describe, describe_normalisation
 from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
+from wsss.tasks.optim import (
+    OptimConfig,
+    build_optimizer,
+    freeze_batchnorm_statistics,
+    may_fuse,
+    prepare_backbone,
+)
 
 LossName = Literal["multilabel_soft_margin", "bce"]
 
@@ -63,6 +69,7 @@ class ClassificationTask(pl.LightningModule):
         self.model = build_classifier(model, len(classes))
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
+        prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)
         self.description = describe("classifier", model, classes, self.model.normalisation)
         self.class_names = list(classes)
         self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
@@ -137,6 +144,7 @@ class ClassificationTask(pl.LightningModule):
         checkpoint["wsss"] = {
             **self.description,
             "normalisation": describe_normalisation(self.model.normalisation),
+            "lr": self.optim.lr,
         }
 
 

@@ -147,6 +147,7 @@ class _Fill:
         if (
             one.view is not None
             and one.view.long_side is None
+            and augment.crop is not None
             and max(height, width) > augment.crop
         ):
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,9 +13,9 @@ from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
-from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import WHOLE, freeze_up_to
+from wsss.models.frozen import FrozenPart
 from wsss.models.segmenter import SegmenterConfig, build_segmenter
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
@@ -26,39 +26,20 @@ from wsss.tasks.checkpoint import (
 )
 from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics, may_fuse
-
-LossName = Literal["cross_entropy", "balanced"]
-
-
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over the pixels that are not 255; 0 if there is none.
-
-    With several processes, this one's part of the mean over the pixels of all: their sum is the
-    mean.
-
-    Args:
-        logits: (B, L, H, W).
-        labels: (B, H, W) int64 label indices, 255 = ignore.
-    """
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    # divided by the pixels of all processes, of which masks have unequal numbers
-    return total / add_up((labels != IGNORE).sum()).clamp_min(1)
-
-
-def balanced_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy with one half each for background and foreground (as in SEAM and AFA)."""
-    background = labels.where(labels == 0, torch.full_like(labels, IGNORE))
-    # 255 stays 255: it is not 0
-    foreground = labels.where(labels != 0, torch.full_like(labels, IGNORE))
-    return 0.5 * (cross_entropy(logits, background) + cross_entropy(logits, foreground))
-
+from wsss.tasks.noise.ema import Teacher
+from wsss.tasks.noise.supervision import Supervision
+from wsss.tasks.optim import (
+    OptimConfig,
+    build_optimizer,
+    freeze_batchnorm_statistics,
+    may_fuse,
+    prepare_backbone,
+)
 
 Network = Callable[[Inputs], torch.Tensor]
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Images, their labels (B, H, W), and the (B,) places of their records."""
-
-LOSSES = {"cross_entropy": cross_entropy, "balanced": balanced_cross_entropy}
+Batch = tuple[Any, ...]
+"""Images or what frozen layers made of them, their labels (B, H, W), the (B,) places of their
+records; (B, H, W) weights, if any."""
 
 
 class SegmentationTask(pl.LightningModule):
@@ -71,7 +52,7 @@ class SegmentationTask(pl.LightningModule):
         model: Architecture.
         classes: Foreground classes with their mask values.
         backbone_weights: Classifier checkpoint or state dict the backbone starts from, or None.
-        loss: Name in `LOSSES`.
+        supervision: Turns logits and masks into a loss.
         optim: Optimiser.
         freeze: Last backbone layer that is not trained, ``all``, or None.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
@@ -84,7 +65,7 @@ class SegmentationTask(pl.LightningModule):
         classes: Mapping[str, int],
         *,
         backbone_weights: Path | None,
-        loss: LossName,
+        supervision: Supervision,
         optim: OptimConfig,
         freeze: str | None,
         freeze_batchnorm: bool,
@@ -96,11 +77,19 @@ class SegmentationTask(pl.LightningModule):
             load_backbone_weights(self.model, backbone_weights)
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
+        prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)
         self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
         self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
         self.network: Network = self.whole  # what is trained, compiled or not
-        self.loss = LOSSES[loss]
+        self.supervision = supervision
+        ema = supervision.noise.ema
+        self.teacher = Teacher(self.model, ema) if ema is not None else None
+        self.teacher_frozen: FrozenPart | None = None
+        if self.teacher is not None and self.frozen is not None and freeze is not None:
+            self.teacher_frozen = FrozenPart(self.teacher.network, freeze)
+        if self.teacher is not None and self.teacher.config.keep:
+            self.description["weights"] = "teacher.module."
         self.optim = optim
         self.fixed = freeze == WHOLE
         self.freeze_batchnorm = freeze_batchnorm
@@ -110,6 +99,16 @@ class SegmentationTask(pl.LightningModule):
         """Logits of a batch's images, or of what the frozen layers made of them."""
         return logits_of(self.model, self.frozen, inputs)
 
+    def taught(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of the teacher."""
+        assert self.teacher is not None
+        return logits_of(self.teacher.network, self.teacher_frozen, inputs)
+
+    def kept(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of the network that is validated, and loaded again by other commands."""
+        keep = self.teacher is not None and self.teacher.config.keep
+        return self.taught(inputs) if keep else self.whole(inputs)
+
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model.backbone)
@@ -118,20 +117,29 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
-        images, labels, _ = batch
-        part = self.loss(self.network(images), labels)
+        images, labels, index, *weights = batch
+        taught = None
+        if self.teacher is not None and self.supervision.noise.taught:
+            with torch.no_grad():
+                taught = self.taught(images)
+        logits = self.network(images)
+        part = self.supervision(logits, labels, index, self.global_step, taught, *weights)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
 
-    def validation_step(self, batch: tuple[torch.Tensor, ...], step: int) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.teacher is not None:
+            self.teacher.update_parameters(self.model)
+
+    def validation_step(self, batch: Batch, step: int) -> None:
         """Count the pixels of the images; a batch may be empty."""
         images, labels = batch[:2]
         if len(labels) == 0:
             return
         # scored at the mask's own size, to which the network may not have seen the image
         scores = F.interpolate(
-            self.whole(images), labels.shape[1:], mode="bilinear", align_corners=False
+            self.kept(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
         self.val_scores.update(scores.argmax(dim=1), labels)
 
@@ -156,6 +164,7 @@ class SegmentationTask(pl.LightningModule):
         checkpoint["wsss"] = {
             **self.description,
             "normalisation": describe_normalisation(self.model.normalisation),
+            "lr": self.optim.lr,
         }
 
 
@@ -172,6 +181,7 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
         read: Function that reads an image.
+        weights: Weights of the pixels of each pseudo-mask, or none.
     """
 
     def __init__(
@@ -186,6 +196,7 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: int,
         workers: int,
         read: Reader = read_image,
+        weights: Sequence[Path] = (),
     ) -> None:
         super().__init__()
         self.train = MaskedImages(
@@ -195,6 +206,7 @@ class SegmentationData(pl.LightningDataModule):
             train_transform(augment, normalisation),
             normalisation,
             read=read,
+            weights=weights,
         )
         self.val = MaskedImages(
             val,

@@ -24,10 +24,14 @@ class NetworkPreparation(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         # in setup, before the optimiser is made: its state has the layout of the weights
-        if self.channels_last and trainer.strategy.root_device.type in ("cpu", "cuda"):
-            pl_module.model.to(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
+        self.lay_out(trainer, pl_module)
         if self.compile:
             pl_module.network = torch.compile(pl_module.network)  # type: ignore[assignment, arg-type]
+
+    def lay_out(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set the memory layout alone."""
+        if self.channels_last and trainer.strategy.root_device.type in ("cpu", "cuda"):
+            pl_module.model.to(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
 
 
 class Throughput(pl.Callback):

@@ -6,9 +6,9 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -29,9 +29,11 @@ from wsss.parallel.launch import (
     find_launch,
 )
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
+from wsss.tasks.boundary import BoundaryTask
 from wsss.tasks.checkpoint import normalisation_of
 from wsss.tasks.classification import ClassificationData, ClassificationTask
 from wsss.tasks.loaders import check_parts
+from wsss.tasks.range_test import find_learning_rate
 from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.speed import NetworkPreparation, Throughput
 
@@ -124,7 +126,13 @@ class _SeedEachEpoch(pl.Callback):
     def __init__(self) -> None:
         self.seed = torch.initial_seed()
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # not when the epoch starts: the loader draws a number, in a training that goes on before
+        # that and in others after it
+        if batch_idx > 0:
+            return
         # large primes keep usual seeds, epochs and ranks apart
         mixed = self.seed * 1_000_003 + trainer.current_epoch + 998_244_353 * trainer.global_rank
         torch.manual_seed(mixed % 2**63)
@@ -140,6 +148,7 @@ class _Quiet(pl.Callback):
         ".*sync_dist=True.*",  # what is logged is already that of all processes
         ".*Total length of `list` across ranks is zero.*",  # a training without a val list
         ".*treespec, LeafSpec.*",  # Lightning's own use of torch
+        r".*module\(s\) in eval mode.*",  # a teacher is never trained
     )
 
     def __init__(self) -> None:
@@ -291,7 +300,7 @@ def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list
 
 def fit(
     trainer: pl.Trainer,
-    task: ClassificationTask | SegmentationTask,
+    task: ClassificationTask | SegmentationTask | BoundaryTask,
     data: ClassificationData | SegmentationData,
     output: Path,
 ) -> dict[str, float]:
@@ -318,9 +327,13 @@ def fit(
         # An older checkpoint may not say: its network goes on with ImageNet's colours, not with
         # those that it would be given today. Workers fetch before Lightning sets the epoch.
         task.model.normalisation = normalisation_of(loaded["wsss"])
+        if task.optim.lr == "auto":
+            task.optim = replace(task.optim, lr=loaded["wsss"]["lr"])
         # as Lightning will: by then, the frozen weights have been applied to the images
         task.load_state_dict(loaded["state_dict"], strict=False)
         data.go_on(loaded["epoch"] + 1, task.model.normalisation)
+    elif task.optim.lr == "auto":
+        task.optim = replace(task.optim, lr=find_learning_rate(trainer, task, data))
     # Lightning may leave a handler of its own behind
     handler = signal.getsignal(signal.SIGINT)
     try:

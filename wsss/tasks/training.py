@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from wsss.parallel.processes import on_first
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
+from wsss.tasks.boundary import BoundaryTask
 from wsss.tasks.classification import ClassificationData, ClassificationTask
 from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.trainer import fit
@@ -17,7 +18,7 @@ def train_into(
     output: Path,
     settings: Settings,
     trainer: pl.Trainer,
-    task: ClassificationTask | SegmentationTask,
+    task: ClassificationTask | SegmentationTask | BoundaryTask,
     images: ClassificationData | SegmentationData,
     **facts: Any,
 ) -> None:
@@ -47,5 +48,6 @@ def train_into(
             val_images=len(images.val),
             # a training that was finished before logs nothing
             last_epoch=metrics or folder.previous.get("last_epoch", {}),
+            learning_rate=task.optim.lr,  # the one that was found, where it was to be
             **facts,
         )

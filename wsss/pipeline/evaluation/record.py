@@ -15,18 +15,24 @@ from wsss.metrics.segmentation import (
     PER_LABEL,
     Absent,
     SegmentationScores,
+    Totals,
+    labelled_only,
     mean_of_known,
+    ratio,
+    scores_of_totals,
     segmentation_scores,
+    totals_of,
 )
 from wsss.pipeline.evaluation.boundary import BoundaryTotals
 from wsss.pipeline.evaluation.inputs import Source
 from wsss.pipeline.evaluation.sharing import Counted, CountedMasks
-from wsss.runs.evaluation import Against, Evaluation, MadeBy
+from wsss.runs.evaluation import Against, Evaluation, MadeBy, Retention
 from wsss.runs.evaluation_scores import (
     Boundary,
     ClassScores,
     Confusion,
     Intervals,
+    Kept,
     Means,
     Stratum,
 )
@@ -99,18 +105,40 @@ def compared(reference: ReferenceEvaluation, images: ImageCounts, terms: Terms) 
     Raises:
         ValueError: It scored other images, or other ground truth.
     """
+    comparison = bootstrap.compare_runs(
+        _paired(reference, images, "against"), images.totals(),
+        level=LEVEL, resamples=terms.resamples, seed=terms.seed, absent=terms.absent,
+    )  # fmt: skip
+    return Compared(reference.folder, comparison)
+
+
+def retained(
+    full: Sequence[ReferenceEvaluation], images: ImageCounts, terms: Terms
+) -> Retention | None:
+    """Share of the mIoU of fully supervised networks; None without any.
+
+    Raises:
+        ValueError: They scored other images, or other ground truth.
+    """
+    if not full:
+        return None
+    found = bootstrap.retention(
+        images.totals(), [_paired(one, images, "full") for one in full],
+        level=LEVEL, resamples=terms.resamples, seed=terms.seed, absent=terms.absent,
+    )  # fmt: skip
+    folders = tuple(str(one.folder) for one in full)
+    return Retention(folders, known(found.value), known(found.low), known(found.high))
+
+
+def _paired(reference: ReferenceEvaluation, images: ImageCounts, key: str) -> Totals:
+    """Totals of another evaluation, in the order of this one: images are paired by place."""
     folder, other = reference
     if other.num_labels != images.num_labels or set(other.image_ids) != set(images.image_ids):
         raise ValueError(
-            f"against: {folder} scored {len(other)} images with {other.num_labels} labels; "
+            f"{key}: {folder} scored {len(other)} images with {other.num_labels} labels; "
             f"expected the same {len(images)} images and {images.num_labels} labels"
         )
-    comparison = bootstrap.compare_runs(
-        # in the order of this evaluation: images are paired by place
-        other.select(images.image_ids).totals(), images.totals(),
-        level=LEVEL, resamples=terms.resamples, seed=terms.seed, absent=terms.absent,
-    )  # fmt: skip
-    return Compared(folder, comparison)
+    return other.select(images.image_ids).totals()
 
 
 def record_of(
@@ -119,6 +147,7 @@ def record_of(
     class_names: Sequence[str],
     images_in_list: int,
     against: Compared | None,
+    retention: Retention | None = None,
 ) -> Evaluation:
     """Build the record of an evaluation.
 
@@ -128,11 +157,12 @@ def record_of(
         class_names: Names of the K foreground classes.
         images_in_list: Number of images of the list, scored or not.
         against: The comparison that was asked for.
+        retention: The share of full supervision's mIoU, where asked for.
     """
     names = ["background", *class_names]
     totals, counts = counted.images.totals(), counted.images.pooled()
     scores = segmentation_scores(counts, terms.absent)
-    ends = _ends(counted.images, terms)
+    ends = _ends(totals, terms)
     near = counted.boundary if isinstance(counted, CountedMasks) else None
     return Evaluation(
         name=terms.name,
@@ -144,6 +174,7 @@ def record_of(
         threshold=counted.threshold,
         made_by=_made_by(terms.source.folder),
         against=None if against is None else _against(against),
+        retention=retention,
         means=_means(scores),
         images=len(counted.images),
         images_in_list=images_in_list,
@@ -154,6 +185,7 @@ def record_of(
         confusion=Confusion((*names, "predicted 255"), tuple(map(tuple, counts.tolist()))),
         policy=policy_text(terms.absent),
         boundary=None if near is None else _boundary(near, terms.absent),
+        kept=_kept(totals, counts, names, terms),
     )
 
 
@@ -170,12 +202,12 @@ def known(value: float) -> Score:
     return None if math.isnan(value) else value
 
 
-def _ends(images: ImageCounts, terms: Terms) -> bootstrap.Intervals | None:
+def _ends(totals: Totals, terms: Terms) -> bootstrap.Intervals | None:
     """Compute the intervals' ends of all scores; None for a single image, which has no others."""
-    if len(images) < 2:
+    if len(totals.true) < 2:
         return None
     return bootstrap.bootstrap_intervals(
-        images.totals(), level=LEVEL, resamples=terms.resamples, seed=terms.seed,
+        totals, level=LEVEL, resamples=terms.resamples, seed=terms.seed,
         absent=terms.absent,
     )  # fmt: skip
 
@@ -200,6 +232,28 @@ def _classes(
         name: ClassScores(**{key: known(float(values[i])) for key, values in columns.items()})
         for i, name in enumerate(names)
     }
+
+
+def _interval(ends: bootstrap.Intervals) -> tuple[Score, Score]:
+    return known(float(ends.low.miou)), known(float(ends.high.miou))
+
+
+def _kept(totals: Totals, counts: np.ndarray, names: Sequence[str], terms: Terms) -> Kept | None:
+    """Score what masks label; None where they label every pixel."""
+    pooled = totals_of(counts)
+    if not pooled.unlabelled.any():
+        return None
+    kept = labelled_only(pooled)
+    scores = scores_of_totals(kept, terms.absent)
+    ends = _ends(labelled_only(totals), terms)
+    shares = ratio(kept.true.astype(np.float64), pooled.true.astype(np.float64))
+    return Kept(
+        share=known(float(kept.true.sum() / pooled.true.sum())),
+        pixel_accuracy=known(float(scores.pixel_accuracy)),
+        miou=known(float(scores.miou)),
+        interval=(None, None) if ends is None else _interval(ends),
+        classes={name: known(float(share)) for name, share in zip(names, shares, strict=True)},
+    )
 
 
 def _boundary(near: BoundaryTotals, absent: Absent) -> Boundary:

@@ -6,7 +6,7 @@ from typing import Any
 
 from wsss.metrics.segmentation import PER_LABEL
 from wsss.pipeline.evaluation import titles
-from wsss.runs.evaluation import Against, Evaluation
+from wsss.runs.evaluation import Against, Evaluation, Retention
 from wsss.runs.section import Score
 
 _WIDTHS = {
@@ -84,6 +84,10 @@ def _mean_lines(evaluation: Evaluation) -> Iterator[str]:
     for key, title in titles.MEANS.items():
         line = f"{title:<16}{_percent(getattr(evaluation.means, key)):>8}"
         yield line + (_interval_text(evaluation) if key == "miou" else "")
+    if evaluation.kept is not None:
+        # beside the scores above, which count a predicted 255 as a miss
+        yield f"{'accuracy, kept':<16}{_percent(evaluation.kept.pixel_accuracy):>8}"
+        yield f"{'mIoU, kept':<16}{_percent(evaluation.kept.miou):>8}   without predicted 255"
 
 
 def _interval_text(evaluation: Evaluation) -> str:
@@ -99,6 +103,8 @@ def _history_lines(evaluation: Evaluation) -> Iterator[str]:
     """Yield lines on the comparison, the threshold, and the labels behind masks or scores."""
     if evaluation.against is not None:
         yield f"against {evaluation.against.folder}: {_against_text(evaluation.against)}"
+    if evaluation.retention is not None:
+        yield retention_text(evaluation.retention)
     if evaluation.threshold is not None:
         yield f"threshold       {evaluation.threshold.text()}"
     if evaluation.made_by is not None and evaluation.made_by.label_mode is not None:
@@ -115,6 +121,15 @@ def _against_text(against: Against) -> str:
         f"{100 * ahead:.0f} % of resamples; {against.images_better} images better, "
         f"{against.images_worse} worse"
     )
+
+
+def retention_text(retention: Retention) -> str:
+    """Describe the share of full supervision's mIoU, with its interval."""
+    networks = ", ".join(retention.full)
+    text = f"retention       {_percent(retention.value)} % of the mIoU of {networks}"
+    if retention.low is None or retention.high is None:
+        return text
+    return f"{text}   95 % {100 * retention.low:.2f} .. {100 * retention.high:.2f}"
 
 
 def _percent(value: Score) -> str:

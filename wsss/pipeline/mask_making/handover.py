@@ -1,6 +1,7 @@
 """Types that the steps of mask making hand to each other: an image so far, or its failure.
 
-A step takes one type and gives the next: Photograph, Explained, Scored, Masked, Finished. The
+A step takes one type and gives the next: Photograph, Explained, Scored, Masked, Finished; a network
+that segments goes from Photograph to Predicted to Masked. The
 functions `each` and `together` turn it into one over batches, past which failed images are carried.
 """
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from wsss.data.records import Record
 from wsss.data.scores import Scores
+from wsss.pipeline.mask_making.census import Census
 
 
 class Photograph(NamedTuple):
@@ -38,6 +40,22 @@ class Explained(NamedTuple):
     record: Record
     image: np.ndarray
     maps: np.ndarray
+    classes: np.ndarray
+
+
+class Predicted(NamedTuple):
+    """Image with the label probabilities of a segmentation network.
+
+    Args:
+        record: Its files and labels.
+        image: (H, W, 3) uint8 RGB.
+        probabilities: (P + 1, H, W) float32, background first; they sum to 1 over the labels.
+        classes: (P,) uint8 mask values of the classes that it may hold.
+    """
+
+    record: Record
+    image: np.ndarray
+    probabilities: np.ndarray
     classes: np.ndarray
 
 
@@ -79,10 +97,12 @@ class Finished(NamedTuple):
     Args:
         record: Its files and labels.
         empty: It has no class, so that its mask is all background.
+        census: Its pixels.
     """
 
     record: Record
     empty: bool
+    census: Census
 
 
 class Failed(NamedTuple):
@@ -97,8 +117,8 @@ class Failed(NamedTuple):
     error: str
 
 
-Given = TypeVar("Given", bound=Record | Photograph | Explained | Scored | Masked)
-Made = TypeVar("Made", bound=Photograph | Explained | Scored | Masked | Finished)
+Given = TypeVar("Given", bound=Record | Photograph | Explained | Predicted | Scored | Masked)
+Made = TypeVar("Made", bound=Photograph | Explained | Predicted | Scored | Masked | Finished)
 
 
 def each(

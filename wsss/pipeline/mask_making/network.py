@@ -2,14 +2,17 @@
 
 import copy
 import os
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from wsss.attribution.engine import layers_of
 from wsss.attribution.methods import AttributionConfig
-from wsss.models.folding import fold_batchnorm
+from wsss.models.folding import fold_batchnorm, fold_parts
 from wsss.models.onednn import convolve_by_onednn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 MEMORY_OF_A_NETWORK = 4 * 2**30
 """Bytes of memory that a copy of the network may take for its activations (ResNet-50, twice the
@@ -36,7 +39,15 @@ def prepared_network(
     return model
 
 
-def copies_of(model: nn.Module, count: int) -> list[nn.Module]:
+def prepared_for_inference(model: Network, device: torch.device) -> Network:
+    """Copy a network that is not differentiated, for speed: layers folded, channels last."""
+    folded = fold_parts(model)
+    if device.type == "cpu":
+        convolve_by_onednn(folded)
+    return folded.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def copies_of(model: Network, count: int) -> list[Network]:
     """Copy the network for ``count`` threads; copies share weights, but not hooks."""
     copies = [model]
     for _ in range(count - 1):

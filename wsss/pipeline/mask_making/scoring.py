@@ -12,6 +12,7 @@ from wsss.pipeline.mask_making.handover import Explained, Masked, Scored
 from wsss.refinement.maps import Context, Picture
 from wsss.refinement.seeds import BackgroundConfig, make_masks, normalise_maps
 from wsss.refinement.steps import RefinementChain
+from wsss.refinement.trust import TrustConfig
 
 
 def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:
@@ -21,16 +22,39 @@ def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:
         maps: (P, H, W) maps, at least 0.
         classes: (P,) uint8 mask values of the classes.
     """
-    height, width = maps.shape[1:]
-    rows, columns = stored_size((height, width))
     # masks are made from scores as they would be stored, so that a later run from scores_from
-    # gives the same masks
-    small = np.zeros((len(classes), rows, columns), dtype=np.float32)
+    # gives the same masks; normalised after the reduction, so that 255 occurs in every map that is
+    # not 0
+    return _stored(normalise_maps(_at_stride(maps)), maps, classes)
+
+
+def probabilities_to_scores(probabilities: np.ndarray, classes: np.ndarray) -> Scores:
+    """Convert label probabilities of one image to scores: as they are, stride 4, uint8.
+
+    Not divided by their maxima: a class that the network sees nowhere keeps its low scores, and
+    what the classes leave to 1 is the background's, as ``background: {kind: remainder}`` takes it.
+
+    Args:
+        probabilities: (P, H, W) float32 in [0, 1], without the background.
+        classes: (P,) uint8 mask values of the classes.
+    """
+    return _stored(_at_stride(probabilities), probabilities, classes)
+
+
+def _at_stride(maps: np.ndarray) -> np.ndarray:
+    """Reduce (P, H, W) maps to the size at which they are stored, by the mean of each cell."""
+    rows, columns = stored_size((maps.shape[1], maps.shape[2]))
+    small = np.zeros((len(maps), rows, columns), dtype=np.float32)
     for plane, class_map in zip(small, maps, strict=True):
         plane[:] = cv2.resize(class_map, (columns, rows), interpolation=cv2.INTER_AREA)
-    # normalised after the reduction, so that 255 occurs in every map that is not 0
-    stored = np.rint(normalise_maps(small) * 255).astype(np.uint8)
-    return Scores(classes.astype(np.uint8), stored, (height, width))
+    return small
+
+
+def _stored(small: np.ndarray, maps: np.ndarray, classes: np.ndarray) -> Scores:
+    """Convert reduced maps in [0, 1] to their stored form."""
+    # sums of probabilities in float32 may end a rounding above 1
+    stored = np.rint(np.minimum(small, 1) * 255).astype(np.uint8)
+    return Scores(classes.astype(np.uint8), stored, (maps.shape[1], maps.shape[2]))
 
 
 def normalised(explained: Explained) -> Scored:
@@ -47,13 +71,15 @@ class MaskMaker:
         classes: Class names with their mask values.
         background: The background's score, and what is ignored.
         refinement: Steps from scores to marginals.
-        device: torch's name of the device of steps that can run on a GPU.
+        context: What the steps run with.
+        trust: Which pixels become 255.
     """
 
     classes: Mapping[str, int]
     background: BackgroundConfig
     refinement: RefinementChain
-    device: str
+    context: Context
+    trust: TrustConfig
 
     def __call__(self, batch: list[Scored]) -> list[Masked]:
         """Make the masks of some images, refined together where a step can do that.
@@ -70,18 +96,28 @@ class MaskMaker:
                 one.image,
                 [name_of[value] for value in one.scores.classes.tolist()],
                 one.record.image_id,
+                self.classes,
             )
             for one in batch
         ]
-        labels = make_masks(pictures, full, self.background, self.refinement, Context(self.device))
+        labels = make_masks(
+            pictures, full, self.background, self.refinement, self.context, self.trust
+        )
         return [
-            Masked(one.record, one.image, one.scores, maps, _values(mask, one.scores.classes))
+            Masked(
+                one.record, one.image, one.scores, maps, to_mask_values(mask, one.scores.classes)
+            )
             for one, maps, mask in zip(batch, full, labels, strict=True)
         ]
 
 
-def _values(mask: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Convert labels 0, 1, ..., P and 255 of an image to mask values of the data set."""
+def to_mask_values(mask: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Convert labels 0, 1, ..., P and 255 of an image to mask values of the data set.
+
+    Args:
+        mask: (H, W) uint8 labels.
+        classes: (P,) uint8 mask values of the classes.
+    """
     # a table of all values: 255 stays 255, and what cannot occur becomes it
     to_value = np.full(256, IGNORE, dtype=np.uint8)
     to_value[: len(classes) + 1] = [0, *classes]

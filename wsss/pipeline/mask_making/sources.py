@@ -1,5 +1,7 @@
-"""Sources of scores: a classifier that is explained now, or an earlier run."""
+"""First steps: a classifier that is explained, a network that segments, or stored scores."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,18 @@ from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.models.classifier import Classifier
+from wsss.models.segmenter import Segmenter
 from wsss.pipeline.mask_making.explaining import Explainer
+from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses
 from wsss.pipeline.mask_making.handover import each
-from wsss.pipeline.mask_making.network import copies_of, prepared_network
+from wsss.pipeline.mask_making.network import (
+    copies_of,
+    prepared_for_inference,
+    prepared_network,
+)
 from wsss.pipeline.mask_making.reading import read_photograph, stored_scores
 from wsss.pipeline.mask_making.scoring import normalised
+from wsss.pipeline.mask_making.segmenting import InferenceConfig, Predictor
 from wsss.pipeline.mask_making.streaming import Step, Steps, Workers
 
 
@@ -46,7 +55,36 @@ def from_classifier(
     return Steps(each(read_photograph), explain, [each(normalised)])
 
 
-def from_stored(folder: Path, data: DataConfig) -> Steps:
-    """Build the steps that read the scores of an earlier run."""
+def from_segmenter(
+    model: Segmenter,
+    classes: Mapping[str, int],
+    inference: InferenceConfig,
+    holds: ClassFilter | None,
+    workers: Workers,
+) -> Steps:
+    """Build the steps that segment photographs.
+
+    Args:
+        model: The segmentation network.
+        classes: Its classes with their mask values.
+        inference: Sizes and flip.
+        holds: Which classes each image may hold; None takes all.
+        workers: Device and number of copies of the network.
+    """
+    values = np.array(list(classes.values()), dtype=np.uint8)
+    filters = [holds] * workers.networks
+    if isinstance(holds, LikelyClasses):
+        classifier = prepared_for_inference(holds.model, workers.device)
+        filters = [replace(holds, model=twin) for twin in copies_of(classifier, workers.networks)]
+    networks = copies_of(prepared_for_inference(model, workers.device), workers.networks)
+    predict: list[Step] = [
+        Predictor(twin, workers.device, values, inference, own)
+        for twin, own in zip(networks, filters, strict=True)
+    ]
+    return Steps(each(read_photograph), predict, [])
+
+
+def from_stored(folders: Sequence[Path], data: DataConfig) -> Steps:
+    """Build the steps that read the scores of earlier runs, and their mean."""
     label_map = LabelMap(list(data.classes.values()))
-    return Steps(each(stored_scores(folder, label_map)), [], [])
+    return Steps(each(stored_scores(folders, label_map)), [], [])

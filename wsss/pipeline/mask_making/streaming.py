@@ -11,6 +11,7 @@ from wsss.parallel.cores import cores_per_process
 from wsss.parallel.devices import Device, current, keep_memory, resolve_device, torch_threads
 from wsss.parallel.ranks import Ranks
 from wsss.parallel.stream import Stage, overlap
+from wsss.pipeline.mask_making.census import Census
 from wsss.pipeline.mask_making.handover import Failed, Finished
 from wsss.pipeline.mask_making.network import networks_that_fit
 from wsss.pipeline.mask_making.reading import batches_of
@@ -76,10 +77,12 @@ class Outcome(NamedTuple):
     Args:
         failed: What went wrong, by image id.
         empty: Number of finished images without a class.
+        census: Pixels of the finished images.
     """
 
     failed: dict[str, str]
     empty: int
+    census: Census
 
 
 def stream(
@@ -132,7 +135,10 @@ def stream(
         outcome = _counted(ranks.share(batches), stages, wanted, show=ranks.first)
     parts = ranks.gather(outcome)
     failed = {image_id: error for part in parts for image_id, error in part.failed.items()}
-    return Outcome(failed, sum(part.empty for part in parts))
+    census = Census()
+    for part in parts:
+        census.add(part.census)
+    return Outcome(failed, sum(part.empty for part in parts), census)
 
 
 def _counted(
@@ -142,6 +148,7 @@ def _counted(
     count = sum(record.image_id in wanted for batch in batches for record in batch)
     failed: dict[str, str] = {}
     empty = 0
+    census = Census()
     with tqdm(total=count, unit="image", leave=False, disable=None if show else True) as progress:
         for batch in overlap(batches, stages):
             for one in batch:
@@ -150,5 +157,6 @@ def _counted(
                     progress.write(f"failed: {one.error}")
                 elif isinstance(one, Finished):
                     empty += one.empty
+                    census.add(one.census)
                 progress.update()
-    return Outcome(failed, empty)
+    return Outcome(failed, empty, census)

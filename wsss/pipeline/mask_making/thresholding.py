@@ -30,6 +30,9 @@ def background_of(
     if background.kind == "power":
         chosen_by = f"the power background, gamma {background.gamma:g}, comes to it without CRF"
         return background, ChosenThreshold(power_threshold(background.gamma), chosen_by)
+    if background.kind == "remainder":
+        chosen_by = "of a single class: the background has what the classes' probabilities leave"
+        return background, ChosenThreshold(0.5, chosen_by)
     if background.ignore_above is not None:
         chosen_by = f"foreground; background below {background.ignore_below:g}, 255 between"
         return background, ChosenThreshold(background.ignore_above, f"{chosen_by}; {GIVEN}")

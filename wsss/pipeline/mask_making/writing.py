@@ -1,6 +1,6 @@
 """Step that writes the files of an image: its mask and, if asked for, scores and a picture."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from wsss.data.masks import existing_masks, read_mask, voc_palette, write_mask
 from wsss.data.records import Record
 from wsss.data.scores import write_scores
 from wsss.data.storage import existing
+from wsss.pipeline.mask_making.census import Census
 from wsss.pipeline.mask_making.handover import Finished, Masked
 from wsss.visualisation import overlay_maps, overlay_mask, strip
 
@@ -54,27 +55,6 @@ def unfinished(files: Mapping[str, ImageFiles]) -> set[str]:
     }
 
 
-@dataclass(frozen=True)
-class MaskWriter:
-    """Step that writes the files of an image.
-
-    Args:
-        files: The files of each image, by its id.
-    """
-
-    files: Mapping[str, ImageFiles]
-
-    def __call__(self, masked: Masked) -> Finished:
-        """Write the files, the mask last: an image that has its mask has everything."""
-        files = self.files[masked.record.image_id]
-        if files.scores is not None:
-            write_scores(files.scores, masked.scores)
-        if files.overlay is not None:
-            write_picture(files.overlay, mask_strip(masked))
-        write_mask(files.mask, masked.values)
-        return Finished(masked.record, empty=not len(masked.scores.classes))
-
-
 def mask_strip(masked: Masked) -> np.ndarray:
     """Draw image, class maps, mask and, where it exists, ground truth side by side."""
     palette = voc_palette()
@@ -89,3 +69,34 @@ def mask_strip(masked: Masked) -> np.ndarray:
         pictures.append(overlay_mask(masked.image, read_mask(truth), palette))
         captions.append("ground truth")
     return strip(pictures, captions, height=240)
+
+
+def prediction_strip(masked: Masked) -> np.ndarray:
+    """Draw image and predicted mask side by side."""
+    pictures = [masked.image, overlay_mask(masked.image, masked.values, voc_palette())]
+    return strip(pictures, ["image", "prediction"], height=240)
+
+
+@dataclass(frozen=True)
+class MaskWriter:
+    """Step that writes the files of an image.
+
+    Args:
+        files: The files of each image, by its id.
+        draw: Draws the picture of an image.
+    """
+
+    files: Mapping[str, ImageFiles]
+    draw: Callable[[Masked], np.ndarray] = mask_strip
+
+    def __call__(self, masked: Masked) -> Finished:
+        """Write the files, the mask last: an image that has its mask has everything."""
+        files = self.files[masked.record.image_id]
+        if files.scores is not None:
+            write_scores(files.scores, masked.scores)
+        if files.overlay is not None:
+            write_picture(files.overlay, self.draw(masked))
+        write_mask(files.mask, masked.values)
+        classes = masked.scores.classes.tolist()
+        census = Census.of(masked.record.image_id, masked.values, classes)
+        return Finished(masked.record, empty=not classes, census=census)

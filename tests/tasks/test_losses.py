@@ -1,0 +1,205 @@
+"""Losses by hand, what is ignored, and what becomes of wrong labels."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.tasks.noise.planted import train
+from wsss.tasks.losses import LOSSES, LossOptions
+from wsss.tasks.noise.supervision import Supervision
+
+OPTIONS = LossOptions()
+
+
+def loss(name, logits, labels, options=OPTIONS):
+    return LOSSES[name].mean(LOSSES[name].pixels(logits, labels, options), labels)
+
+
+def batch(seed=0, labels=4, size=(2, 5, 6)):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(size[0], labels, *size[1:], generator=generator, dtype=torch.float64)
+    truth = torch.randint(0, labels, size, generator=generator)
+    truth[torch.rand(size, generator=generator) < 0.3] = 255
+    return logits, truth
+
+
+def probabilities(scores: list[float]) -> list[float]:
+    total = sum(map(math.exp, scores))
+    return [math.exp(score) / total for score in scores]
+
+
+def slow(logits, truth, value):
+    """Pixel by pixel: the sum of value(probabilities, label)."""
+    total = 0.0
+    for b, y, x in torch.cartesian_prod(*(torch.arange(n) for n in truth.shape)).tolist():
+        label = int(truth[b, y, x])
+        if label != 255:
+            total += value(probabilities(logits[b, :, y, x].tolist()), label)
+    return total
+
+
+def reverse(p, label):
+    """-sum_k p_k log y_k with -4 for the logarithm of 0."""
+    return -sum(pk * (0.0 if k == label else -4.0) for k, pk in enumerate(p))
+
+
+def target(p, label, share, own):
+    return [share * (k == label) + (1 - share) * t for k, t in enumerate(own)]
+
+
+def against(p, t):
+    return -sum(tk * math.log(pk) for pk, tk in zip(p, t, strict=True))
+
+
+def one_hot(p):
+    return [float(pk == max(p)) for pk in p]
+
+
+SLOW = {
+    "cross_entropy": (OPTIONS, lambda p, y: -math.log(p[y])),
+    "gce": (LossOptions(q=0.6), lambda p, y: (1 - p[y] ** 0.6) / 0.6),
+    "sce": (
+        LossOptions(alpha=0.3, beta=0.5),
+        lambda p, y: -0.3 * math.log(p[y]) + 0.5 * reverse(p, y),
+    ),
+    "bootstrapped": (
+        LossOptions(label_share=0.7),
+        lambda p, y: against(p, target(p, y, 0.7, p)),
+    ),
+    "bootstrapped, hard": (
+        LossOptions(label_share=0.7, own="hard"),
+        lambda p, y: against(p, target(p, y, 0.7, one_hot(p))),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_formula_by_hand(name):
+    logits, truth = batch()
+    options, value = SLOW[name]
+    expected = slow(logits, truth, value) / int((truth != 255).sum())
+    found = float(loss(name.partition(",")[0], logits, truth, options))
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_every_loss_has_its_reference():
+    assert {name.partition(",")[0] for name in SLOW} == LOSSES.keys() - {"balanced"}
+
+
+def test_cross_entropy_is_torch_s_own():
+    logits, truth = batch()
+    theirs = F.cross_entropy(logits, truth, ignore_index=255)
+    assert float(loss("cross_entropy", logits, truth)) == pytest.approx(float(theirs), rel=1e-12)
+
+
+def test_balanced_by_hand():
+    logits, truth = batch(1)
+    background = int((truth == 0).sum())
+    foreground = int(((truth != 0) & (truth != 255)).sum())
+    assert background > 0
+    assert foreground > 2 * background, "both halves weigh alike; the test is empty"
+    expected = slow(
+        logits, truth, lambda p, y: -math.log(p[y]) * 0.5 / (foreground if y else background)
+    )
+    assert float(loss("balanced", logits, truth)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_ignored_pixels_change_neither_loss_nor_gradient(name):
+    logits, truth = batch()
+    other = logits + 50 * torch.randn_like(logits) * (truth == 255)[:, None]
+    assert not torch.equal(logits, other)
+    results = []
+    for start in (logits, other):
+        start = start.clone().requires_grad_()
+        found = loss(name, start, truth)
+        found.backward()
+        assert not start.grad[(truth == 255)[:, None].expand_as(start)].any()
+        kept = start.grad * (truth != 255)[:, None]
+        results.append((found.detach(), kept))
+    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_trap_13_a_batch_of_255_gives_0_and_no_nan(name):
+    logits = torch.randn(2, 4, 5, 6, requires_grad=True)
+    found = loss(name, logits, torch.full((2, 5, 6), 255))
+    found.backward()
+    assert found.item() == 0
+    assert logits.grad.abs().max() == 0
+    theirs = F.cross_entropy(logits, torch.full((2, 5, 6), 255), ignore_index=255)
+    assert theirs.isnan(), "torch's own loss is no longer nan; the loss could be simpler"
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_balanced_with_one_side_only(label):
+    """Background alone, or foreground alone: the other half is 0 and not nan."""
+    logits, _ = batch()
+    truth = torch.full((2, 5, 6), label)
+    expected = 0.5 * float(F.cross_entropy(logits, truth))
+    assert float(loss("balanced", logits, truth)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_class_254_is_a_class_and_not_ignored():
+    logits = torch.zeros(1, 255, 1, 2)
+    truth = torch.tensor([[[254, 255]]])
+    assert float(loss("cross_entropy", logits, truth)) == pytest.approx(math.log(255))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_half_precision_stays_finite(name):
+    logits, truth = batch(size=(2, 64, 64))
+    assert torch.isfinite(loss(name, logits.bfloat16(), truth))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_parts_of_processes_add_up_to_the_loss_of_all(name, monkeypatch):
+    """Two processes with unequal numbers of pixels; each knows the counts of both."""
+    logits, truth = batch(2)
+    truth[1, 2:] = 255
+    whole = loss(name, logits, truth)
+    counts = []
+    monkeypatch.setattr("wsss.tasks.losses.add_up", lambda n: counts.append(n) or n)
+    for part in (0, 1):
+        loss(name, logits[part : part + 1], truth[part : part + 1])
+    half = len(counts) // 2
+    totals = [a + b for a, b in zip(counts[:half], counts[half:], strict=True)]
+    parts = []
+    for part in (0, 1):
+        answers = iter(totals)
+        monkeypatch.setattr("wsss.tasks.losses.add_up", lambda _, answers=answers: next(answers))
+        parts.append(loss(name, logits[part : part + 1], truth[part : part + 1]))
+    torch.testing.assert_close(sum(parts), whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gce", OPTIONS),
+        ("sce", OPTIONS),
+        ("bootstrapped", LossOptions(label_share=0.5, own="hard")),
+    ],
+)
+def test_a_planted_error_is_learned_less(name, options):
+    """Cross-entropy learns nearly all of the wrong labels by heart."""
+    by_heart = train(Supervision())[1]
+    assert by_heart < 0.2
+    assert train(Supervision(name, options))[1] > by_heart + 0.05
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"q": 0.0}, "q"),
+        ({"q": 1.1}, "q"),
+        ({"alpha": -1.0}, "alpha"),
+        ({"beta": math.nan}, "beta"),
+        ({"label_share": 0.0}, "label_share"),
+    ],
+)
+def test_bad_options_are_refused_by_key(values, key):
+    with pytest.raises(ValueError, match=rf"loss_options\.{key}: expected"):
+        LossOptions(**values)
