@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wsss.pipeline.eval_miou import eval_miou
     from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
     from wsss.pipeline.predict import predict
+    from wsss.pipeline.train_boundary import train_boundary
     from wsss.pipeline.train_cls import train_cls
     from wsss.pipeline.train_seg import train_seg
     from wsss.refinement import (
@@ -52,6 +53,7 @@ _HOME = {
     "wsss.pipeline.make_pseudo_masks": ("make_pseudo_masks",),
     "wsss.pipeline.predict": ("predict",),
     "wsss.pipeline.train_cls": ("train_cls",),
+    "wsss.pipeline.train_boundary": ("train_boundary",),
     "wsss.pipeline.train_seg": ("train_seg",),
     "wsss.refinement": (
         "BackgroundConfig", "CRFConfig", "RefinementChain", "dense_crf", "make_mask",
@@ -92,6 +94,7 @@ __all__ = [
     "predict",
     "read_image",
     "segmentation_scores",
+    "train_boundary",
     "train_cls",
     "train_seg",
     "write_picture",

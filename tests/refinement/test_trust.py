@@ -8,7 +8,7 @@ import pytest
 from wsss.refinement import BackgroundConfig, LabelMaps, Picture, RefinementChain, make_masks
 from wsss.refinement.trust import TrustConfig, rescued_labels, trusted_labels
 
-RULES = ("probability", "per_class", "share")
+RULES = ("probability", "share")
 
 
 def probabilities(labels=4, height=9, width=7, seed=0):
@@ -18,7 +18,7 @@ def probabilities(labels=4, height=9, width=7, seed=0):
 
 def slow(values, trust):
     """Pixel by pixel, as the docstrings have the rules."""
-    count, height, width = values.shape
+    height, width = values.shape[1:]
     mask = np.full((height, width), 255, np.uint8)
     best = values.argmax(axis=0)
     confidence = values.max(axis=0) / values.sum(axis=0)
@@ -27,15 +27,6 @@ def slow(values, trust):
             label = best[y, x]
             if trust.rule == "probability":
                 kept = confidence[y, x] >= trust.probability
-            elif trust.rule == "per_class":
-                above = []
-                for other in range(count):
-                    least = max(trust.factor * values[other].max(), trust.floor)
-                    if other == 0:
-                        least = trust.background_factor * values[0].max()
-                    if values[other, y, x] > least:
-                        above.append(other)
-                kept = above == [label]
             else:
                 same = confidence[best == label]
                 better = (same > confidence[y, x]).sum()
@@ -51,7 +42,7 @@ class TestRules:
     def test_agrees_with_every_pixel_by_itself(self, rule, labels):
         for seed in range(3):
             values = probabilities(labels, seed=seed)
-            trust = TrustConfig(rule, probability=0.6, share=0.7, floor=0.1)
+            trust = TrustConfig(rule, probability=0.6, share=0.7)
             found = trusted_labels(values, trust)
             assert np.array_equal(found, slow(values, trust))
             kept = found != 255
@@ -70,20 +61,6 @@ class TestRules:
         values = np.array([[[0.35, 0.35, 0.0]], [[0.7, 0.4, 0.0]]], np.float32)
         found = trusted_labels(values, TrustConfig("probability", probability=0.6))
         assert found.tolist() == [[1, 255, 255]], "0.7 of 1.05, 0.4 of 0.75, nothing of nothing"
-
-    def test_each_class_has_its_own_threshold(self):
-        """0.504, 0.24 and 0.48: at the first pixel two labels are above theirs."""
-        values = np.array(
-            [[[0.62, 0.72, 0.30, 0.1]], [[0.30, 0.05, 0.40, 0.1]], [[0.08, 0.23, 0.30, 0.8]]],
-            np.float32,
-        )
-        found = trusted_labels(values, TrustConfig("per_class"))
-        assert found.tolist() == [[255, 0, 1, 2]]
-
-    def test_a_floor_keeps_a_weak_class_out(self):
-        values = np.array([[[0.05, 0.9]], [[0.15, 0.1]]], np.float32)
-        assert trusted_labels(values, TrustConfig("per_class")).tolist() == [[255, 0]]
-        assert trusted_labels(values, TrustConfig("per_class", floor=0.1)).tolist() == [[1, 0]]
 
     def test_a_label_of_one_pixel_keeps_it(self):
         values = np.array([[[0.9, 0.4]], [[0.1, 0.6]]], np.float32)
@@ -165,10 +142,10 @@ class TestMasks:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("rule", "some", "expected all or probability or per_class or share, got 'some'"),
+        ("rule", "some", "expected all or probability or share, got 'some'"),
         ("silent", "drop", "expected leave or rescue, got 'drop'"),
         ("probability", 1.5, r"expected 0\.\.1, got 1.5"),
-        ("floor", float("nan"), r"expected 0\.\.1, got nan"),
+        ("probability", float("nan"), r"expected 0\.\.1, got nan"),
         ("share", 0, "expected above 0, at most 1, got 0"),
         ("rescued", 2, "expected above 0, at most 1, got 2"),
     ],

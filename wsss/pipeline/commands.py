@@ -116,6 +116,11 @@ COMMANDS: dict[str, Command] = {
         manifest=True,
         show="wsss.pipeline.evaluation.tables:shown",
     ),
+    "train_boundary": Command(
+        "wsss.pipeline.train_boundary:train_boundary",
+        "Train a boundary network on pairs of pixels of which pseudo-masks are sure.",
+        manifest=True,
+    ),
     "train_seg": Command(
         "wsss.pipeline.train_seg:train_seg",
         "Train a segmentation network on pseudo-masks; pixels of value 255 are left out.",

@@ -138,12 +138,10 @@ def make_pseudo_masks(
         mask = MaskMaker(data.classes, background, refinement, context_on(here.device), trust)
         steps = scored.then(together(mask), each(MaskWriter(files)))
         outcome = stream(records, wanted, ranks, here, steps)
-        before = [record for record in records if record.image_id not in wanted]
-        scores = scores_folder(output if isinstance(origin, Classifier) else origin[0])
-        values = list(data.classes.values())
-        for part in ranks.gather(
-            census_of_files(ranks.share(before), output / "masks", scores, values)
-        ):
+        # what was made before is in the counts too; the processes share the reading
+        before = ranks.share([r for r in records if r.image_id not in wanted])
+        stored = scores_folder(output if isinstance(origin, Classifier) else origin[0])
+        for part in ranks.gather(census_of_files(before, output / "masks", stored, data.classes)):
             outcome.census.add(part)
         if folder is not None:
             facts = _facts(records, wanted, outcome, threshold, refinement)

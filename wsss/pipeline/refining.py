@@ -1,7 +1,6 @@
 """Keys ``refine`` and ``crf`` of the commands that refine, and what their steps run with."""
 
 from dataclasses import fields
-from pathlib import Path
 
 import torch
 
@@ -50,7 +49,7 @@ def contents_of(refinement: RefinementChain) -> dict[str, str]:
             path = getattr(step, field.name)
             if field.name != "checkpoint" or path is None:
                 continue
-            if not Path(path).is_file():
+            if not path.is_file():
                 raise FileNotFoundError(f"refine, step {number}, checkpoint: no such file: {path}")
             contents[f"refine_{number}_checkpoint_sha256"] = file_sha256(path)
     return contents

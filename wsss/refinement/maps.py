@@ -1,6 +1,6 @@
 """What refinement steps take and give: photographs with what is known of them, maps of labels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,11 +14,13 @@ class Picture(NamedTuple):
         image: (H, W, 3) uint8 RGB.
         names: Names of the labels of its maps after the background, or None where nobody said.
         image_id: Its id in the data set, or None outside one.
+        classes: Mask value of every class of the data set by name, or None outside one.
     """
 
     image: np.ndarray
     names: Sequence[str] | None = None
     image_id: str | None = None
+    classes: Mapping[str, int] | None = None
 
 
 class Networks(Protocol):

@@ -185,32 +185,42 @@ def make_masks(
         return masks
     refine = refinement.prepare([pictures[i] for i in shown], context)
     present = [scores[i] for i in shown]
-    if background.ignore_below is None or background.ignore_above is None:
-        levels = [
-            background_score(maps, background, pictures[i].names)
-            for i, maps in zip(shown, present, strict=True)
-        ]
-        rest = background.kind == "remainder"
-        refined = _refined(present, levels, refine, marginals=rest)
-        found = [trusted_labels(one.values, trust) for one in refined]
-    else:
-        generous, strict = (
-            # both thresholds share the prepared steps: the CRF's lattice is built once
-            best_labels(present, [np.full(s.shape[1:], level, np.float32) for s in present], refine)
-            for level in (background.ignore_below, background.ignore_above)
-        )
-        found = [_between(below, above) for below, above in zip(generous, strict, strict=True)]
+    found = _labels(present, [pictures[i].names for i in shown], background, refine, trust)
     for i, mask, maps in zip(shown, found, present, strict=True):
         rescue = trust.silent == "rescue"
         masks[i] = rescued_labels(mask, maps, trust.rescued) if rescue else mask
     return masks
 
 
+def _labels(
+    scores: Sequence[np.ndarray],
+    names: Sequence[Sequence[str] | None],
+    background: BackgroundConfig,
+    refine: Refine,
+    trust: TrustConfig,
+) -> list[np.ndarray]:
+    """Label the pixels of images that have classes, 255 where they are not trusted."""
+    if background.ignore_below is None or background.ignore_above is None:
+        levels = [
+            background_score(maps, background, named)
+            for maps, named in zip(scores, names, strict=True)
+        ]
+        rest = background.kind == "remainder"
+        refined = _refined(scores, levels, refine, marginals=rest)
+        return [trusted_labels(one.values, trust) for one in refined]
+    generous, strict = (
+        # both thresholds share the prepared steps: the CRF's lattice is built once
+        best_labels(scores, [np.full(s.shape[1:], level, np.float32) for s in scores], refine)
+        for level in (background.ignore_below, background.ignore_above)
+    )
+    return [_between(below, above) for below, above in zip(generous, strict, strict=True)]
+
+
 def check_trust(background: BackgroundConfig, trust: TrustConfig) -> None:
     """Refuse two rules at once for what is ignored."""
     if trust.rule != "all" and background.ignore_above is not None:
         raise ValueError(
-            f"trust.rule: expected all beside background.ignore_below and ignore_above, which say "
+            "trust.rule: expected all beside background.ignore_below and ignore_above, which say "
             f"themselves what is ignored, got {trust.rule!r}"
         )
 

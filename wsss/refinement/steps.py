@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from wsss.refinement.crf import prepare_crf
 from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
+from wsss.refinement.merge import MergeConfig, prepare_merge
 from wsss.refinement.pamr import PAMRConfig, prepare_pamr
 from wsss.refinement.par import PARConfig, prepare_par
 from wsss.refinement.superpixels import SuperpixelConfig, prepare_superpixels
@@ -38,6 +39,7 @@ STEPS: dict[str, Step] = {
     "par": Step(PARConfig, prepare_par),
     "superpixels": Step(SuperpixelConfig, prepare_superpixels),
     "walk": Step(WalkConfig, prepare_walk),
+    "merge": Step(MergeConfig, prepare_merge),
 }
 
 
@@ -59,7 +61,7 @@ class RefinementChain:
     def plain(self) -> list[dict[str, Any]]:
         """Convert to plain values as in YAML: ``[{kind: crf, iterations: 10, ...}]``."""
         return [
-            {"kind": _kind(step), **{f.name: getattr(step, f.name) for f in fields(step)}}
+            {"kind": _kind(step), **{f.name: _plain(getattr(step, f.name)) for f in fields(step)}}
             for step in self.steps
         ]
 
@@ -87,6 +89,13 @@ class RefinementChain:
 
 NO_REFINEMENT = RefinementChain()
 """Chain without steps, which returns the maps as they are."""
+
+
+def _plain(value: Any) -> Any:
+    """Convert an option to what YAML holds: a folder, which may be a URL, is a text there."""
+    return (
+        value if isinstance(value, str | int | float | dict | list | tuple | None) else str(value)
+    )
 
 
 def _kind(options: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from wsss.ignore import IGNORE
 
-Rule = Literal["all", "probability", "per_class", "share"]
+Rule = Literal["all", "probability", "share"]
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,10 @@ class TrustConfig:
 
     Args:
         rule: ``all`` keeps every pixel. ``probability``: those of at least this confidence
-            (CLIP-ES: 0.95). ``per_class``: those at which one label alone is above its own
-            threshold, which is ``factor`` times its maximum in the image, at least ``floor``, and
-            ``background_factor`` times it for the background (1-stage-wseg). ``share``: of each
-            label, this share of its pixels in the image, the most confident ones.
+            (CLIP-ES: 0.95), which needs probabilities. ``share``: of each label, this share of its
+            pixels in the image, the most confident ones: adaptive to image and class.
         probability: Of the rule of this name.
         share: Of the rule of this name.
-        factor: Of ``per_class``.
-        background_factor: Of ``per_class``.
-        floor: Of ``per_class``.
         silent: A class that the image has and that got no pixel: ``leave`` it so, or ``rescue``:
             it gets those with the highest scores of its own map.
         rescued: Share of the image that ``rescue`` gives to such a class.
@@ -40,9 +35,6 @@ class TrustConfig:
     rule: Rule = "all"
     probability: float = 0.95
     share: float = 0.8
-    factor: float = 0.6
-    background_factor: float = 0.7
-    floor: float = 0.2
     silent: Literal["leave", "rescue"] = "leave"
     rescued: float = 0.01
 
@@ -52,9 +44,8 @@ class TrustConfig:
                 raise ValueError(
                     f"trust.{name}: expected {' or '.join(known)}, got {getattr(self, name)!r}"
                 )
-        for name in ("probability", "factor", "background_factor", "floor"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"trust.{name}: expected 0..1, got {getattr(self, name)}")
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"trust.probability: expected 0..1, got {self.probability}")
         for name in ("share", "rescued"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(
@@ -116,15 +107,6 @@ def _by_probability(values: np.ndarray, labels: np.ndarray, trust: TrustConfig) 
     return _confidence(values) >= trust.probability
 
 
-def _by_class(values: np.ndarray, labels: np.ndarray, trust: TrustConfig) -> np.ndarray:
-    """Pixels at which their label alone is above its threshold."""
-    thresholds = np.maximum(trust.factor * values.max(axis=(1, 2)), trust.floor)
-    thresholds[0] = trust.background_factor * values[0].max()
-    above = values > thresholds[:, None, None]
-    own = np.take_along_axis(above, labels[None].astype(np.intp), axis=0)[0]
-    return own & (above.sum(axis=0) == 1)
-
-
 def _by_share(values: np.ndarray, labels: np.ndarray, trust: TrustConfig) -> np.ndarray:
     """Most confident pixels of each label; as many more as are equal to the last of them."""
     confidence = _confidence(values)
@@ -139,6 +121,5 @@ def _by_share(values: np.ndarray, labels: np.ndarray, trust: TrustConfig) -> np.
 
 _RULES: dict[str, Callable[[np.ndarray, np.ndarray, TrustConfig], np.ndarray]] = {
     "probability": _by_probability,
-    "per_class": _by_class,
     "share": _by_share,
 }

@@ -15,8 +15,9 @@ from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_backbone
 from wsss.models.weights import load_weights
 from wsss.normalisation import IMAGENET, Normalisation
+from wsss.tasks.boundary_network import BoundaryNetwork
 
-Kind = Literal["classifier", "segmenter"]
+Kind = Literal["classifier", "segmenter", "boundary"]
 
 
 def describe(
@@ -58,11 +59,8 @@ def load_classifier(
             other classes.
     """
     description, state = _read(path, "classifier")
-    # all weights come from the checkpoint: nothing is downloaded
-    config = BackboneConfig(**{**description["model"], "weights": None})
-    model = build_classifier(config, len(description["classes"]))
+    model = _classifier_of(description)
     load_weights(model, state, source=str(path))
-    model.normalisation = normalisation_of(description)
     if data is not None:
         _require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
@@ -87,6 +85,35 @@ def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmente
     if data is not None:
         _require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
+
+
+def load_boundary(path: Path) -> BoundaryNetwork:
+    """Load the boundary network of a checkpoint, in eval mode.
+
+    Args:
+        path: A checkpoint written by ``train_boundary``.
+
+    Raises:
+        FileNotFoundError, ValueError: No checkpoint, or not one of a boundary network.
+    """
+    description, state = _read(path, "boundary")
+    network = BoundaryNetwork(_classifier_of(description))
+    load_weights(network, state, source=str(path))
+    return network.eval()
+
+
+def as_boundary(path: Path) -> dict[str, Any]:
+    """Description of a boundary network on the backbone of a classifier's checkpoint."""
+    return {**_read(path, "classifier")[0], "kind": "boundary"}
+
+
+def _classifier_of(description: Mapping[str, Any]) -> Classifier:
+    """Build the classifier of a description, with random weights."""
+    # all weights come from the checkpoint: nothing is downloaded
+    config = BackboneConfig(**{**description["model"], "weights": None})
+    model = build_classifier(config, len(description["classes"]))
+    model.normalisation = normalisation_of(description)
+    return model
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -165,7 +192,7 @@ def _read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, torch.Tenso
     """Read the description and the network's state dict of a checkpoint of one kind."""
     loaded = _load(path)
     description = loaded.get("wsss")
-    maker = {"classifier": "train_cls", "segmenter": "train_seg"}
+    maker = {"classifier": "train_cls", "segmenter": "train_seg", "boundary": "train_boundary"}
     if not isinstance(description, dict) or description.get("kind") != kind:
         found = description.get("kind") if isinstance(description, dict) else "foreign weights"
         raise ValueError(

@@ -13,11 +13,16 @@ from torch import nn
 
 from wsss.attribution.capture import capture
 from wsss.data.transforms import normalise
+from wsss.models.attention import patch_attention, patch_size
 from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
-from wsss.tasks.checkpoint import kind_of, load_classifier, load_segmenter
+from wsss.tasks.boundary_network import BoundaryNetwork
+from wsss.tasks.checkpoint import kind_of, load_boundary, load_classifier, load_segmenter
 
 Guide = Classifier | Segmenter
+
+PATCHES = 1600
+"""Most patches whose attention is asked for: it takes memory with their square."""
 
 
 class Guides:
@@ -31,7 +36,7 @@ class Guides:
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self._loaded: dict[Path, Guide] = {}
+        self._loaded: dict[Path, Guide | BoundaryNetwork] = {}
         self._loading = threading.Lock()
         # A network is read by hooks, in which the passes of two threads would mix: each thread
         # has a copy of the modules, which shares the weights.
@@ -69,16 +74,71 @@ class Guides:
     def attention(
         self, image: np.ndarray, checkpoint: Path, blocks: int, long_side: int | None
     ) -> np.ndarray:
-        """Attention between patches; no network of a checkpoint gives it yet."""
-        raise ValueError(f"walk.affinity: {checkpoint} gives no attention")
+        """Compute the attention between a photograph's patches, at most `PATCHES` of them.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            checkpoint: A classifier or a segmentation network on a vision transformer.
+            blocks: The last blocks, over which the mean is taken.
+            long_side: Long side to which the network sees it; None: as it is.
+
+        Returns:
+            (h, w, h, w) float32, of each patch to each other.
+
+        Raises:
+            FileNotFoundError, ValueError: No such checkpoint, or no transformer.
+        """
+        network = self._network(checkpoint)
+        seen = resized(image, long_side)
+        patches = seen.shape[0] * seen.shape[1] / patch_size(network.backbone) ** 2
+        if patches > PATCHES:
+            seen = resized(seen, int(max(seen.shape) * (PATCHES / patches) ** 0.5))
+        pixels = normalise(seen, network.normalisation)[None].to(self.device)
+        try:
+            found = patch_attention(network.backbone, pixels, blocks)
+        except ValueError as error:
+            raise ValueError(f"walk.checkpoint: {checkpoint}: {error}") from error
+        return found[0].float().cpu().numpy()
 
     def boundary(self, image: np.ndarray, checkpoint: Path, long_side: int | None) -> np.ndarray:
-        """Boundary map; no network of a checkpoint gives it yet."""
-        raise ValueError(f"walk.affinity: {checkpoint} gives no boundary map")
+        """Compute the boundary map of a photograph, averaged with that of its mirror image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            checkpoint: A boundary network.
+            long_side: Long side to which the network sees it; None: as it is.
+
+        Returns:
+            (h, w) float32 in [0, 1], at a quarter of the size that the network sees.
+
+        Raises:
+            FileNotFoundError, ValueError: No such checkpoint, or one of another network.
+        """
+        network = self._boundary_network(checkpoint)
+        pixels = normalise(resized(image, long_side), network.normalisation)[None].to(self.device)
+        with torch.no_grad():
+            logits = (network(pixels) + network(pixels.flip(3)).flip(2)) / 2
+        return logits.sigmoid()[0].float().cpu().numpy()
 
     def _network(self, checkpoint: Path) -> Guide:
+        """Network whose backbone is asked."""
+        found = self._copy(checkpoint)
+        # a boundary network has a classifier's backbone
+        return found.classifier if isinstance(found, BoundaryNetwork) else found
+
+    def _boundary_network(self, checkpoint: Path) -> BoundaryNetwork:
+        found = self._copy(checkpoint)
+        if not isinstance(found, BoundaryNetwork):
+            raise ValueError(
+                f"walk.checkpoint: expected a boundary network written by train_boundary, found a "
+                f"{kind_of(checkpoint)} in {checkpoint}"
+            )
+        return found
+
+    def _copy(self, checkpoint: Path) -> Guide | BoundaryNetwork:
         """This thread's copy of a checkpoint's network, in eval mode on the device."""
-        own: dict[Path, Guide] = self._own.__dict__.setdefault("networks", {})
+        own: dict[Path, Guide | BoundaryNetwork]
+        own = self._own.__dict__.setdefault("networks", {})
         if checkpoint not in own:
             with self._loading:
                 if checkpoint not in self._loaded:
@@ -101,8 +161,11 @@ def resized(image: np.ndarray, long_side: int | None) -> np.ndarray:
     return cv2.resize(image, size, interpolation=how)
 
 
-def _load(checkpoint: Path) -> Guide:
+def _load(checkpoint: Path) -> Guide | BoundaryNetwork:
+    """Load a network of any kind; what is none of ours is refused as no classifier."""
     kind = kind_of(checkpoint)
+    if kind == "boundary":
+        return load_boundary(checkpoint)
     network = (load_segmenter if kind == "segmenter" else load_classifier)(checkpoint)[0]
     return network.requires_grad_(False)
 

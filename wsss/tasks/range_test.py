@@ -15,12 +15,13 @@ from pytorch_lightning.utilities import move_data_to_device
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from wsss.parallel.processes import add_up, process_count
+from wsss.tasks.boundary import BoundaryTask
 from wsss.tasks.classification import ClassificationData, ClassificationTask
 from wsss.tasks.optim import build_optimizer, may_fuse
 from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.speed import NetworkPreparation
 
-Task = ClassificationTask | SegmentationTask
+Task = ClassificationTask | SegmentationTask | BoundaryTask
 
 Data = ClassificationData | SegmentationData
 

@@ -29,6 +29,7 @@ from wsss.parallel.launch import (
     find_launch,
 )
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
+from wsss.tasks.boundary import BoundaryTask
 from wsss.tasks.checkpoint import normalisation_of
 from wsss.tasks.classification import ClassificationData, ClassificationTask
 from wsss.tasks.loaders import check_parts
@@ -299,7 +300,7 @@ def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list
 
 def fit(
     trainer: pl.Trainer,
-    task: ClassificationTask | SegmentationTask,
+    task: ClassificationTask | SegmentationTask | BoundaryTask,
     data: ClassificationData | SegmentationData,
     output: Path,
 ) -> dict[str, float]:
@@ -328,6 +329,8 @@ def fit(
         task.model.normalisation = normalisation_of(loaded["wsss"])
         if task.optim.lr == "auto":
             task.optim = replace(task.optim, lr=loaded["wsss"]["lr"])
+        # as Lightning will: by then, the frozen weights have been applied to the images
+        task.load_state_dict(loaded["state_dict"], strict=False)
         data.go_on(loaded["epoch"] + 1, task.model.normalisation)
     elif task.optim.lr == "auto":
         task.optim = replace(task.optim, lr=find_learning_rate(trainer, task, data))

@@ -65,7 +65,7 @@ class Census:
 
 
 def census_of_files(
-    records: Sequence[Record], masks: Path, scores: Path, values: Sequence[int]
+    records: Sequence[Record], masks: Path, scores: Path, classes: Mapping[str, int]
 ) -> Census:
     """Count masks that an earlier run has written.
 
@@ -74,16 +74,16 @@ def census_of_files(
         masks: Folder of the masks.
         scores: Folder of the scores, which may lack files: without labels or scores an image
             counts as one of the classes in its mask.
-        values: Mask values of the classes, in the order of the labels.
+        classes: Class names with their mask values, in the order of the labels.
     """
-    census = Census()
+    census, values = Census(), list(classes.values())
     stored = existing(scores / f"{record.image_id}.npz" for record in records)
     for record in records:
         mask, file = read_mask(masks / f"{record.image_id}.png"), scores / f"{record.image_id}.npz"
-        classes: Iterable[int] = ()
+        present: Iterable[int] = ()
         if record.labels is not None:
-            classes = (values[k] for k in np.flatnonzero(record.labels).tolist())
+            present = (values[k] for k in np.flatnonzero(record.labels).tolist())
         elif file in stored:
-            classes = read_scores(file).classes.tolist()
-        census.add(Census.of(record.image_id, mask, classes))
+            present = read_scores(file).classes.tolist()
+        census.add(Census.of(record.image_id, mask, present))
     return census

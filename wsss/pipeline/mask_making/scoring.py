@@ -96,6 +96,7 @@ class MaskMaker:
                 one.image,
                 [name_of[value] for value in one.scores.classes.tolist()],
                 one.record.image_id,
+                self.classes,
             )
             for one in batch
         ]

@@ -144,7 +144,10 @@ class ProbabilityMaskMaker:
         shown = [one for one in batch if len(one.classes)]
         pictures = [
             Picture(
-                one.image, [name_of[value] for value in one.classes.tolist()], one.record.image_id
+                one.image,
+                [name_of[value] for value in one.classes.tolist()],
+                one.record.image_id,
+                self.classes,
             )
             for one in shown
         ]

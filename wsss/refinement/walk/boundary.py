@@ -54,7 +54,8 @@ def highest_between(values: torch.Tensor, offset: Offset) -> torch.Tensor:
         values[..., down : down + size[0], left + right : left + right + size[1]]
         for down, right in path(offset)
     ]
-    return torch.stack(windows_on_path).amax(dim=0)
+    # max rather than amax: its gradient needs the places alone, not all windows
+    return torch.stack(windows_on_path).max(dim=0).values
 
 
 @functools.cache

@@ -15,6 +15,14 @@ SHARPNESS: dict[AffinityName, float] = {
 }
 """Exponent of each affinity where ``beta`` is null: PSA's 8, IRN's 10, CLIP-ES has none."""
 
+STEPS: dict[AffinityName, int] = {
+    "colour": 128,
+    "features": 256,
+    "attention": 2,
+    "boundary": 256,
+}
+"""Steps where ``steps`` is null: PSA's and IRN's 256; CLIP-ES squares its attention once."""
+
 
 @dataclass(frozen=True)
 class WalkConfig:
@@ -38,7 +46,8 @@ class WalkConfig:
             ``attention``, 8 for ``features``, 10 for ``boundary``.
         stride: Pixels of the photograph for each cell; ``attention`` has the patches' own.
         radius: Distance in cells up to which cells are neighbours; ``attention`` knows none.
-        steps: Steps of the walk; ``null`` takes 2 for ``attention`` and 256 for the others.
+        steps: Steps of the walk; ``null`` takes 2 for ``attention``, 128 for ``colour`` and 256 for
+            the others.
         boxes: Scores outside the boxes around what scores more than this do not take part
             (CLIP-ES: 0.4); ``null``: all do.
     """
@@ -48,7 +57,7 @@ class WalkConfig:
     layers: tuple[str, ...] | None = None
     blocks: int = 8
     long_side: int | None = None
-    sigma: float = 6.0
+    sigma: float = 2.0
     cut: float = 0.2
     beta: float | None = None
     stride: int = 8
@@ -88,7 +97,5 @@ class WalkConfig:
 
     @property
     def length(self) -> int:
-        """``steps``, or those of the affinity: CLIP-ES squares its attention once."""
-        if self.steps is not None:
-            return self.steps
-        return 2 if self.affinity == "attention" else 256
+        """``steps``, or those of the affinity."""
+        return STEPS[self.affinity] if self.steps is None else self.steps

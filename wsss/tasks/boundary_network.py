@@ -1,0 +1,43 @@
+"""Boundary network: a classifier's backbone, frozen, and a head on its stages."""
+
+import torch
+from torch import nn
+
+from wsss.attribution.capture import capture
+from wsss.models.boundary import BoundaryHead, boundary_size
+from wsss.models.classifier import Classifier
+
+_SIDE = 64
+"""Side of the image that shows the channels of the stages."""
+
+
+class BoundaryNetwork(nn.Module):
+    """Boundary map of an image, from the stages of a classifier whose weights stay.
+
+    Args:
+        classifier: Its default layers are the stages.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier.eval().requires_grad_(False)
+        self.normalisation = classifier.normalisation
+        channels = [cells.shape[1] for cells in self.stages(torch.zeros(1, 3, _SIDE, _SIDE))]
+        self.head = BoundaryHead(channels)
+
+    @property
+    def backbone(self) -> Classifier:
+        """What is not trained, as of every network that a task trains."""
+        return self.classifier
+
+    def stages(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the (B, C, h, w) features of each stage of (B, 3, H, W) normalised images."""
+        layers = self.classifier.default_layers
+        with torch.no_grad(), capture(self.classifier, layers, images) as seen:
+            self.classifier(seen.images)
+        return [seen.readers[layer](seen.outputs[layer]).detach() for layer in layers]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Find the boundaries in (B, 3, H, W) normalised images: (B, H / 4, W / 4) logits."""
+        logits: torch.Tensor = self.head(self.stages(images), boundary_size(*images.shape[2:]))
+        return logits
