@@ -254,6 +254,7 @@ class TestBackboneWeights:
         {"backbone": "resnet18", "output_stride": 16, "normalise": True},
         {"name": "deeplabv3_mobilenet_v3_large"},
         {"name": "deeplabv3plus", "backbone": "resnet18", "channels": 16, "rates": (1, 2, 3)},
+        {"name": "deeplabv3plus", "backbone": "resnet18", "channels": 16, "rates": None},
         {"name": "fpn", "backbone": "narrow_resnet10", "channels": 32},
     ],
 )
