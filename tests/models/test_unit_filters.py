@@ -18,6 +18,7 @@ from tests.models.test_folding import (
     with_statistics,
 )
 from wsss.models import SegmenterConfig, build_segmenter
+from wsss.models.backbones import freeze_up_to
 from wsss.models.folding import fold_batchnorm, normalise_filters
 from wsss.tasks.optim import OptimConfig, build_optimizer, freeze_batchnorm_statistics
 
@@ -120,6 +121,19 @@ def test_the_function_and_its_names_stay(name):
         if isinstance(module, nn.BatchNorm2d):
             assert not module.running_mean.any()
             assert (module.weight > 0).all()
+
+
+def test_frozen_weights_stay_bit_for_bit():
+    model = build("resnet18")
+    freeze_up_to(model.backbone, "layer2")
+    other = copy.deepcopy(model)
+    normalise_filters(other)
+    for key, value in model.state_dict().items():
+        frozen = key.startswith(
+            tuple(f"backbone.{n}" for n in ("conv1", "bn1", "layer1", "layer2"))
+        )
+        kept = frozen or key.startswith("head") or "tracked" in key
+        assert torch.equal(other.state_dict()[key], value) == kept, key
 
 
 @pytest.mark.parametrize("run", [two_users, convolution_twice])

@@ -41,21 +41,23 @@ def curve(least: float, noise: float = 0.0):
 
 class TestRateOfLeastLoss:
     @pytest.mark.parametrize("least", [1e-2, 1e-1])
-    def test_a_tenth_of_it(self, least):
-        assert rate_of_least_loss(*curve(least)) == pytest.approx(least / 10, rel=0.1)
+    def test_a_third_of_it(self, least):
+        assert rate_of_least_loss(*curve(least)) == pytest.approx(least / 3, rel=0.1)
 
     def test_noise_is_smoothed(self):
         rates, losses = curve(0.03, noise=0.1)
-        assert 1.5e-3 < rate_of_least_loss(rates, losses) < 7e-3
+        assert 5e-3 < rate_of_least_loss(rates, losses) < 2.5e-2
         losses[20] = min(losses) - 0.5  # one lucky batch
-        assert 1.5e-3 < rate_of_least_loss(rates, losses) < 7e-3
+        assert 5e-3 < rate_of_least_loss(rates, losses) < 2.5e-2
 
     def test_two_digits(self):
-        assert rate_of_least_loss(*curve(0.0314159)) in (0.003, 0.0031, 0.0032)
+        rate = rate_of_least_loss(*curve(0.0314159))
+        assert rate == float(f"{rate:.1e}")
+        assert rate == pytest.approx(0.0105, rel=0.1)
 
     def test_a_loss_that_still_falls_at_the_end(self):
         rates, losses = curve(10.0)
-        assert rates[-10] / 10 < rate_of_least_loss(rates, losses) < rates[-1] / 10
+        assert rates[-10] / 3 < rate_of_least_loss(rates, losses) < rates[-1] / 3
 
     @pytest.mark.parametrize("steps", [1, 3, 80])
     def test_a_loss_that_never_falls_is_refused(self, steps):
@@ -98,7 +100,7 @@ def test_training_starts_from_what_was_there_before(short, shapes, tmp_path, mon
     caplog.set_level(logging.INFO, logger="wsss")
     found = torch.load(classifier(shapes, tmp_path / "auto"), weights_only=True)
     assert f"optim.lr: auto found {seen[0]:.2g}" in caplog.text
-    assert 1e-5 < seen[0] < 0.1
+    assert 1e-5 < seen[0] < 0.3
     given = replace(AUTO, lr=seen[0])
     again = torch.load(classifier(shapes, tmp_path / "given", optim=given), weights_only=True)
     assert found["state_dict"].keys() == again["state_dict"].keys()

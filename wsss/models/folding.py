@@ -77,8 +77,9 @@ def normalise_filters(model: nn.Module) -> None:
     for convolution, norm in _pairs(model, graph):
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        if not norm.affine:
-            continue  # it has no place for the gain
+        # no place for the gain; or nothing to be trained, and kept features know these weights
+        if not norm.affine or not convolution.weight.requires_grad:
+            continue
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         norm.bias.sub_(scale * norm.running_mean)
         if convolution.bias is not None:
