@@ -85,8 +85,12 @@ def rows_of(config: Mapping[str, Any], name: str) -> Iterator[Row]:
         if step["command"] != "eval_miou":
             continue
         found = Evaluation.read(REPOSITORY / config["output"] / step["name"])
-        low, high = found.intervals.miou
-        yield Row(name, step["name"], step["split"], 100 * found.miou, (100 * low, 100 * high))
+        assert found.intervals is not None, "a list of one image"
+        miou, low, high = (
+            100 * float(means.miou or 0)
+            for means in (found.means, found.intervals.low, found.intervals.high)
+        )
+        yield Row(name, step["name"], step["split"], miou, (low, high))
 
 
 def main(json: Path | None = None, seeds: Sequence[int] = (0, 1, 2), table: bool = True) -> None:
