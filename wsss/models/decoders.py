@@ -200,8 +200,9 @@ def _resized(feature: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
 def _scorer(width: int, num_labels: int) -> nn.Conv2d:
     """Build the 1 x 1 convolution that scores a decoder.
 
-    The decoder itself starts as torch starts its layers. The library's larger start (He et al., 2015) takes twice the epochs: where BatchNorm follows, a
-    weight's length changes nothing but how little a step turns it.
+    The decoder itself starts as torch starts its layers. The library's larger start (He et al.,
+    2015) learns half as fast: where BatchNorm follows, the length of a weight changes nothing but
+    how little a step turns it.
     """
     classify = nn.Conv2d(width, num_labels, 1)
     # small, so that all labels start at nearly the same probability
