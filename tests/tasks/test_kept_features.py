@@ -99,6 +99,13 @@ def test_the_losses_are_those_of_the_training_on_images(freeze, name, shapes, tm
     assert len(entries(tmp_path / "c")) == 12 * 4 + 6
 
 
+def test_whole_images_of_a_size_for_each_batch_too(shapes, tmp_path, losses):
+    whole = dataclasses.replace(VIEWS, crop=None)
+    for features in ("compute", "cache"):
+        segment(shapes, tmp_path / features, tmp_path / "c", features=features, augment=whole)
+    assert losses[6:] == pytest.approx(losses[:6], rel=2e-3)
+
+
 @pytest.mark.parametrize("freeze", ["all", "layer3"])
 def test_a_classifier_learns_the_same(freeze, shapes, tmp_path):
     for features in ("compute", "cache"):
