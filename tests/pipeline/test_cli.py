@@ -189,7 +189,7 @@ class TestCommandLine:
     def test_checks_of_dataclasses_name_the_key(self, tmp_path, capsys):
         words = ["--data.root", "x", "--output", str(tmp_path / "o"), "--optim.lr", "-1"]
         assert main(["train_cls", *words]) == 1
-        assert "optim.lr: expected above 0, got -1" in capsys.readouterr().err
+        assert "optim.lr: expected above 0, or auto; got -1" in capsys.readouterr().err
         assert not (tmp_path / "o").exists()
 
     @pytest.mark.parametrize("error", [ValueError, FileNotFoundError, IncompleteError, ImportError])

@@ -45,7 +45,7 @@ class DeepLabV3PlusHead(nn.Module):
             aspp_separable=True,
             aspp_dropout=0.1,
         )
-        self.classify = _start(self.decoder, width, num_labels)
+        self.classify = _scorer(width, num_labels)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Score two maps, shallow and last, on the grid of the first: (B, L, h, w)."""
@@ -103,7 +103,7 @@ class PyramidHead(nn.Module):
         self.decoder = decoder
         self.arguments = arguments
         self.grids = grids
-        self.classify = _start(decoder, width, num_labels)
+        self.classify = _scorer(width, num_labels)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         """Score four maps, shallow to deep: (B, L, h, w)."""
@@ -197,11 +197,13 @@ def _resized(feature: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return F.interpolate(feature, tuple(size), mode="bilinear", align_corners=False)
 
 
-def _start(decoder: nn.Module, width: int, num_labels: int) -> nn.Conv2d:
-    """Initialise a decoder as its library does; return the 1 x 1 convolution that scores it."""
-    from segmentation_models_pytorch.base.initialization import initialize_decoder
+def _scorer(width: int, num_labels: int) -> nn.Conv2d:
+    """Build the 1 x 1 convolution that scores a decoder.
 
-    initialize_decoder(decoder)
+    The decoder itself starts as torch starts its layers. The library's larger start (He et al.,
+    2015) learns half as fast: where BatchNorm follows, the length of a weight changes nothing but
+    how little a step turns it.
+    """
     classify = nn.Conv2d(width, num_labels, 1)
     # small, so that all labels start at nearly the same probability
     nn.init.normal_(classify.weight, std=0.01)
