@@ -2,9 +2,9 @@
 
     python benchmarks/all.py --folder benchmarks/results
 
-attribution, check_data, crf, evaluation, folding, training, pseudo_masks, check_labels; report.py
-and thresholds.py need a run of yours and are called with it. Nothing else should run meanwhile. A
-benchmark that fails is named at the end; the others are run.
+attribution, check_data, crf, evaluation, folding, training, pseudo_masks, check_labels, network;
+report.py and thresholds.py need a run of yours and are called with it. Nothing else should run
+meanwhile. A benchmark that fails is named at the end; the others are run.
 """
 
 import json
@@ -16,7 +16,7 @@ from jsonargparse import auto_cli
 
 NAMES = (
     "attribution", "check_data", "crf", "evaluation", "folding", "training", "pseudo_masks",
-    "check_labels",
+    "check_labels", "network",
 )  # fmt: skip
 
 
@@ -38,8 +38,10 @@ def main(folder: Path, only: list[str] | None = None) -> None:
         if subprocess.run([sys.executable, script, "--json", file]).returncode:
             failed.append(name)
     for name in only or NAMES:
-        if name not in failed:
-            numbers = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        file = folder / f"{name}.json"
+        # one that lacks its photographs has said so, and wrote nothing
+        if name not in failed and file.is_file():
+            numbers = json.loads(file.read_text(encoding="utf-8"))
             print(f"\n{name}")
             for key, value in numbers.items():
                 print(f"  {key:<44}{value:>14,.4g}")
