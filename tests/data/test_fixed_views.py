@@ -33,8 +33,8 @@ def test_what_is_drawn_is_the_view_that_is_said(position, long_side):
     tracked = train_transform(augment, IMAGENET, track=True)
     image, seen = photograph(), set()
     for seed in range(60):
-        reseed(plain, (0, seed))
-        reseed(tracked, (0, seed))
+        reseed(plain, (0, seed, seed))
+        reseed(tracked, (0, seed, seed))
         # the draw does not look at the image
         view = drawn_view(tracked(image=np.zeros((8, 8, 3), np.uint8)), (8, 8))
         expected = plain(image=image)["image"]
@@ -51,10 +51,31 @@ def test_size_and_mirroring_are_drawn_independently():
     blank = np.zeros((8, 8, 3), np.uint8)
     drawn = []
     for seed in range(600):
-        reseed(tracked, (0, seed))
+        reseed(tracked, (0, seed, seed))
         drawn.append(drawn_view(tracked(image=blank), (8, 8)))
     # 100 of each on average, with a deviation of 9
     assert all(60 < drawn.count(view) < 140 for view in fixed_views(FEW))
+
+
+def test_images_of_a_batch_share_a_size():
+    """crop: null pads whole images to squares, whose side is drawn once for each batch."""
+    augment = replace(FEW, crop=None)
+    plain = train_transform(augment, IMAGENET)
+    tracked = train_transform(augment, IMAGENET, track=True)
+    image, sides = photograph(), []
+    for number in range(60):
+        for seed in range(3):
+            reseed(plain, (0, seed, number))
+            reseed(tracked, (0, seed, number))
+            view = drawn_view(tracked(image=np.zeros((8, 8, 3), np.uint8)), (8, 8))
+            found = plain(image=image)["image"]
+            assert found.shape == (view.long_side, view.long_side, 3)
+            assert np.array_equal(
+                view_transform(augment, IMAGENET, view)(image=image)["image"], found
+            )
+            sides.append(view.long_side)
+    assert sides[::3] == sides[1::3] == sides[2::3]
+    assert set(sides) == {32, 48, 64}
 
 
 def test_where_a_small_image_lies():

@@ -182,7 +182,7 @@ class TestDatasets:
         )
         image, mask, place = images[0]
         assert place == 0
-        assert images[(7, 123)][2] == 7, "with the sampler's seed"
+        assert images[(7, 123, 5)][2] == 7, "with the sampler's seed"
         assert max(image.shape[1:]) == 48
         assert (tuple(mask.shape) == tuple(image.shape[1:])) is not keep
         assert mask.dtype == torch.int64
@@ -197,6 +197,8 @@ class TestDatasets:
     ("arguments", "key"),
     [
         ({"crop": 31}, "crop"),
+        ({"crop": None, "long_side": None}, "crop"),
+        ({"crop": None, "scale": (0.5, 1.0)}, "crop"),
         ({"long_side": (100, 50)}, "long_side"),
         ({"long_side": (8, 50)}, "long_side"),
         ({"scale": (0.0, 1.0)}, "scale"),

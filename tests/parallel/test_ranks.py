@@ -15,15 +15,18 @@ import pytest
 import yaml
 from torch.distributed import TCPStore
 
-from tests.conftest import REPOSITORY
+from tests.conftest import CPU, REPOSITORY, SMALL
 from tests.pipeline.conftest import IDS, ONE_SIZE
 from wsss.data import load_records
 from wsss.data.masks import LabelMap
+from wsss.models.segmenter import SegmenterConfig
 from wsss.parallel.ranks import Ranks, command_ranks
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.evaluation.counting import BestThreshold, count_masks, count_scores
 from wsss.pipeline.evaluation.sharing import masks_of_all, scores_of_all
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
+from wsss.pipeline.predict import predict
+from wsss.pipeline.train_seg import train_seg
 from wsss.runs.settings import plain
 from wsss.runs.threshold import given
 
@@ -163,6 +166,7 @@ def test_joined_masks_are_those_of_a_single_pass(shapes, one, size):
 
 
 SIZE = 3
+PREDICTION = {"label_mode": "given", "save_scores": True, "device": "cpu", "workers": 1}
 
 
 class Done(NamedTuple):
@@ -232,7 +236,17 @@ def evaluations(one) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def done(shapes, classifier_checkpoint, evaluations, tmp_path_factory) -> Done:
+def segmenter(shapes, tmp_path_factory) -> Path:
+    """A network that segments, after one epoch."""
+    net = SegmenterConfig(backbone="narrow_resnet10", output_stride=16, rates=(1,))
+    return train_seg(
+        shapes, shapes.root / shapes.masks, tmp_path_factory.mktemp("seg"), model=net,
+        augment=SMALL, epochs=1, batch_size=6, trainer=CPU,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def done(shapes, classifier_checkpoint, segmenter, evaluations, tmp_path_factory) -> Done:
     """All that is run in several processes; in the last job, process 1 is killed."""
     folder = tmp_path_factory.mktemp("ranks")
     common = {"data": plain(shapes), "split": "train"}
@@ -240,7 +254,9 @@ def done(shapes, classifier_checkpoint, evaluations, tmp_path_factory) -> Done:
         **common, "checkpoint": str(classifier_checkpoint), "multiscale": plain(ONE_SIZE),
         "crf": None, "save_scores": True, "device": "cpu", "workers": 1,
     }  # fmt: skip
-    for name, config in (("masks", masks), ("eval", {**common, "resamples": 20})):
+    labels = {**common, "checkpoint": str(segmenter), **PREDICTION}
+    evaluation = {**common, "resamples": 20}
+    for name, config in (("masks", masks), ("eval", evaluation), ("labels", labels)):
         text = yaml.safe_dump(config, sort_keys=False)
         (folder / f"{name}.yaml").write_text(text)
 
@@ -256,6 +272,7 @@ def done(shapes, classifier_checkpoint, evaluations, tmp_path_factory) -> Done:
     for name, settings in evaluations.items():
         words = [f"--{key}={value}" for key, value in settings.items()]
         jobs.append(job("eval_miou", "eval", f"many_{name}", *words))
+    jobs.append(job("predict", "labels", "predicted"))
     jobs.append(job("make_pseudo_masks", "masks", "killed", die=[1, 3]))
     return in_ranks(folder, jobs)
 
@@ -264,7 +281,8 @@ def done(shapes, classifier_checkpoint, evaluations, tmp_path_factory) -> Done:
 def test_several_processes_make_the_files_and_tables_of_one(shapes, one, done, evaluations):
     folder = done.folder
     ok = [0, 1, 0, 0, 0, 0, 0, 0]
-    assert [codes[:9] for codes in done.jobs] == [[*ok, 3], [*ok, 0], [*ok, 0]], done.texts
+    expected = [[*ok, 3, 0], [*ok, 0, 0], [*ok, 0, 0]]
+    assert [codes[:10] for codes in done.jobs] == expected, done.texts
     assert files(folder / "run") == files(one)
     facts = manifest(folder / "run")
     assert facts["complete"]
@@ -283,11 +301,20 @@ def test_several_processes_make_the_files_and_tables_of_one(shapes, one, done, e
 
 
 @pytest.mark.slow
+def test_several_processes_predict_the_files_of_one(shapes, segmenter, done, tmp_path):
+    predict(segmenter, tmp_path, data=shapes, split="train", **PREDICTION)
+    found = files(done.folder / "predicted")
+    assert found == files(tmp_path)
+    assert len(found) == 24
+    assert manifest(done.folder / "predicted")["processes"] == SIZE
+
+
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_named_by_all_others_and_one_process_goes_on(
     shapes, classifier_checkpoint, one, done
 ):
     assert done.codes == [0, -9, 0], done.texts
-    assert [codes[9:] for codes in done.jobs] == [[1], [], [1]], done.texts
+    assert [codes[10:] for codes in done.jobs] == [[1], [], [1]], done.texts
     for rank in (0, 2):
         text = done.texts[rank]
         assert "error: process 1 of 3 (counted from 0) ended before its work was done" in text

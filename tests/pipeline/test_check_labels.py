@@ -131,6 +131,13 @@ class TestList:
         assert first == again
         assert [r["score"] for r in first] != [r["score"] for r in other]
 
+    def test_kept_features_do_without_the_network(self, check, tmp_path, monkeypatch):
+        expected = check(at_least=0.0)
+        assert check(at_least=0.0, cache=tmp_path / "c") == expected
+        monkeypatch.setattr("wsss.pipeline.label_check.features._pooled", pytest.fail)
+        assert check(at_least=0.0, cache=tmp_path / "c") == expected
+        assert expected
+
     def test_the_sheet_shows_the_first_rows(self, coloured, check, tmp_path):
         coloured.flip("i00", "red")
         check("one", pictures=1)

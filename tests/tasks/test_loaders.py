@@ -28,7 +28,7 @@ def test_the_parts_make_up_the_batches_of_one_process(length, size, processes):
 
 def test_no_image_twice_and_an_incomplete_batch_only_alone():
     found = batches(13, 5)
-    indices = [index for batch in found for index, _ in batch]
+    indices = [index for batch in found for index, *_ in batch]
     assert [len(batch) for batch in found] == [5, 5]
     assert len(set(indices)) == 10
     assert [len(batch) for batch in batches(4, 5)] == [4]

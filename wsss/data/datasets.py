@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import albumentations as A
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -13,24 +12,31 @@ from wsss.data.drawn import DrawnMask
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record
-from wsss.data.transforms import normalise
+from wsss.data.transforms import BatchSizes, Transform, normalise
 from wsss.normalisation import Normalisation
 
 Reader = Callable[[Path], np.ndarray]
 """Reads an image file as (H, W, 3) uint8 RGB."""
 
 
-def reseed(transform: A.Compose, index: int | tuple[int, int]) -> int:
-    """Seed albumentations by the (index, seed) of the sampler, or by torch; return the index."""
+def reseed(transform: Transform, index: int | tuple[int, ...]) -> int:
+    """Seed the transform by the sampler's (index, seed, batch's number), or by torch.
+
+    Returns:
+        The index.
+    """
     if isinstance(index, tuple):
+        number = index[2]
         # the seed comes with the index: the augmentation does not depend on which worker has it
-        index, seed = index
+        index, seed = index[:2]
     else:
-        seed = int(torch.randint(2**31, ()))
+        seed, number = torch.randint(2**31, (2,)).tolist()
+    if isinstance(transform, BatchSizes):
+        transform = transform.choose(number)
     # Compose gives its seed to every step. They would draw the same number, and whatever makes an
     # image large would also decide that it is not mirrored.
-    for number, step in enumerate(transform.transforms):
-        step.set_random_seed(seed + number)
+    for place, step in enumerate(transform.transforms):
+        step.set_random_seed(seed + place)
     return index
 
 
@@ -49,7 +55,7 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(
         self,
         records: Sequence[Record],
-        transform: A.Compose,
+        transform: Transform,
         normalisation: Normalisation,
         read: Reader = read_image,
     ) -> None:
@@ -61,7 +67,7 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         index = reseed(self.transform, index)
         labels = self.labels(index)
         image = self.transform(image=self.read(self.records[index].image))["image"]
@@ -102,7 +108,7 @@ class MaskedImages(Dataset[tuple[Any, ...]]):
         records: Sequence[Record],
         masks: Sequence[Path | DrawnMask],
         label_map: LabelMap,
-        transform: A.Compose,
+        transform: Transform,
         normalisation: Normalisation,
         *,
         keep_mask: bool = False,
@@ -121,7 +127,7 @@ class MaskedImages(Dataset[tuple[Any, ...]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Any, ...]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Any, ...]:
         index = reseed(self.transform, index)
         image = self.read(self.records[index].image)
         mask = self.mask(index)

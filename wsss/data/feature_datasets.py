@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import albumentations as A
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -11,7 +10,7 @@ from torch.utils.data import Dataset
 from wsss.data.datasets import LabelledImages, MaskedImages, check_same_size, reseed
 from wsss.data.feature_store import FeatureStore
 from wsss.data.fixed_views import View, drawn_view, fixed_views, view_name
-from wsss.data.transforms import AugmentConfig, train_transform
+from wsss.data.transforms import AugmentConfig, Transform, train_transform
 
 
 class Kept(NamedTuple):
@@ -33,22 +32,25 @@ class KeptImages(Dataset[tuple[Any, ...]]):
 
     Args:
         images: The images with their labels or masks.
+        store: Where the activations are.
         augment: Augmentation of the images, of which every view is kept.
         whole: Whole images to validate on, in place of views to train on.
-
-    Attributes:
-        store: Where the activations are; None until they have been computed.
     """
 
     def __init__(
-        self, images: LabelledImages | MaskedImages, augment: AugmentConfig, *, whole: bool
+        self,
+        images: LabelledImages | MaskedImages,
+        store: FeatureStore,
+        augment: AugmentConfig,
+        *,
+        whole: bool,
     ) -> None:
         self.images = images
-        self.store: FeatureStore | None = None
+        self.store = store
         self.augment = augment
         self.whole = whole
         self.views: Sequence[View | None] = [None] if whole else fixed_views(augment)
-        self.draw: A.Compose = images.transform
+        self.draw: Transform = images.transform
         if not whole:
             self.draw = train_transform(augment, images.normalisation, track=True)
 
@@ -59,7 +61,7 @@ class KeptImages(Dataset[tuple[Any, ...]]):
         """Name of a view in the store."""
         return view_name(self.augment, self.images.normalisation, view)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Any, ...]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Any, ...]:
         index = reseed(self.draw, index)
         if isinstance(self.images, LabelledImages):
             view = None if self.whole else self._draw([np.zeros((8, 8), np.uint8)])[0]
@@ -87,7 +89,6 @@ class KeptImages(Dataset[tuple[Any, ...]]):
 
     def _kept(self, index: int, view: View | None) -> tuple[Kept, tuple[int, int]]:
         """Read a view of an image; also the (height, width) of the image in its file."""
-        assert self.store is not None
         entry = self.store.read(self.images.records[index].image, self.name(view))
         features = [torch.from_numpy(values) for values in entry.features]
         return Kept(features, torch.tensor(entry.seen)), entry.size

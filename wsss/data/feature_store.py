@@ -20,7 +20,7 @@ class Entry(NamedTuple):
     Args:
         size: (height, width) of the image in its file.
         seen: (height, width) at which the network saw it, padding included.
-        features: Activations, float16, each (C, h, w) or (C,).
+        features: Activations, each (C, h, w) or (C,); float16, or float32 where few are kept.
     """
 
     size: tuple[int, int]
@@ -88,7 +88,7 @@ class FeatureStore:
             facts = (*entry.size, *entry.seen, len(entry.features))
             np.save(file, np.array(facts, dtype=np.int64))
             for features in entry.features:
-                np.save(file, np.ascontiguousarray(features, dtype=np.float16))
+                np.save(file, np.ascontiguousarray(features))
         return path.stat().st_size
 
     def read(self, image: Path, view: str) -> Entry:

@@ -45,7 +45,7 @@ def fixed_views(augment: AugmentConfig) -> list[View]:
             f"color_jitter: {augment.color_jitter} draws any colours; give 0",
         ),
         (
-            widest > augment.crop,
+            augment.crop is not None and widest > augment.crop,
             f"crop: {augment.crop} cuts random parts out of images of {widest} pixels; give at "
             "least their long side",
         ),

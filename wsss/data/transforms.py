@@ -2,8 +2,9 @@
 
 import functools
 import os
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ class AugmentConfig:
 
     Args:
         crop: Side of the square random crop in pixels; smaller images are padded with the mean
-            colour (masks with 255).
+            colour (masks with 255). ``null`` cuts nothing off: the images of a batch share a long
+            side, which is drawn for each batch, and are padded to a square of it.
         long_side: Smallest and largest length of the image's long side; drawn for each image.
             ``null`` keeps the image's own size.
         long_side_step: Pixels from one length to the next: 320, 384 and 448 are ``[320, 448]`` in
@@ -35,7 +37,7 @@ class AugmentConfig:
         val_long_side: Long side of the validation images; ``null`` keeps their own size.
     """
 
-    crop: int = 512
+    crop: int | None = 512
     long_side: tuple[int, int] | None = (320, 640)
     long_side_step: int = 1
     scale: tuple[float, float] = (1.0, 1.0)
@@ -45,8 +47,13 @@ class AugmentConfig:
     val_long_side: int | None = 512
 
     def __post_init__(self) -> None:
-        if self.crop < 32:
+        if self.crop is not None and self.crop < 32:
             raise ValueError(f"augment.crop: expected at least 32 pixels, got {self.crop}")
+        if self.crop is None and (self.long_side is None or self.scale != (1.0, 1.0)):
+            raise ValueError(
+                "augment.crop: expected pixels, or null with a long_side and scale [1, 1], which "
+                f"say the size of whole images; got {self.long_side} and {self.scale}"
+            )
         if self.long_side is not None and not 32 <= self.long_side[0] <= self.long_side[1]:
             raise ValueError(
                 f"augment.long_side: expected 32 <= smallest <= largest, got {self.long_side}"
@@ -77,9 +84,34 @@ _POSITIONS = {"random": "random", "centre": "center", "top_left": "top_left"}
 """Names of albumentations."""
 
 
+class BatchSizes:
+    """Transforms to several sizes, of which the images of a batch share one.
+
+    Args:
+        transforms: One for each size.
+    """
+
+    def __init__(self, transforms: Sequence[A.Compose]) -> None:
+        self.transforms = transforms
+        self.chosen = transforms[0]
+
+    def choose(self, number: int) -> A.Compose:
+        """Take the size of the batch that has this number, and return its transform."""
+        self.chosen = self.transforms[number % len(self.transforms)]
+        return self.chosen
+
+    def __call__(self, **inputs: Any) -> dict[str, Any]:
+        """Transform an image, and its mask or masks, to the size chosen."""
+        changed: dict[str, Any] = self.chosen(**inputs)
+        return changed
+
+
+Transform: TypeAlias = A.Compose | BatchSizes
+
+
 def train_transform(
     config: AugmentConfig, normalisation: Normalisation, *, track: bool = False
-) -> A.Compose:
+) -> Transform:
     """Build the random resize, jitter, flip and crop of an image and, if given, its mask.
 
     Args:
@@ -87,6 +119,14 @@ def train_transform(
         normalisation: The network's; images are padded with its mean colour.
         track: Say in the result, under ``applied_transforms``, what was drawn.
     """
+    if config.crop is None:
+        squares = [replace(config, long_side=(s, s), crop=s) for s in config.long_sides() if s]
+        return BatchSizes([_to_one_crop(square, normalisation, track=track) for square in squares])
+    return _to_one_crop(config, normalisation, track=track)
+
+
+def _to_one_crop(config: AugmentConfig, normalisation: Normalisation, *, track: bool) -> A.Compose:
+    """Build the transform to the crop's size."""
     steps: list[A.BasicTransform] = []
     if config.long_side is not None:
         sizes = config.long_sides()

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -47,15 +48,7 @@ class FrozenPart:
         """SHA-256 of all that the activations depend on beside the image."""
         pooled = isinstance(self.model, Classifier) and self.split is None
         kept = self.taps if self.split is None else self.split.kept
-        digest = hashlib.sha256(repr((self._structure, kept, pooled)).encode())
-        for name, module in self._modules():
-            for key, value in module.state_dict().items():
-                if key.endswith("num_batches_tracked"):
-                    continue  # of no weight while the statistics stay
-                digest.update(f"{name} {key} {value.dtype} {tuple(value.shape)}".encode())
-                plain = value.detach().cpu().contiguous().reshape(-1)
-                digest.update(plain.view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return _digest(self._modules(), self._structure, kept, pooled)
 
     @torch.no_grad()
     def compute(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -114,3 +107,21 @@ class FrozenPart:
         finally:
             for part, mode in modes:
                 part.training = mode
+
+
+def body_digest(body: nn.Module) -> str:
+    """SHA-256 of a network's structure and weights, in hex."""
+    return _digest([("", body)], repr(body))
+
+
+def _digest(modules: Sequence[tuple[str, nn.Module]], *facts: Any) -> str:
+    """SHA-256 of the weights of some modules, and of what else decides their outputs."""
+    digest = hashlib.sha256(repr(facts).encode())
+    for name, module in modules:
+        for key, value in module.state_dict().items():
+            if key.endswith("num_batches_tracked"):
+                continue  # of no weight while the statistics stay
+            digest.update(f"{name} {key} {value.dtype} {tuple(value.shape)}".encode())
+            plain = value.detach().cpu().contiguous().reshape(-1)
+            digest.update(plain.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -36,8 +36,6 @@ class SegmenterConfig:
         output_stride: Input pixels per cell of the last stage; what is possible depends on the
             backbone. ``null`` is 8 for deeplabv2, 16 for deeplabv3plus and 32 for the others, or
             what the backbone has that is nearest.
-        dilation: What replaces a removed stride: ``dilate`` keeps the receptive field, ``none`` the
-            features of a classifier that was trained with it, for a backbone that stays frozen.
         rates: Dilations of the parallel 3 x 3 convolutions of deeplabv2 and deeplabv3plus, which
             has three, in cells of the last stage. ``null`` is, at output stride 8, the paper's
             6/12/18/24 for deeplabv2 and 4/8/16 for deeplabv3plus, at 16 half of it.
@@ -47,6 +45,8 @@ class SegmenterConfig:
             nearest that the backbone has. The paper's is 4, of four times the cost.
         normalise: Normalise the last stage over the batch before deeplabv2's convolutions. The
             paper does not; their learning rate then depends on the backbone's scale.
+        dilation: What replaces a removed stride: ``dilate`` keeps the receptive field, ``none`` the
+            features of a classifier that was trained with it, for a backbone that stays frozen.
     """
 
     name: Literal[
@@ -62,17 +62,13 @@ class SegmenterConfig:
     ] = "deeplabv2"
     backbone: str = "resnet101"
     output_stride: int | None = None
-    dilation: Literal["dilate", "none"] = "dilate"
     rates: tuple[int, ...] | None = None
     channels: int | None = None
     shallow_stride: int = 8
     normalise: bool = False
+    dilation: Literal["dilate", "none"] = "dilate"
 
     def __post_init__(self) -> None:
-        if self.output_stride is None:
-            object.__setattr__(self, "output_stride", _usual_stride(self.name, self.backbone))
-        if self.rates is None:
-            object.__setattr__(self, "rates", _usual_rates(self.name, self.stride))
         if self.name not in DEEPLAB_V3:
             # made for its checks alone
             BackboneConfig(name=self.backbone, output_stride=self.stride)
@@ -94,15 +90,13 @@ class SegmenterConfig:
 
     @property
     def stride(self) -> int:
-        """Output stride, which is never ``null`` once the configuration is made."""
-        assert self.output_stride is not None
-        return self.output_stride
+        """Output stride that is given, or else the decoder's usual one."""
+        return self.output_stride or _usual_stride(self.name, self.backbone)
 
     @property
     def dilations(self) -> tuple[int, ...]:
-        """Rates, which are never ``null`` once the configuration is made."""
-        assert self.rates is not None
-        return self.rates
+        """Rates that are given, or else the decoder's usual ones at its output stride."""
+        return _usual_rates(self.name, self.stride) if self.rates is None else self.rates
 
 
 class Segmenter(nn.Module):

@@ -47,6 +47,7 @@ def check_labels(
     at_least: float = 0.5,
     pictures: int = 40,
     limit: int | None = None,
+    cache: Path | None = None,
     device: Device = "auto",
     seed: int = 0,
 ) -> Path:
@@ -70,6 +71,8 @@ def check_labels(
         at_least: Smallest disagreement that is listed; 0 lists every label.
         pictures: Number of rows that are shown in labels_to_check.png.
         limit: Only the first images of the list.
+        cache: Folder that keeps the features of the images, a few kilobytes each: a rerun with
+            other folds or penalties does without the network. null keeps none.
         device: Where the network runs.
         seed: Seed of the folds, and of random weights.
 
@@ -89,8 +92,8 @@ def check_labels(
     _judged(labels, [r.image_id for r in records], data.class_names, validation.folds, split)
     pl.seed_everything(seed, workers=True, verbose=False)
     body, normalisation = _network(model, checkpoint, data)
-    out = OutputFolder(output, settings, free=("device", "pictures"))
-    seen = image_features(body, normalisation, records, multiscale, place)
+    out = OutputFolder(output, settings, free=("device", "pictures", "cache"))
+    seen = image_features(body, normalisation, records, multiscale, place, cache)
     # without images that could not be read; duplicates are known by content only now
     records, labels = [records[i] for i in seen.indices], labels[seen.indices]
     faults = _judged(labels, seen.contents, data.class_names, validation.folds, split)

@@ -1,6 +1,7 @@
 """Recognition of a data set's folder, and the configuration that takes it to masks."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from wsss.data.sources import SOURCES, Item
 from wsss.data.sources.detection import Found
 from wsss.parallel.cores import available_cores
 from wsss.runs.settings import plain
+from wsss.tasks.trainer import TrainerConfig
 
 # VOC's extended list before its own: it is what papers train on
 _TRAIN = ("train_aug", "train", "training", "trainval")
@@ -200,11 +202,16 @@ def _run_yaml(
     gpu = torch.cuda.is_available()
     # the headers of 200 images are enough to tell the usual size
     sizes = [size for item in train[:200] if (size := image_size(item.image)) is not None]
-    long_side = max(64, min(512, int(median([max(size) for size in sizes] or [512]))))
+    # twice the side is four times the work, of which a processor has enough
+    most = 512 if gpu else 384
+    long_side = max(64, min(most, int(median([max(size) for size in sizes] or [most]))))
     short_side = max(64, min(long_side, int(median([min(size) for size in sizes] or [512]))))
     # a processor alone would take too long for ResNet-50
     network = "resnet50" if gpu else "mobilenet_v2"
     model = {"name": network, "weights": weights, "output_stride": 16}
+    # about 2/3, 1 and 4/3 of the long side, in whole cells of the coarsest stage
+    step = max(32, round(long_side / 96) * 32)
+    views = [2 * step, 3 * step, 4 * step]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("wsss.pipeline"),
         undefined=jinja2.StrictUndefined,
@@ -225,8 +232,26 @@ def _run_yaml(
         base=long_side // 16 * 16,
         batch=max(1, min(32 if gpu else 16, len(train))),
         epochs=max(5, min(30, 8000 // len(train))),
+        segmenter_epochs=max(8, min(60, 8000 // len(train))),
+        sizes=views,
+        cached=None if gpu else _gigabytes_of_features(len(train), views, output),
         scored=scored,
     )
+
+
+_CHANNELS = 1280 + 4 * 32
+"""Values that are kept for each cell of stride 16: MobileNetV2's last stage, and four cells of its
+stage of stride 8."""
+
+
+def _gigabytes_of_features(images: int, sides: Sequence[int], output: Path) -> str | None:
+    """Space that the kept features of the training images take; None where there is not enough."""
+    cells = sum((side // 16) ** 2 for side in sides)
+    size = images * cells * _CHANNELS * 2 * 2  # float16, mirrored too
+    free = shutil.disk_usage(output).free
+    if size > min(0.9 * TrainerConfig().cache_gib * 2**30, free / 2):
+        return None
+    return f"{max(0.1, size / 1e9):.1f}"
 
 
 def _machine(gpu: bool) -> str:

@@ -78,7 +78,8 @@ def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmente
             one with other classes.
     """
     description, state = _read(path, "segmenter")
-    fields = {**description["model"], "rates": tuple(description["model"]["rates"])}
+    rates = description["model"]["rates"]  # None: the decoder's usual ones
+    fields = {**description["model"], "rates": None if rates is None else tuple(rates)}
     model = build_segmenter(SegmenterConfig(**fields), len(description["classes"]) + 1)
     load_weights(model, state, source=str(path))
     model.normalisation = normalisation_of(description)

