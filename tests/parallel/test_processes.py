@@ -31,7 +31,14 @@ CLS = {
     "epochs": 3,
     "batch_size": 5,  # parts of 2 and 3 images; the last 2 of 12 images are left out
 }
-RESNET = {**CLS, "model": {"name": "resnet18"}, "epochs": 2, "batch_size": 6}
+RESNET = {
+    **CLS,
+    "model": {"name": "resnet18"},
+    "epochs": 2,
+    "batch_size": 6,
+    # at CLS's rate, statistics of so few images make rounding errors ten times as large every step
+    "optim": {"lr": 0.001},
+}
 SEG = {
     "command": "train_seg",
     "model": {"backbone": "resnet18", "output_stride": 16, "rates": [1, 2]},
