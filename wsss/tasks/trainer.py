@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -34,6 +34,7 @@ from wsss.tasks.checkpoint import normalisation_of
 from wsss.tasks.classification import ClassificationData, ClassificationTask
 from wsss.tasks.loaders import check_parts
 from wsss.tasks.range_test import find_learning_rate
+from wsss.tasks.seeding import SeedEachEpoch
 from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.speed import NetworkPreparation, Throughput
 
@@ -118,24 +119,6 @@ def image_reader(config: TrainerConfig, records: Iterable[Record]) -> Reader:
         return read_image
     limit = int(config.cache_gib * 2**30)
     return ImageCache(config.cache, limit, (record.image for record in records))
-
-
-class _SeedEachEpoch(pl.Callback):
-    """Callback that seeds dropout by the run's seed, the epoch and the process alone."""
-
-    def __init__(self) -> None:
-        self.seed = torch.initial_seed()
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        # not when the epoch starts: the loader draws a number, in a training that goes on before
-        # that and in others after it
-        if batch_idx > 0:
-            return
-        # large primes keep usual seeds, epochs and ranks apart
-        mixed = self.seed * 1_000_003 + trainer.current_epoch + 998_244_353 * trainer.global_rank
-        torch.manual_seed(mixed % 2**63)
 
 
 class _Quiet(pl.Callback):
@@ -288,7 +271,7 @@ def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list
         )
     )
     callbacks += [
-        _SeedEachEpoch(),
+        SeedEachEpoch(),
         NetworkPreparation(channels_last=config.channels_last, compile=config.compile),
         Throughput(),
         LearningRateMonitor(logging_interval="epoch"),
