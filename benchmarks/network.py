@@ -82,7 +82,8 @@ def trainer(folder: Path) -> TrainerConfig:
 def make_masks(data: DataConfig, folder: Path) -> Path:
     """A classifier, and the masks that it explains."""
     classifier = train_cls(
-        data, folder / "classifier", "taught", "scored", freeze="features.13", freeze_batchnorm=True,
+        data, folder / "classifier", "taught", "scored",
+        freeze="features.13", freeze_batchnorm=True,
         model=BackboneConfig(
             name="mobilenet_v2", weights=str(SHARED / "weights/mobilenet_v2_imagenet.pth"),
             output_stride=16, dilation="none",
