@@ -16,10 +16,12 @@ from wsss.refinement import LabelMaps, Picture, RefinementChain
 from wsss.refinement.maps import Context
 from wsss.refinement.walk import WalkConfig
 from wsss.refinement.walk.boundary import path
+from wsss.tasks import range_test, trainer
 from wsss.tasks.boundary import PairLosses, pair_losses
 from wsss.tasks.boundary_network import BoundaryNetwork
 from wsss.tasks.checkpoint import kind_of, load_boundary
 from wsss.tasks.guides import Guides, resized
+from wsss.tasks.optim import OptimConfig
 
 
 def slow_losses(boundary: np.ndarray, labels: np.ndarray, radius: int) -> list[float]:
@@ -139,6 +141,22 @@ class TestCommand:
         assert not network.training
         with pytest.raises(ValueError, match="expected a boundary written by train_boundary"):
             load_boundary(classifier_checkpoint)
+
+    def test_a_rate_that_was_found_is_kept(
+        self, shapes, classifier_checkpoint, tmp_path, monkeypatch
+    ):
+        """Given again, the training goes on with it."""
+        monkeypatch.setattr(range_test, "STEPS", 20)
+        settings = {
+            "optim": OptimConfig("adamw", lr="auto"), "augment": SMALL, "radius": 2, "epochs": 1,
+            "batch_size": 6, "trainer": CPU,
+        }  # fmt: skip
+        given = shapes, shapes.root / shapes.masks, classifier_checkpoint, tmp_path / "run"
+        last = train_boundary(*given, **settings)
+        rate = torch.load(last, weights_only=True)["wsss"]["lr"]
+        monkeypatch.setattr(trainer, "find_learning_rate", lambda *_: pytest.fail("searched again"))
+        again = train_boundary(*given, **settings)
+        assert torch.load(again, weights_only=True)["wsss"]["lr"] == rate > 0
 
     def test_masks_must_be_there(self, shapes, classifier_checkpoint, tmp_path):
         with pytest.raises(FileNotFoundError, match="12 masks are missing"):

@@ -80,6 +80,19 @@ def existing_masks(masks: Iterable[Path | DrawnMask]) -> set[Path | DrawnMask]:
     return drawn | existing(mask for mask in wanted if not isinstance(mask, DrawnMask))
 
 
+def require_masks(masks: Iterable[Path | DrawnMask]) -> None:
+    """Refuse a list of masks of which some are not there.
+
+    Raises:
+        FileNotFoundError: Says how many, and names one.
+    """
+    wanted = list(masks)
+    there = existing_masks(wanted)
+    missing = [mask for mask in wanted if mask not in there]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
+
+
 def write_mask(path: Path, values: np.ndarray) -> None:
     """Write (H, W) uint8 mask values as an indexed PNG with the VOC palette, atomically."""
     if values.dtype != np.uint8 or values.ndim != 2:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from wsss.data.config import DataConfig
-from wsss.data.masks import LabelMap, existing_masks
+from wsss.data.masks import LabelMap, require_masks
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.runs.settings import Settings
@@ -64,10 +64,7 @@ def train_boundary(
     train = load_records(data, train_split, with_labels=False)
     train_masks = [masks / f"{record.image_id}.png" for record in train]
     # all masks before the training: a missing one would end it in the middle of an epoch
-    there = existing_masks(train_masks)
-    missing = [path for path in train_masks if path not in there]
-    if missing:
-        raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
+    require_masks(train_masks)
     # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
     task = BoundaryTask(checkpoint, data.classes, radius=radius, optim=optim)

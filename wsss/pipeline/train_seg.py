@@ -5,8 +5,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from wsss.data.config import DataConfig
-from wsss.data.drawn import DrawnMask
-from wsss.data.masks import LabelMap, existing_masks
+from wsss.data.masks import LabelMap, require_masks
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.segmenter import SegmenterConfig
@@ -84,12 +83,8 @@ def train_seg(
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     train_masks = [masks / f"{record.image_id}.png" for record in train]
     weights = noise.weights_of(train)
-    needed: list[Path | DrawnMask] = [*train_masks, *weights, *(r.mask for r in val)]
     # all masks before the training: a missing one would end it in the middle of an epoch
-    there = existing_masks(needed)
-    missing = [path for path in needed if path not in there]
-    if missing:
-        raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
+    require_masks([*train_masks, *weights, *(r.mask for r in val)])
     if model.name != "deeplabv2" and batch_size == 1:
         raise ValueError(f"batch_size: {model.name} normalises over the batch; give at least 2")
     kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
@@ -13,8 +12,9 @@ from wsss.parallel.processes import add_up, process_count
 from wsss.refinement.walk.affinity import offsets_within, windows
 from wsss.refinement.walk.boundary import highest_between
 from wsss.tasks.boundary_network import BoundaryNetwork
-from wsss.tasks.checkpoint import as_boundary, describe_normalisation, load_classifier
-from wsss.tasks.optim import OptimConfig, build_optimizer, may_fuse
+from wsss.tasks.checkpoint import as_boundary, load_classifier
+from wsss.tasks.optim import OptimConfig
+from wsss.tasks.task import TrainingTask
 
 
 class PairLosses(NamedTuple):
@@ -68,7 +68,7 @@ def pair_losses(logits: torch.Tensor, labels: torch.Tensor, radius: int) -> Pair
     return PairLosses(*(sums / add_up(counts).clamp_min(1)))
 
 
-class BoundaryTask(pl.LightningModule):
+class BoundaryTask(TrainingTask):
     """Lightning module of a boundary network; logs ``train_loss`` and its three parts.
 
     Args:
@@ -77,6 +77,8 @@ class BoundaryTask(pl.LightningModule):
         radius: Distance of the pairs, in cells of four pixels.
         optim: Optimiser; all that is trained is the head.
     """
+
+    model: BoundaryNetwork
 
     def __init__(
         self, checkpoint: Path, classes: Mapping[str, int], *, radius: int, optim: OptimConfig
@@ -113,18 +115,3 @@ class BoundaryTask(pl.LightningModule):
 
     def validation_step(self, batch: tuple[Any, ...], index: int) -> None:
         """Do nothing: no image is validated on, but Lightning asks for it beside a loader."""
-
-    def configure_optimizers(self) -> Any:
-        return build_optimizer(
-            self.model.backbone,
-            self.model.head,
-            self.optim,
-            steps=int(self.trainer.estimated_stepping_batches),
-            fused=may_fuse(self.trainer),
-        )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["wsss"] = {
-            **self.description,
-            "normalisation": describe_normalisation(self.model.normalisation),
-        }

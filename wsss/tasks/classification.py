@@ -1,7 +1,7 @@
 """Training task and data of the classifier: image-level labels."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -13,19 +13,18 @@ from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.models.backbones import WHOLE, BackboneConfig, freeze_up_to
-from wsss.models.classifier import build_classifier
+from wsss.models.classifier import Classifier, build_classifier
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, gather_rows, process_count, process_rank
-from wsss.tasks.checkpoint import describe, describe_normalisation
+from wsss.tasks.checkpoint import describe
 from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
 from wsss.tasks.optim import (
     OptimConfig,
-    build_optimizer,
     freeze_batchnorm_statistics,
-    may_fuse,
     prepare_backbone,
 )
+from wsss.tasks.task import TrainingTask
 
 LossName = Literal["multilabel_soft_margin", "bce"]
 
@@ -37,7 +36,7 @@ LOSSES = {
 }
 
 
-class ClassificationTask(pl.LightningModule):
+class ClassificationTask(TrainingTask):
     """Lightning module of multi-label classification, with average precision per class.
 
     Logs ``train_loss``, ``val_loss``, ``val_map`` and ``val_ap_<class>``, each of the images of
@@ -53,6 +52,8 @@ class ClassificationTask(pl.LightningModule):
         freeze_batchnorm: Keep BatchNorm's running statistics.
         features: Whether the batches bring images, or the activations of what is frozen.
     """
+
+    model: Classifier
 
     def __init__(
         self,
@@ -130,22 +131,6 @@ class ClassificationTask(pl.LightningModule):
         value = torch.stack(found).mean() if found else torch.tensor(0.0, device=self.device)
         self.log("val_loss", losses.mean())
         self.log("val_map", value, prog_bar=True)
-
-    def configure_optimizers(self) -> Any:
-        return build_optimizer(
-            self.model.backbone,
-            self.model.head,
-            self.optim,
-            steps=int(self.trainer.estimated_stepping_batches),
-            fused=may_fuse(self.trainer),
-        )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["wsss"] = {
-            **self.description,
-            "normalisation": describe_normalisation(self.model.normalisation),
-            "lr": self.optim.lr,
-        }
 
 
 class ClassificationData(pl.LightningDataModule):

@@ -15,13 +15,11 @@ from pytorch_lightning.utilities import move_data_to_device
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from wsss.parallel.processes import add_up, process_count
-from wsss.tasks.boundary import BoundaryTask
-from wsss.tasks.classification import ClassificationData, ClassificationTask
+from wsss.tasks.classification import ClassificationData
 from wsss.tasks.optim import build_optimizer, may_fuse
-from wsss.tasks.segmentation import SegmentationData, SegmentationTask
+from wsss.tasks.segmentation import SegmentationData
 from wsss.tasks.speed import NetworkPreparation
-
-Task = ClassificationTask | SegmentationTask | BoundaryTask
+from wsss.tasks.task import TrainingTask
 
 Data = ClassificationData | SegmentationData
 
@@ -40,7 +38,7 @@ WIDTH = 4
 """Losses of so many batches before and after a step are averaged with its own."""
 
 
-def find_learning_rate(trainer: pl.Trainer, task: Task, data: Data) -> float:
+def find_learning_rate(trainer: pl.Trainer, task: TrainingTask, data: Data) -> float:
     """Find a learning rate by a range test (Smith, WACV 2017) on a copy of the network.
 
     The rate grows exponentially, from one at which nothing moves to one at which the loss diverges.
@@ -93,7 +91,7 @@ def rate_of_least_loss(rates: Sequence[float], losses: Sequence[float]) -> float
     return float(f"{rates[least] / 3:.1e}")
 
 
-def _ramp(trainer: pl.Trainer, task: Task, data: Data) -> tuple[list[float], list[float]]:
+def _ramp(trainer: pl.Trainer, task: TrainingTask, data: Data) -> tuple[list[float], list[float]]:
     """Train a copy at growing rates: the rates, and the loss at each before its step."""
     probe = _copy(trainer, task)
     first, last = RANGES[task.optim.name]
@@ -123,7 +121,7 @@ def _ramp(trainer: pl.Trainer, task: Task, data: Data) -> tuple[list[float], lis
     return rates, losses
 
 
-def _copy(trainer: pl.Trainer, task: Task) -> Task:
+def _copy(trainer: pl.Trainer, task: TrainingTask) -> TrainingTask:
     """Copy a task onto the trainer's device, ready to be trained without the trainer."""
     probe = copy.deepcopy(task)
     trainer.precision_plugin.convert_module(probe)
@@ -145,7 +143,11 @@ def _batches(data: Data) -> Iterator[Any]:
 
 
 def _step(
-    trainer: pl.Trainer, probe: Task, optimizer: torch.optim.Optimizer, batch: Any, index: int
+    trainer: pl.Trainer,
+    probe: TrainingTask,
+    optimizer: torch.optim.Optimizer,
+    batch: Any,
+    index: int,
 ) -> float:
     """Train a step on a batch; return its loss before."""
     batch = move_data_to_device(batch, trainer.strategy.root_device)

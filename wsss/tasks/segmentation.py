@@ -16,12 +16,11 @@ from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import WHOLE, freeze_up_to
 from wsss.models.frozen import FrozenPart
-from wsss.models.segmenter import SegmenterConfig, build_segmenter
+from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
 from wsss.tasks.checkpoint import (
     describe,
-    describe_normalisation,
     load_backbone_weights,
 )
 from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
@@ -30,11 +29,10 @@ from wsss.tasks.noise.ema import Teacher
 from wsss.tasks.noise.supervision import Supervision
 from wsss.tasks.optim import (
     OptimConfig,
-    build_optimizer,
     freeze_batchnorm_statistics,
-    may_fuse,
     prepare_backbone,
 )
+from wsss.tasks.task import TrainingTask
 
 Network = Callable[[Inputs], torch.Tensor]
 Batch = tuple[Any, ...]
@@ -42,7 +40,7 @@ Batch = tuple[Any, ...]
 records; (B, H, W) weights, if any."""
 
 
-class SegmentationTask(pl.LightningModule):
+class SegmentationTask(TrainingTask):
     """Lightning module of semantic segmentation, validated by pooled mIoU.
 
     Logs ``train_loss`` and, where validation masks are given, ``val_miou``, ``val_iou_<class>``
@@ -58,6 +56,8 @@ class SegmentationTask(pl.LightningModule):
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
         features: Whether the batches bring images, or the activations of what is frozen.
     """
+
+    model: Segmenter
 
     def __init__(
         self,
@@ -150,22 +150,6 @@ class SegmentationTask(pl.LightningModule):
         self.log("val_pixel_accuracy", float(scores.pixel_accuracy))
         for name, iou in zip(self.label_names, scores.iou, strict=True):
             self.log(f"val_iou_{name}", float(iou))
-
-    def configure_optimizers(self) -> Any:
-        return build_optimizer(
-            self.model.backbone,
-            self.model.head,
-            self.optim,
-            steps=int(self.trainer.estimated_stepping_batches),
-            fused=may_fuse(self.trainer),
-        )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["wsss"] = {
-            **self.description,
-            "normalisation": describe_normalisation(self.model.normalisation),
-            "lr": self.optim.lr,
-        }
 
 
 class SegmentationData(pl.LightningDataModule):

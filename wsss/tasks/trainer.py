@@ -29,14 +29,14 @@ from wsss.parallel.launch import (
     find_launch,
 )
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
-from wsss.tasks.boundary import BoundaryTask
 from wsss.tasks.checkpoint import normalisation_of
-from wsss.tasks.classification import ClassificationData, ClassificationTask
+from wsss.tasks.classification import ClassificationData
 from wsss.tasks.loaders import check_parts
 from wsss.tasks.range_test import find_learning_rate
 from wsss.tasks.seeding import SeedEachEpoch
-from wsss.tasks.segmentation import SegmentationData, SegmentationTask
+from wsss.tasks.segmentation import SegmentationData
 from wsss.tasks.speed import NetworkPreparation, Throughput
+from wsss.tasks.task import TrainingTask
 
 log = logging.getLogger(__name__)
 
@@ -283,7 +283,7 @@ def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list
 
 def fit(
     trainer: pl.Trainer,
-    task: ClassificationTask | SegmentationTask | BoundaryTask,
+    task: TrainingTask,
     data: ClassificationData | SegmentationData,
     output: Path,
 ) -> dict[str, float]:

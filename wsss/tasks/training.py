@@ -8,9 +8,9 @@ import pytorch_lightning as pl
 from wsss.parallel.processes import on_first
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.boundary import BoundaryTask
-from wsss.tasks.classification import ClassificationData, ClassificationTask
-from wsss.tasks.segmentation import SegmentationData, SegmentationTask
+from wsss.tasks.classification import ClassificationData
+from wsss.tasks.segmentation import SegmentationData
+from wsss.tasks.task import TrainingTask
 from wsss.tasks.trainer import fit
 
 
@@ -18,7 +18,7 @@ def train_into(
     output: Path,
     settings: Settings,
     trainer: pl.Trainer,
-    task: ClassificationTask | SegmentationTask | BoundaryTask,
+    task: TrainingTask,
     images: ClassificationData | SegmentationData,
     **facts: Any,
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from wsss.data.records import Record
 from wsss.data.scores import Scores, stored_size
 from wsss.ignore import IGNORE
 from wsss.pipeline.mask_making.handover import Explained, Masked, Scored
@@ -63,6 +64,21 @@ def normalised(explained: Explained) -> Scored:
     return Scored(explained.record, explained.image, scores)
 
 
+def picture_of(
+    record: Record, image: np.ndarray, present: np.ndarray, classes: Mapping[str, int]
+) -> Picture:
+    """Say of a photograph what refinement steps may want to know.
+
+    Args:
+        record: Its files and labels.
+        image: (H, W, 3) uint8 RGB.
+        present: (P,) uint8 mask values of the classes of its maps.
+        classes: All class names with their mask values.
+    """
+    name_of = {value: name for name, value in classes.items()}
+    return Picture(image, [name_of[value] for value in present.tolist()], record.image_id, classes)
+
+
 @dataclass(frozen=True)
 class MaskMaker:
     """Step from scores to masks: background's score, refinement, best label of each pixel.
@@ -90,15 +106,8 @@ class MaskMaker:
         for one in batch:
             _check_size(one)
         full = [one.scores.full_size() for one in batch]
-        name_of = {value: name for name, value in self.classes.items()}
         pictures = [
-            Picture(
-                one.image,
-                [name_of[value] for value in one.scores.classes.tolist()],
-                one.record.image_id,
-                self.classes,
-            )
-            for one in batch
+            picture_of(one.record, one.image, one.scores.classes, self.classes) for one in batch
         ]
         labels = make_masks(
             pictures, full, self.background, self.refinement, self.context, self.trust

@@ -12,8 +12,12 @@ from wsss.data.transforms import normalise
 from wsss.models.segmenter import Segmenter
 from wsss.pipeline.mask_making.filtering import ClassFilter
 from wsss.pipeline.mask_making.handover import Failed, Masked, Photograph, Predicted, each
-from wsss.pipeline.mask_making.scoring import probabilities_to_scores, to_mask_values
-from wsss.refinement.maps import Context, LabelMaps, Picture
+from wsss.pipeline.mask_making.scoring import (
+    picture_of,
+    probabilities_to_scores,
+    to_mask_values,
+)
+from wsss.refinement.maps import Context, LabelMaps
 from wsss.refinement.steps import RefinementChain
 from wsss.refinement.trust import TrustConfig, rescued_labels, trusted_labels
 from wsss.views import views
@@ -139,18 +143,9 @@ class ProbabilityMaskMaker:
 
     def __call__(self, batch: list[Predicted]) -> list[Masked]:
         """Make the masks of some images, refined together where a step can do that."""
-        name_of = {value: name for name, value in self.classes.items()}
         # steps expect at least one class; an image without is all background already
         shown = [one for one in batch if len(one.classes)]
-        pictures = [
-            Picture(
-                one.image,
-                [name_of[value] for value in one.classes.tolist()],
-                one.record.image_id,
-                self.classes,
-            )
-            for one in shown
-        ]
+        pictures = [picture_of(one.record, one.image, one.classes, self.classes) for one in shown]
         refined: Iterator[LabelMaps] = iter(())
         if shown:
             refine = self.refinement.prepare(pictures, self.context)
