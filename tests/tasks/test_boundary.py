@@ -1,5 +1,6 @@
 """The boundary network: its losses pair by pair, a planted square, and the way to the walk."""
 
+import json
 import math
 import threading
 
@@ -154,6 +155,8 @@ class TestCommand:
         given = shapes, shapes.root / shapes.masks, classifier_checkpoint, tmp_path / "run"
         last = train_boundary(*given, **settings)
         rate = torch.load(last, weights_only=True)["wsss"]["lr"]
+        # its own, not that of the classifier whose description it continues
+        assert rate == json.loads((last.parent / "manifest.json").read_text())["learning_rate"]
         monkeypatch.setattr(trainer, "find_learning_rate", lambda *_: pytest.fail("searched again"))
         again = train_boundary(*given, **settings)
         assert torch.load(again, weights_only=True)["wsss"]["lr"] == rate > 0
