@@ -43,6 +43,7 @@ def test_features_are_those_of_the_stages():
 @torch.no_grad()
 def test_a_copy_has_features_of_its_own():
     model, images = small_segmenter(), torch.randn(1, 3, 32, 32)
+    # our own network there and back: processes that are started afresh receive networks so
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         for parameter in other.backbone.parameters():
             parameter.mul_(1.5)

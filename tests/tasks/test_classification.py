@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -273,8 +275,6 @@ class TestResuming:
 
     def test_an_interruption_by_hand_reaches_the_command_line(self, shapes, tmp_path, monkeypatch):
         """`wsss` answers a KeyboardInterrupt with how to go on; Lightning must not swallow it."""
-        import signal
-
         before = signal.getsignal(signal.SIGINT)
         real = ClassificationTask.training_step
 
@@ -289,6 +289,20 @@ class TestResuming:
         finally:
             signal.signal(signal.SIGINT, before)
             monkeypatch.setattr(ClassificationTask, "training_step", real)
+
+    def test_a_training_that_is_told_to_end_does_not_look_done(self, shapes, tmp_path, monkeypatch):
+        """A scheduler's SIGTERM: not with exit code 0, after which a script would go on."""
+        real = ClassificationTask.training_step
+
+        def step(self, batch, index):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return real(self, batch, index)
+
+        monkeypatch.setattr(ClassificationTask, "training_step", step)
+        with pytest.raises(SystemExit) as ended:
+            train(shapes, tmp_path / "run", epochs=1)
+        assert ended.value.code == 143
+        assert not json.loads((tmp_path / "run/manifest.json").read_text())["complete"]
 
 
 def test_the_best_checkpoint_is_the_one_of_the_highest_map(shapes, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from wsss.data.cache import ImageCache
@@ -326,6 +327,9 @@ def fit(
             ckpt_path=str(last) if resumed else None,
             weights_only=True,
         )
+    except SIGTERMException as error:
+        # Lightning would end with 0, as if the training were done: 143 is how a shell says SIGTERM
+        raise SystemExit(128 + signal.SIGTERM) from error
     except SystemExit as error:  # Lightning's answer to Ctrl-C
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error
