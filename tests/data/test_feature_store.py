@@ -76,3 +76,12 @@ def test_what_half_precision_does_not_hold_is_refused(image, tmp_path, value):
     with pytest.raises(ValueError, match=r"image\.jpg is beyond .* give features: compute"):
         FeatureStore(tmp_path, NETWORK).write(image, "view", Entry((1, 1), (1, 1), features))
     assert FeatureStore(tmp_path, NETWORK).nbytes(image, "view") is None
+
+
+def test_what_other_networks_take_is_known(image, tmp_path):
+    store = FeatureStore(tmp_path / "store", NETWORK)
+    assert store.nbytes_of_others() == 0
+    store.write(image, "view", entry())
+    other = FeatureStore(tmp_path / "store", "b" * 64)
+    size = other.write(image, "view", entry()) + other.write(image, "mirrored", entry())
+    assert store.nbytes_of_others() == size

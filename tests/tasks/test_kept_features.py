@@ -11,8 +11,10 @@ from wsss.data.transforms import AugmentConfig
 from wsss.models import BackboneConfig
 from wsss.models.frozen import FrozenPart
 from wsss.models.segmenter import SegmenterConfig
+from wsss.pipeline.train_boundary import train_boundary
 from wsss.pipeline.train_cls import train_cls
 from wsss.pipeline.train_seg import train_seg
+from wsss.tasks.boundary import BoundaryTask
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import SegmentationTask
 
@@ -43,6 +45,13 @@ def classify(data, output, cache, **changes):
     return train_cls(model=model, **settings(data, output, cache, **changes))
 
 
+def find_boundaries(data, output, cache, classifier, **changes):
+    given = settings(data, output, cache, **changes)
+    for key in ("val_split", "freeze", "freeze_batchnorm"):
+        del given[key]
+    return train_boundary(masks=data.root / data.masks, checkpoint=classifier, radius=2, **given)
+
+
 def last_epoch(output):
     return json.loads((output / "manifest.json").read_text())["last_epoch"]
 
@@ -53,15 +62,21 @@ def weights(path):
 
 @pytest.fixture
 def losses(monkeypatch):
-    """The loss of each training step of a segmentation network."""
-    found, real = [], SegmentationTask.training_step
+    """The loss of each training step of a segmentation or boundary network."""
+    found = []
 
-    def noted(self, *arguments):
-        loss = real(self, *arguments)
-        found.append(float(loss.detach()))
-        return loss
+    def note(task):
+        real = task.training_step
 
-    monkeypatch.setattr(SegmentationTask, "training_step", noted)
+        def noted(self, *arguments):
+            loss = real(self, *arguments)
+            found.append(float(loss.detach()))
+            return loss
+
+        monkeypatch.setattr(task, "training_step", noted)
+
+    note(SegmentationTask)
+    note(BoundaryTask)
     return found
 
 
@@ -116,6 +131,15 @@ def test_a_classifier_learns_the_same(freeze, shapes, tmp_path):
         torch.testing.assert_close(cached[key], value, rtol=5e-3, atol=5e-4, msg=key)
     found, expected = (last_epoch(tmp_path / name) for name in ("cache", "compute"))
     assert found["val_loss"] == pytest.approx(expected["val_loss"], rel=2e-3)
+
+
+def test_a_boundary_network_learns_the_same(shapes, classifier_checkpoint, tmp_path, losses):
+    cache = tmp_path / "c"
+    for features in ("compute", "cache"):
+        output = tmp_path / features
+        find_boundaries(shapes, output, cache, classifier_checkpoint, features=features)
+    assert losses[6:] == pytest.approx(losses[:6], rel=2e-3)
+    assert len(entries(cache)) == 12 * 4
 
 
 def test_what_is_kept_is_found_again_by_other_trainings(shapes, tmp_path, computed, monkeypatch):

@@ -70,6 +70,13 @@ class FeatureStore:
         except (FileNotFoundError, ValueError, EOFError):
             return None
 
+    def nbytes_of_others(self) -> int:
+        """Bytes of the entries of other networks beside this one's folder."""
+        if not self.folder.parent.is_dir():
+            return 0
+        others = [one for one in self.folder.parent.iterdir() if one.name != self.folder.name]
+        return sum(file.stat().st_size for one in others for file in one.glob("*.features"))
+
     def write(self, image: Path, view: str, entry: Entry) -> int:
         """Write an entry; return its bytes.
 

@@ -1,5 +1,7 @@
 """Turn a classifier and image-level labels into pseudo-masks."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +40,9 @@ _FREE = (
     "threshold_from",
 )  # fmt: skip
 """Settings that may differ in a rerun; checkpoint and threshold are compared by content."""
+
+_NOT_OF_SCORES = ("output", "data", "split", *_FREE, "classifier")
+"""Settings of the command that made scores on which those of one image do not depend."""
 
 
 def make_pseudo_masks(
@@ -123,7 +128,8 @@ def make_pseudo_masks(
     likely = predicted_threshold if label_mode == "predicted" else None
     records = load_records(data, split, with_labels=labelled, limit=limit)
     files = files_of(records, output, scores=save_scores, overlays=overlays)
-    identity = _identity(checkpoint, None if threshold_from is None else background)
+    stored = [] if isinstance(origin, Classifier) else origin
+    identity = _identity(checkpoint, stored, None if threshold_from is None else background)
     identity |= contents_of(refinement)
     with command_ranks() as ranks:
         folder = ranks.on_first(
@@ -140,8 +146,8 @@ def make_pseudo_masks(
         outcome = stream(records, wanted, ranks, here, steps)
         # what was made before is in the counts too; the processes share the reading
         before = ranks.share([r for r in records if r.image_id not in wanted])
-        stored = scores_folder(output if isinstance(origin, Classifier) else origin[0])
-        for part in ranks.gather(census_of_files(before, output / "masks", stored, data.classes)):
+        scores = scores_folder(stored[0] if stored else output)
+        for part in ranks.gather(census_of_files(before, output / "masks", scores, data.classes)):
             outcome.census.add(part)
         if folder is not None:
             facts = _facts(records, wanted, outcome, threshold, refinement)
@@ -184,14 +190,29 @@ def _origin(
     return scores_from if isinstance(scores_from, list) else [scores_from]
 
 
-def _identity(checkpoint: Path | None, chosen: BackgroundConfig | None) -> dict[str, Any]:
+def _identity(
+    checkpoint: Path | None, stored: Sequence[Path], chosen: BackgroundConfig | None
+) -> dict[str, Any]:
     """Collect what the results depend on beside the settings: contents of files, not names."""
     identity: dict[str, Any] = {}
     if chosen is not None:
         identity["threshold"] = chosen.threshold
     if checkpoint is not None:
         identity["checkpoint_sha256"] = file_sha256(checkpoint)
+    if stored:
+        identity["scores_sha256"] = [_made_by(folder) for folder in stored]
     return identity
+
+
+def _made_by(folder: Path) -> str | None:
+    """SHA-256 of what made a folder of scores, in hex; None where no manifest says it."""
+    manifest = manifest_of(folder)
+    if manifest is None:
+        return None
+    given = manifest.get("config", {})
+    config = {key: value for key, value in given.items() if key not in _NOT_OF_SCORES}
+    facts = json.dumps([manifest["command"], manifest["identity"], config], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def _facts(

@@ -10,6 +10,7 @@ from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.runs.settings import Settings
 from wsss.tasks.boundary import BoundaryTask
+from wsss.tasks.kept_features import Features, feature_callbacks
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import SegmentationData
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
@@ -25,6 +26,7 @@ def train_boundary(
     augment: AugmentConfig = AugmentConfig(
         crop=321, long_side=None, scale=(0.5, 1.5), val_long_side=None
     ),
+    features: Features = "compute",
     radius: int = 10,
     optim: OptimConfig = OptimConfig(),
     epochs: int = 3,
@@ -48,6 +50,8 @@ def train_boundary(
         output: Folder for the checkpoint (last.ckpt), logs and the configuration.
         train_split: List of the training images.
         augment: Random changes of the training images.
+        features: compute, or cache: what the backbone makes of each image is kept in trainer.cache,
+            so that an epoch trains the head alone. It needs an augmentation of fixed views.
         radius: Largest distance of a pair, in cells of four pixels.
         optim: Optimiser and schedule; only the head is trained, at lr times head_multiplier.
         epochs: Passes over the training images.
@@ -61,13 +65,14 @@ def train_boundary(
     settings = Settings.of(train_boundary, locals())
     if radius < 1:
         raise ValueError(f"radius: expected at least 1, got {radius}")
+    kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)
     train = load_records(data, train_split, with_labels=False)
     train_masks = [masks / f"{record.image_id}.png" for record in train]
     # all masks before the training: a missing one would end it in the middle of an epoch
     require_masks(train_masks)
     # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
-    task = BoundaryTask(checkpoint, data.classes, radius=radius, optim=optim)
+    task = BoundaryTask(checkpoint, data.classes, radius=radius, optim=optim, features=features)
     images = SegmentationData(
         train,
         train_masks,
@@ -77,8 +82,9 @@ def train_boundary(
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
-        read=image_reader(trainer, train),
+        read=image_reader(trainer, [] if features == "cache" else train),
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
+    lightning.callbacks += kept  # type: ignore[attr-defined]
     train_into(output, settings, lightning, task, images, checkpoint_chosen_by="last epoch")
     return output / "last.ckpt"

@@ -1,6 +1,6 @@
 """Training task of a boundary network: pairs of pixels whose labels are sure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +11,9 @@ from wsss.ignore import IGNORE
 from wsss.parallel.processes import add_up, process_count
 from wsss.refinement.walk.affinity import offsets_within, windows
 from wsss.refinement.walk.boundary import highest_between
-from wsss.tasks.boundary_network import BoundaryNetwork
+from wsss.tasks.boundary_network import BoundaryNetwork, FrozenStages
 from wsss.tasks.checkpoint import as_boundary, load_classifier
+from wsss.tasks.kept_features import Features, Inputs, logits_of
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.task import TrainingTask
 
@@ -76,12 +77,19 @@ class BoundaryTask(TrainingTask):
         classes: Those that it must have, with their mask values.
         radius: Distance of the pairs, in cells of four pixels.
         optim: Optimiser; all that is trained is the head.
+        features: Whether the batches bring images, or the stages that the backbone made of them.
     """
 
     model: BoundaryNetwork
 
     def __init__(
-        self, checkpoint: Path, classes: Mapping[str, int], *, radius: int, optim: OptimConfig
+        self,
+        checkpoint: Path,
+        classes: Mapping[str, int],
+        *,
+        radius: int,
+        optim: OptimConfig,
+        features: Features = "compute",
     ) -> None:
         super().__init__()
         classifier, known = load_classifier(checkpoint)
@@ -92,9 +100,14 @@ class BoundaryTask(TrainingTask):
             )
         self.model = BoundaryNetwork(classifier).train()
         self.description = as_boundary(checkpoint)
-        self.network = self.model.forward  # what is trained, compiled or not
+        self.frozen = FrozenStages(self.model) if features == "cache" else None
+        self.network: Callable[[Inputs], torch.Tensor] = self.whole  # compiled or not
         self.radius = radius
         self.optim = optim
+
+    def whole(self, inputs: Inputs) -> torch.Tensor:
+        """Logits of a batch's images, or of what the backbone made of them."""
+        return logits_of(self.model, self.frozen, inputs)
 
     def on_train_epoch_start(self) -> None:
         self.model.classifier.eval()  # a frozen backbone drops nothing out

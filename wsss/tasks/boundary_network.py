@@ -1,11 +1,15 @@
 """Boundary network: a classifier's backbone, frozen, and a head on its stages."""
 
+import hashlib
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from wsss.attribution.capture import capture
 from wsss.models.boundary import BoundaryHead, boundary_size
 from wsss.models.classifier import Classifier
+from wsss.models.frozen import body_digest
 
 _SIDE = 64
 """Side of the image that shows the channels of the stages."""
@@ -39,5 +43,35 @@ class BoundaryNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Find the boundaries in (B, 3, H, W) normalised images: (B, H / 4, W / 4) logits."""
-        logits: torch.Tensor = self.head(self.stages(images), boundary_size(*images.shape[2:]))
+        return self.bound(self.stages(images), (images.shape[2], images.shape[3]))
+
+    def bound(self, stages: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+        """Find the boundaries in images of a size (H, W), of their stages' features."""
+        logits: torch.Tensor = self.head(stages, boundary_size(*size))
         return logits
+
+
+class FrozenStages:
+    """The classifier in a boundary network, whose stages can be kept.
+
+    Args:
+        model: The network; its modules are used, not copied.
+    """
+
+    def __init__(self, model: BoundaryNetwork) -> None:
+        self.model = model
+
+    def digest(self) -> str:
+        """SHA-256 of all that the stages depend on beside the image."""
+        facts = body_digest(self.model.classifier), *self.model.classifier.default_layers
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+    def compute(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the stages of (B, 3, H, W) normalised images."""
+        self.model.classifier.eval()
+        return self.model.stages(images)
+
+    def finish(self, features: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+        """Go on from the stages, in any precision, to (B, h, w) boundary logits."""
+        dtype = next(self.model.parameters()).dtype
+        return self.model.bound([values.to(dtype) for values in features], size)

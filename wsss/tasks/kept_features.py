@@ -4,10 +4,11 @@ import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from wsss.data.feature_datasets import Kept, KeptImages
@@ -34,6 +35,23 @@ Inputs = torch.Tensor | Kept
 
 READERS = 4
 """Most threads that decode while the network computes."""
+
+
+class Frozen(Protocol):
+    """Part of a network whose activations can be kept."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The whole network."""
+
+    def digest(self) -> str:
+        """SHA-256 of all that the activations depend on beside the image."""
+
+    def compute(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the activations of (B, 3, H, W) normalised images."""
+
+    def finish(self, features: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+        """Go on from activations to the logits of images of a size (H, W)."""
 
 
 class Wanted(NamedTuple):
@@ -76,10 +94,11 @@ class KeepFeatures(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         # before the optimiser is made, for whose schedule Lightning starts the loaders' workers
-        frozen = pl_module.frozen
-        assert isinstance(frozen, FrozenPart)
+        frozen: Frozen = pl_module.frozen  # type: ignore[assignment]
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         store = FeatureStore(self.folder, frozen.digest())
+        if process_rank() == 0:
+            _mention_others(store)
         data.train = KeptImages(data.train, store, self.augment, whole=False)
         data.val = KeptImages(data.val, store, self.augment, whole=True)
         wanted = [
@@ -99,7 +118,7 @@ class _Fill:
     """Computation of the entries that are missing."""
 
     def __init__(
-        self, store: FeatureStore, frozen: FrozenPart, device: torch.device, limit: int
+        self, store: FeatureStore, frozen: Frozen, device: torch.device, limit: int
     ) -> None:
         self.store = store
         self.frozen = copy.deepcopy(frozen)  # the training's own network stays as and where it is
@@ -177,6 +196,17 @@ class _Fill:
             )
 
 
+def _mention_others(store: FeatureStore) -> None:
+    """Say how much disk the activations of other networks take: none are ever deleted."""
+    used = store.nbytes_of_others()
+    if used > 2**30:
+        log.info(
+            "%.1f GiB of %s are features of other networks; delete what you train on no more",
+            used / 2**30,
+            store.folder.parent,
+        )
+
+
 def _key(one: Wanted) -> tuple[Path, str]:
     """Image and view by which the store knows an entry."""
     return one.images.images.records[one.place].image, one.images.name(one.view)
@@ -212,9 +242,7 @@ def frozen_part(
     return frozen
 
 
-def logits_of(
-    model: Classifier | Segmenter, frozen: FrozenPart | None, inputs: Inputs
-) -> torch.Tensor:
+def logits_of(model: nn.Module, frozen: Frozen | None, inputs: Inputs) -> torch.Tensor:
     """Compute the logits of a batch."""
     if isinstance(inputs, Kept) and frozen is not None:
         height, width = inputs.seen[0].tolist()

@@ -1,6 +1,7 @@
 """Masks from stored scores: those of the direct run, and score files that are missing or wrong."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -45,6 +46,22 @@ class TestFromScores:
         (own_shapes.root / "labels.csv").unlink()
         make(own_shapes, tmp_path / "run", scores_from=made)
         assert str(made) in manifest(tmp_path / "run")["label_mode"]
+
+    def test_scores_made_otherwise_in_the_same_place_are_other_scores(
+        self, own_shapes, made, tmp_path
+    ):
+        """Masks of a folder are all of one origin, though its path stays what it was."""
+        stored = tmp_path / "stored"
+        shutil.copytree(made, stored)
+        make(own_shapes, tmp_path / "run", scores_from=stored, limit=2)
+        facts = manifest(stored)
+        facts["config"]["limit"] = 7  # which changes no image's scores
+        (stored / "manifest.json").write_text(json.dumps(facts))
+        make(own_shapes, tmp_path / "run", scores_from=stored)
+        facts["config"]["tif"]["alpha"] = 0.3
+        (stored / "manifest.json").write_text(json.dumps(facts))
+        with pytest.raises(ValueError, match=r"scores_sha256"):
+            make(own_shapes, tmp_path / "run", scores_from=stored)
 
     def test_missing_and_damaged_score_files_are_named(self, shapes, made, tmp_path):
         shutil.copytree(made / "scores", tmp_path / "scores")
