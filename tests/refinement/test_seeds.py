@@ -167,6 +167,10 @@ def test_two_thresholds_share_one_lattice(monkeypatch):
         {"ignore_below": 0.1},
         {"ignore_below": 0.4, "ignore_above": 0.3},
         {"ignore_below": 0.1, "ignore_above": 0.3, "kind": "power"},
+        {"ignore_below": 0.1, "ignore_above": 0.3, "margin": 0.1},
+        {"margin": 0.1, "kind": "power"},
+        {"margin": -0.1},
+        {"margin": float("nan")},
     ],
 )
 def test_backgrounds_that_make_no_sense_are_refused(arguments):

@@ -131,9 +131,29 @@ class TestMasks:
         assert scores[0][1][taken].min() >= scores[0][1][~taken].max()
         assert np.array_equal(rescued[~taken], silent[~taken])
 
+    def test_a_margin_is_a_pair_of_thresholds(self):
+        scores = self.scores()
+        pair = BackgroundConfig(ignore_below=0.2, ignore_above=0.6)
+        expected = make_masks(self.IMAGES, scores, pair)
+        assert any((mask == 255).any() for mask in expected)
+        found = make_masks(self.IMAGES, scores, BackgroundConfig(threshold=0.4, margin=0.2))
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_with_thresholds_of_their_own_each_class_has_its_pair(self):
+        image = Picture(np.zeros((1, 6, 3), np.uint8), ("cat", "dog"))
+        cat = np.array([[0.1, 0.25, 0.45, 0, 0, 0]], np.float32)
+        scores = np.stack([cat, cat[:, ::-1]])
+        background = BackgroundConfig(threshold={"cat": 0.3, "dog": 0.2}, margin=0.1)
+        (mask,) = make_masks([image], [scores], background)
+        assert mask.tolist() == [[0, 255, 1, 2, 255, 0]]
+        nothing = BackgroundConfig(threshold=0.05, margin=0.1)  # the lower one stops at 0
+        (mask,) = make_masks([image], [np.zeros_like(scores)], nothing)
+        assert not mask.any()
+
     def test_two_thresholds_say_themselves_what_is_ignored(self):
         background = BackgroundConfig(ignore_below=0.2, ignore_above=0.6)
-        with pytest.raises(ValueError, match=r"trust\.rule: expected all .*, got 'share'"):
+        with pytest.raises(ValueError, match=r"trust\.rule: expected all .*; got 'share'"):
             make_masks(self.IMAGES, self.scores(), background, trust=TrustConfig("share"))
         rescue = TrustConfig(silent="rescue")
         assert len(make_masks(self.IMAGES, self.scores(), background, trust=rescue)) == 3

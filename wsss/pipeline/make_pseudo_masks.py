@@ -199,8 +199,9 @@ def _identity(
         identity["threshold"] = chosen.threshold
     if checkpoint is not None:
         identity["checkpoint_sha256"] = file_sha256(checkpoint)
-    if stored:
-        identity["scores_sha256"] = [_made_by(folder) for folder in stored]
+    made_by = [_made_by(folder) for folder in stored]
+    if any(made_by):
+        identity["scores_sha256"] = made_by
     return identity
 
 

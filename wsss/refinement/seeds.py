@@ -29,6 +29,8 @@ class BackgroundConfig:
             their class, pixels that are background under the lower one are background, the rest
             is 255 (irn: 0.05 and 0.30).
         ignore_above: See ``ignore_below``.
+        margin: Of ``constant``: the same with thresholds so far below and above ``threshold``, each
+            class's own if it has one.
     """
 
     kind: Literal["constant", "power", "remainder"] = "constant"
@@ -36,6 +38,7 @@ class BackgroundConfig:
     gamma: float = 4.0
     ignore_below: float | None = None
     ignore_above: float | None = None
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.threshold, dict):
@@ -59,6 +62,32 @@ class BackgroundConfig:
                     "background: expected 0 <= ignore_below < ignore_above <= 1, got "
                     f"{self.ignore_below} and {self.ignore_above}"
                 )
+        if not 0 <= self.margin < 1:
+            raise ValueError(f"background.margin: expected 0 or more, below 1, got {self.margin}")
+        if self.margin and (self.kind != "constant" or self.ignore_below is not None):
+            raise ValueError(
+                "background.margin: needs kind: constant, and neither ignore_below nor ignore_above"
+            )
+
+    def bounds(self) -> "tuple[BackgroundConfig, BackgroundConfig] | None":
+        """The background's scores below and above which labels are sure; None where all are."""
+        if self.ignore_below is not None and self.ignore_above is not None:
+            low, high = self.ignore_below, self.ignore_above
+            return BackgroundConfig(threshold=low), BackgroundConfig(threshold=high)
+        if not self.margin:
+            return None
+        return self._moved(-self.margin), self._moved(self.margin)
+
+    def _moved(self, by: float) -> "BackgroundConfig":
+        """The same with other thresholds, and no pixel left out."""
+
+        def moved(threshold: float) -> float:
+            return min(1.0, max(0.0, threshold + by))
+
+        if isinstance(self.threshold, dict):
+            each = {name: moved(value) for name, value in self.threshold.items()}
+            return BackgroundConfig(threshold=each)
+        return BackgroundConfig(threshold=moved(self.threshold))
 
 
 def normalise_maps(maps: np.ndarray) -> np.ndarray:
@@ -200,7 +229,8 @@ def _labels(
     trust: TrustConfig,
 ) -> list[np.ndarray]:
     """Label the pixels of images that have classes, 255 where they are not trusted."""
-    if background.ignore_below is None or background.ignore_above is None:
+    bounds = background.bounds()
+    if bounds is None:
         levels = [
             background_score(maps, background, named)
             for maps, named in zip(scores, names, strict=True)
@@ -210,18 +240,22 @@ def _labels(
         return [trusted_labels(one.values, trust) for one in refined]
     generous, strict = (
         # both thresholds share the prepared steps: the CRF's lattice is built once
-        best_labels(scores, [np.full(s.shape[1:], level, np.float32) for s in scores], refine)
-        for level in (background.ignore_below, background.ignore_above)
+        best_labels(
+            scores,
+            [background_score(m, bound, own) for m, own in zip(scores, names, strict=True)],
+            refine,
+        )
+        for bound in bounds
     )
     return [_between(below, above) for below, above in zip(generous, strict, strict=True)]
 
 
 def check_trust(background: BackgroundConfig, trust: TrustConfig) -> None:
     """Refuse two rules at once for what is ignored."""
-    if trust.rule != "all" and background.ignore_above is not None:
+    if trust.rule != "all" and background.bounds() is not None:
         raise ValueError(
-            "trust.rule: expected all beside background.ignore_below and ignore_above, which say "
-            f"themselves what is ignored, got {trust.rule!r}"
+            "trust.rule: expected all beside background.margin, or ignore_below and ignore_above, "
+            f"which say themselves what is ignored; got {trust.rule!r}"
         )
 
 
