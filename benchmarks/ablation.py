@@ -2,26 +2,27 @@
 
     python benchmarks/ablation.py --json FILE
 
-Runs the files of configs/voc-animals in the order below, each as `wsss run` in a process of its
-own: steps that are done are skipped, so that a run that was cut off goes on when it is called
-again. Then it runs the chain and the yardstick anew for the other seeds, each into a folder of its
-own, prints one row for every step that scores, as docs/results.md has it, and writes the mIoU of
-each, in points:
+Runs the files of configs/voc-animals in the order below for seed 0, then the chain and the
+yardstick anew for the other seeds, each into a folder of its own. Every step is a `wsss run` in a
+process of its own, whose processor seconds, which know nothing of what else runs on the machine, and
+largest memory are kept beside its results (cost.json). Steps
+that are done are skipped, so that a run that was cut off goes on when it is called again; and
+calls for other seeds, with `--table false`, may run at the same time. At the end it prints one row
+for every step that scores, as docs/results.md has it, and writes the mIoU of each, in points:
 
 - <step>: of the files of the table, seed 0;
 - network_<seed>, full_<seed>, retention_<seed>: the chain's last network, that of the same recipe
   on real masks, and their ratio.
-
-Seconds and memory are those of the whole file's process, where this call ran any of its steps.
 """
 
-import resource
+import json as text
+import os
+import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from jsonargparse import auto_cli
@@ -34,24 +35,6 @@ CONFIGS = REPOSITORY / "configs/voc-animals"
 CHAIN = ("run.yaml", "run-yardstick.yaml")
 TABLE = ("run.yaml", "run-seeds.yaml", "run-masks.yaml", "run-networks.yaml", "run-test-time.yaml",
          "run-yardstick.yaml")  # fmt: skip
-
-
-class Row(NamedTuple):
-    """A scored step.
-
-    Args:
-        file: Configuration that it stands in.
-        step: Its name.
-        split: List that was scored.
-        miou: In points.
-        interval: 95 % interval over images, in points.
-    """
-
-    file: str
-    step: str
-    split: str
-    miou: float
-    interval: tuple[float, float]
 
 
 def with_seed(config: Mapping[str, Any], seed: int, output: str) -> dict[str, Any]:
@@ -67,30 +50,59 @@ def with_seed(config: Mapping[str, Any], seed: int, output: str) -> dict[str, An
     return {**config, "output": output, "steps": steps}
 
 
-def run(file: Path) -> None:
-    """Run a configuration in a process of its own; say how long it took, and its memory."""
-    start = time.monotonic()
-    # from the repository's root: paths in the files start there
-    subprocess.run(
-        [sys.executable, "-m", "wsss.cli", "run", "--config", file], check=True, cwd=REPOSITORY
-    )
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
-    seconds = time.monotonic() - start
-    print(f"{file.name}: {seconds:.0f} s, largest process so far {peak:.0f} MiB", flush=True)
+def run(config: Mapping[str, Any], name: str) -> None:
+    """Run the steps of a configuration that are not done, each in a process of its own."""
+    output = REPOSITORY / config["output"]
+    names = [step["name"] for step in config["steps"]]
+    done = [(output / step / "step.json").is_file() for step in names]
+    first = done.index(False) if False in done else len(names)
+    for count in range(first + 1, len(names) + 1):
+        seconds, peak = wsss_run({**config, "steps": config["steps"][:count]}, name)
+        cost = {"seconds": round(seconds), "peak_mib": round(peak)}
+        print(f"{output.name}, {names[count - 1]}: {cost}", flush=True)
+        (output / names[count - 1] / "cost.json").write_text(text.dumps(cost), encoding="utf-8")
+    # once as a whole: what was made by other settings is made anew
+    wsss_run(config, name)
 
 
-def rows_of(config: Mapping[str, Any], name: str) -> Iterator[Row]:
-    """Read what each step of a configuration has scored."""
-    for step in config["steps"]:
-        if step["command"] != "eval_miou":
-            continue
-        found = Evaluation.read(REPOSITORY / config["output"] / step["name"])
-        assert found.intervals is not None, "a list of one image"
-        miou, low, high = (
-            100 * float(means.miou or 0)
-            for means in (found.means, found.intervals.low, found.intervals.high)
+def wsss_run(config: Mapping[str, Any], name: str) -> tuple[float, float]:
+    """Run a configuration; return processor seconds, and the largest process's MiB at the most."""
+    # beside the files of the repository: paths in them start at their folder
+    file = CONFIGS / f".{name.removesuffix('.yaml')}-{Path(config['output']).name}.yaml"
+    file.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wsss.cli", "run", "--config", file], cwd=REPOSITORY
         )
-        yield Row(name, step["name"], step["split"], miou, (low, high))
+        _, status, usage = os.wait4(process.pid, 0)
+    finally:
+        file.unlink()
+    if status:
+        raise SystemExit(f"{name} of {config['output']} ended with {status}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**10
+
+
+def show(config: Mapping[str, Any]) -> dict[str, float]:
+    """Print a row for each step, with its score or its cost; return the mIoU of those that score.
+
+    A mIoU is in points, with its 95 % interval over images.
+    """
+    scores = {}
+    for step in config["steps"]:
+        folder = REPOSITORY / config["output"] / step["name"]
+        if step["command"] == "eval_miou":
+            found = Evaluation.read(folder)
+            assert found.intervals is not None, "a list of one image"
+            miou, low, high = (
+                100 * float(means.miou or 0)
+                for means in (found.means, found.intervals.low, found.intervals.high)
+            )
+            scores[step["name"]] = miou
+            print(f"| {step['name']} | {step['split']} | {miou:.1f} [{low:.1f}, {high:.1f}] |")
+        elif (folder / "cost.json").is_file():
+            cost = text.loads((folder / "cost.json").read_text(encoding="utf-8"))
+            print(f"| {step['name']} | {cost['seconds']} s | {cost['peak_mib']:,} MiB |")
+    return scores
 
 
 def main(json: Path | None = None, seeds: Sequence[int] = (0, 1, 2), table: bool = True) -> None:
@@ -99,35 +111,28 @@ def main(json: Path | None = None, seeds: Sequence[int] = (0, 1, 2), table: bool
     Args:
         json: Receives the flat object.
         seeds: Of the chain and the yardstick; 0 is that of the table.
-        table: Also run the files that are not part of the chain.
+        table: Also run the files that are not part of the chain, with seed 0.
     """
     numbers: dict[str, float] = {}
     configs = {name: yaml.safe_load((CONFIGS / name).read_text("utf-8")) for name in TABLE}
-    for name in TABLE if table else CHAIN:
-        run(CONFIGS / name)
-        for row in rows_of(configs[name], name):
-            low, high = row.interval
-            print(f"| {row.step} | {row.split} | {row.miou:.1f} | {low:.1f}-{high:.1f} |")
-            numbers[row.step] = row.miou
-    for seed in seeds:
-        output = "runs/voc-animals" if seed == 0 else f"runs/voc-animals-seed-{seed}"
+    for seed in sorted({*seeds} | ({0} if table else set())):
+        files = TABLE if table and not seed else CHAIN
         scores: dict[str, float] = {}
-        for name in CHAIN:
+        for name in files:
             config = configs[name]
             if seed:
-                config = with_seed(config, seed, output)
-                file = CONFIGS / f".{Path(name).stem}-seed-{seed}.yaml"
-                file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-                try:
-                    run(file)
-                finally:
-                    file.unlink()
-            scores |= {row.step: row.miou for row in rows_of(config, name)}
-        numbers[f"network_{seed}"] = scores["score_predictions"]
-        numbers[f"full_{seed}"] = scores["score_predictions_full"]
-        numbers[f"retention_{seed}"] = (
-            scores["score_predictions"] / scores["score_predictions_full"]
-        )
+                config = with_seed(config, seed, f"{config['output']}-seed-{seed}")
+            run(config, name)
+            scores |= show(config)
+        if seed:
+            # 10 GB that can be made again
+            shutil.rmtree(REPOSITORY / config["output"] / "cache", ignore_errors=True)
+        else:
+            numbers |= scores
+        network, full = scores["score_predictions"], scores["score_predictions_full"]
+        numbers |= {
+            f"network_{seed}": network, f"full_{seed}": full, f"retention_{seed}": network / full
+        }  # fmt: skip
     write_ratios(numbers, json)
 
 
