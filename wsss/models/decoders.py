@@ -36,8 +36,13 @@ class DeepLabV3PlusHead(nn.Module):
         super().__init__()
         from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 
+        deep = taps[1].channels
+        self.narrow: nn.Module = nn.Identity()
+        if deep > 2 * width:
+            self.narrow = _narrowed(deep, 2 * width)
+            deep = 2 * width
         self.decoder = DeepLabV3PlusDecoder(
-            encoder_channels=(0, 0, taps[0].channels, taps[1].channels),  # it takes [2] and [-1]
+            encoder_channels=(0, 0, taps[0].channels, deep),  # it takes [2] and [-1]
             encoder_depth=3,
             out_channels=width,
             atrous_rates=rates,
@@ -51,7 +56,7 @@ class DeepLabV3PlusHead(nn.Module):
         """Score two maps, shallow and last, on the grid of the first: (B, L, h, w)."""
         shallow = self.decoder.block1(features[0])
         # to the other's size: the library's fixed factor fits whole multiples of the stride alone
-        deep = _resized(self.decoder.aspp(features[1]), shallow.shape[2:])
+        deep = _resized(self.decoder.aspp(self.narrow(features[1])), shallow.shape[2:])
         joined = self.decoder.block2(torch.cat([deep, shallow], dim=1))
         logits: torch.Tensor = self.classify(joined)
         return logits
@@ -210,6 +215,13 @@ def _scorer(width: int, num_labels: int) -> nn.Conv2d:
     assert classify.bias is not None
     nn.init.zeros_(classify.bias)
     return classify
+
+
+def _narrowed(channels: int, width: int) -> nn.Sequential:
+    """Build a normalised 1 x 1 convolution to fewer channels."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+    )
 
 
 def _maps(maps: list[torch.Tensor]) -> tuple[Any, ...]:
