@@ -8,7 +8,7 @@ import torch
 
 from wsss.models import BackboneConfig, SegmenterConfig, build_segmenter, segmenter
 from wsss.models.backbones import build_backbone
-from wsss.models.decoders import PYRAMIDS, Grids, _halving, _relative_strides
+from wsss.models.decoders import PYRAMIDS, DeepLabV3PlusHead, Grids, _halving, _relative_strides
 from wsss.models.taps import Tap, find_taps
 
 NAMES = ["deeplabv2", "deeplabv3plus", *PYRAMIDS]
@@ -105,6 +105,17 @@ def test_channels_are_the_width_of_the_decoder():
     ]
     assert sizes[0] == sizes[1]
     assert 600_000 < sizes[2] < 0.5 * sizes[1]
+
+
+@pytest.mark.parametrize(("channels", "taken"), [(16, 16), (64, 64), (65, 64)])
+def test_a_wide_last_stage_is_narrowed_to_twice_the_width(channels, taken):
+    taps = [Tap("low", 24, 8, "channels first"), Tap("", channels, 16, "channels first")]
+    head = DeepLabV3PlusHead(taps, 5, 32, (2, 4, 8)).eval()
+    seen = []
+    head.decoder.aspp.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    scores = head([torch.randn(2, 24, 9, 11), torch.randn(2, channels, 5, 6)])
+    assert seen == [(2, taken, 5, 6)]
+    assert scores.shape == (2, 5, 9, 11)
 
 
 @pytest.mark.parametrize("name", NAMES)
