@@ -85,7 +85,8 @@ def wsss_run(config: Mapping[str, Any], name: str) -> tuple[float, float]:
 def show(config: Mapping[str, Any]) -> dict[str, float]:
     """Print a row for each step, with its score or its cost; return the mIoU of those that score.
 
-    A mIoU is in points, with its 95 % interval over images.
+    A mIoU is in points, with its 95 % interval over images; then the difference to the row that it is
+    compared with, or the share of full supervision that is retained.
     """
     scores = {}
     for step in config["steps"]:
@@ -98,7 +99,16 @@ def show(config: Mapping[str, Any]) -> dict[str, float]:
                 for means in (found.means, found.intervals.low, found.intervals.high)
             )
             scores[step["name"]] = miou
-            print(f"| {step['name']} | {step['split']} | {miou:.1f} [{low:.1f}, {high:.1f}] |")
+            row = f"| {step['name']} | {step['split']} | {miou:.1f} [{low:.1f}, {high:.1f}] |"
+            if found.against is not None:
+                ends = (100 * float(end or 0) for end in found.against.interval)
+                row += " {:+.1f} [{:+.1f}, {:+.1f}] |".format(
+                    100 * float(found.against.miou_difference or 0), *ends
+                )
+            if found.retention is not None:
+                ends = (float(end or 0) for end in found.retention.interval)
+                row += " {:.3f} [{:.3f}, {:.3f}] |".format(found.retention.value or 0, *ends)
+            print(row)
         elif (folder / "cost.json").is_file():
             cost = text.loads((folder / "cost.json").read_text(encoding="utf-8"))
             print(f"| {step['name']} | {cost['seconds']} s | {cost['peak_mib']:,} MiB |")
