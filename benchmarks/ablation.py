@@ -85,8 +85,8 @@ def wsss_run(config: Mapping[str, Any], name: str) -> tuple[float, float]:
 def show(config: Mapping[str, Any]) -> dict[str, float]:
     """Print a row for each step, with its score or its cost; return the mIoU of those that score.
 
-    A mIoU is in points, with its 95 % interval over images; then the difference to the row that it is
-    compared with, or the share of full supervision that is retained.
+    A mIoU is in points, with its 95 % interval over images; then the difference to the row that it
+    is compared with, or the share of full supervision that is retained.
     """
     scores = {}
     for step in config["steps"]:
@@ -106,7 +106,7 @@ def show(config: Mapping[str, Any]) -> dict[str, float]:
                     100 * float(found.against.miou_difference or 0), *ends
                 )
             if found.retention is not None:
-                ends = (float(end or 0) for end in found.retention.interval)
+                ends = (float(end or 0) for end in (found.retention.low, found.retention.high))
                 row += " {:.3f} [{:.3f}, {:.3f}] |".format(found.retention.value or 0, *ends)
             print(row)
         elif (folder / "cost.json").is_file():
