@@ -100,7 +100,10 @@ def entries(cache):
 @pytest.mark.parametrize("name", ["deeplabv2", "deeplabv3plus"])
 @pytest.mark.parametrize("freeze", ["all", "layer2"])
 def test_the_losses_are_those_of_the_training_on_images(freeze, name, shapes, tmp_path, losses):
-    """Sizes and mirrored views are drawn alike; activations have 11 bits, so losses 3 digits."""
+    """Sizes and mirrored views are drawn alike; activations have 11 bits, so losses 3 digits.
+
+    Every step of the training then moves the weights apart by its own rounding.
+    """
     model = SegmenterConfig(name, NET, output_stride=8, rates=(1, 2, 3), channels=32)
     runs = {}
     for features in ("compute", "cache"):
@@ -109,7 +112,8 @@ def test_the_losses_are_those_of_the_training_on_images(freeze, name, shapes, tm
         runs[features] = (list(losses), last_epoch(output)["val_miou"])
         losses.clear()
     assert len(runs["cache"][0]) == 6
-    assert runs["cache"][0] == pytest.approx(runs["compute"][0], rel=2e-3)
+    assert runs["cache"][0][0] == pytest.approx(runs["compute"][0][0], rel=5e-4)
+    assert runs["cache"][0] == pytest.approx(runs["compute"][0], rel=5e-3)
     assert runs["cache"][1] == pytest.approx(runs["compute"][1], abs=5e-3)
     assert len(entries(tmp_path / "c")) == 12 * 4 + 6
 
