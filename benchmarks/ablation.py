@@ -44,8 +44,6 @@ def with_seed(config: Mapping[str, Any], seed: int, output: str) -> dict[str, An
         changed = dict(step)
         if step["command"].startswith("train_"):
             changed["seed"] = seed
-        if step["command"] == "self_train":
-            changed["train_seg"] = {**step["train_seg"], "seed": seed}
         steps.append(changed)
     return {**config, "output": output, "steps": steps}
 

@@ -122,6 +122,7 @@ def test_whole_images_of_a_size_for_each_batch_too(shapes, tmp_path, losses):
     whole = dataclasses.replace(VIEWS, crop=None)
     for features in ("compute", "cache"):
         segment(shapes, tmp_path / features, tmp_path / "c", features=features, augment=whole)
+    assert len(losses) == 12
     assert losses[6:] == pytest.approx(losses[:6], rel=2e-3)
 
 
@@ -142,6 +143,7 @@ def test_a_boundary_network_learns_the_same(shapes, classifier_checkpoint, tmp_p
     for features in ("compute", "cache"):
         output = tmp_path / features
         find_boundaries(shapes, output, cache, classifier_checkpoint, features=features)
+    assert len(losses) == 12
     assert losses[6:] == pytest.approx(losses[:6], rel=2e-3)
     assert len(entries(cache)) == 12 * 4
 

@@ -41,7 +41,9 @@ _FREE = (
 )  # fmt: skip
 """Settings that may differ in a rerun; checkpoint and threshold are compared by content."""
 
-_NOT_OF_SCORES = ("output", "data", "split", *_FREE, "classifier")
+_NOT_OF_SCORES = (
+    "output", "data", "split", "background", "crf", "refine", "trust", "classifier", *_FREE,
+)  # fmt: skip
 """Settings of the command that made scores on which those of one image do not depend."""
 
 

@@ -1,5 +1,6 @@
 """What all training tasks share: their optimiser, and the description in their checkpoints."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +13,7 @@ from wsss.tasks.checkpoint import describe_normalisation
 from wsss.tasks.optim import OptimConfig, build_optimizer, may_fuse
 
 
-class TrainingTask(pl.LightningModule):
+class TrainingTask(pl.LightningModule, ABC):
     """Lightning module of a network that has a backbone and a head.
 
     Attributes:
@@ -25,9 +26,9 @@ class TrainingTask(pl.LightningModule):
     description: dict[str, Any]
     optim: OptimConfig
 
+    @abstractmethod
     def training_step(self, batch: Any, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
-        raise NotImplementedError
 
     def configure_optimizers(self) -> Any:
         return build_optimizer(

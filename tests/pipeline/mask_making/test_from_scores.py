@@ -55,7 +55,8 @@ class TestFromScores:
         shutil.copytree(made, stored)
         make(own_shapes, tmp_path / "run", scores_from=stored, limit=2)
         facts = manifest(stored)
-        facts["config"]["limit"] = 7  # which changes no image's scores
+        facts["config"] |= {"limit": 7, "crf": None}  # which change no image's scores
+        facts["config"]["background"]["threshold"] = 0.9
         (stored / "manifest.json").write_text(json.dumps(facts))
         make(own_shapes, tmp_path / "run", scores_from=stored)
         facts["config"]["tif"]["alpha"] = 0.3
