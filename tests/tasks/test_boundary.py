@@ -193,21 +193,6 @@ class TestCommand:
 
 
 class TestGuides:
-    @pytest.mark.parametrize(
-        ("shape", "long_side", "expected"),
-        [
-            ((40, 30), None, (40, 30)),
-            ((30, 1024), None, (30, 1024)),
-            ((2000, 500), None, (1024, 256)),
-            ((2000, 500), 2000, (2000, 500)),
-            ((40, 30), 80, (80, 60)),
-        ],
-    )
-    def test_large_photographs_are_made_smaller_unless_told_otherwise(
-        self, shape, long_side, expected
-    ):
-        assert resized(np.zeros((*shape, 3), np.uint8), long_side).shape[:2] == expected
-
     def test_features_of_threads_are_their_own(self, classifier_checkpoint):
         networks = Guides()
         rng = np.random.default_rng(0)

@@ -55,7 +55,7 @@ class Guides:
             image: (H, W, 3) uint8 RGB.
             checkpoint: A classifier or a segmentation network.
             layers: Modules of its backbone; None takes a classifier's last of each resolution.
-            long_side: Long side to which the network sees it; None: as it is, up to `LARGEST`.
+            long_side: Long side to which the network sees it; None: as it is.
 
         Returns:
             (C, h, w) float32 of each layer.
@@ -80,7 +80,7 @@ class Guides:
             image: (H, W, 3) uint8 RGB.
             checkpoint: A classifier or a segmentation network on a vision transformer.
             blocks: The last blocks, over which the mean is taken.
-            long_side: Long side to which the network sees it; None: as it is, up to `LARGEST`.
+            long_side: Long side to which the network sees it; None: as it is.
 
         Returns:
             (h, w, h, w) float32, of each patch to each other.
@@ -106,7 +106,7 @@ class Guides:
         Args:
             image: (H, W, 3) uint8 RGB.
             checkpoint: A boundary network.
-            long_side: Long side to which the network sees it; None: as it is, up to `LARGEST`.
+            long_side: Long side to which the network sees it; None: as it is.
 
         Returns:
             (h, w) float32 in [0, 1], at a quarter of the size that the network sees.
@@ -150,16 +150,10 @@ class Guides:
         return own[checkpoint]
 
 
-LARGEST = 1024
-"""Long side from which on a photograph is made smaller for a network, unless told otherwise."""
-
-
 def resized(image: np.ndarray, long_side: int | None) -> np.ndarray:
-    """Resize an (H, W, 3) photograph to a long side in pixels; None leaves it, up to `LARGEST`."""
+    """Resize an (H, W, 3) photograph to a long side in pixels; None leaves it."""
     height, width = image.shape[:2]
-    if long_side is None:
-        long_side = min(LARGEST, max(height, width))
-    if long_side == max(height, width):
+    if long_side is None or long_side == max(height, width):
         return image
     scale = long_side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

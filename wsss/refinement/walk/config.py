@@ -41,8 +41,7 @@ class WalkConfig:
             last of each resolution.
         blocks: For ``attention``: the last blocks, whose attention is averaged.
         long_side: Long side to which the network sees the photograph, in pixels; ``null``: as it
-            is, up to 1,024, far above the size that networks are trained on. A transformer sees at
-            most 1,600 patches in any case.
+            is. A transformer sees at most 1,600 patches in any case.
         sigma: For ``colour``: width of the Gaussian in units of CIE L*a*b*.
         cut: For ``features``: smaller cosines count as none (LOST: about 0.2).
         beta: Exponent of the affinities, which sharpens them; ``null`` takes 1 for ``colour`` and
