@@ -23,7 +23,6 @@ Each epoch's time is the fastest but the first. Nothing else should run meanwhil
 import csv
 import logging
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -35,7 +34,7 @@ import cv2
 import numpy as np
 import torch
 from jsonargparse import auto_cli
-from ratios import write_ratios
+from ratios import peak_mib, write_ratios
 
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data import DataConfig, load_records, read_image
@@ -166,7 +165,7 @@ def walk_seconds(data: DataConfig, folder: Path, side: int | None = None) -> lis
 def walk_of_2000(data: DataConfig, folder: Path, file: Path) -> None:
     """Write the largest resident memory in MiB of this process, which walks a large image."""
     walk_seconds(data, folder, side=2000)
-    file.write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10))
+    file.write_text(str(peak_mib()))
 
 
 def measure(folder: Path) -> dict[str, float]:

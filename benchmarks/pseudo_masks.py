@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jsonargparse import auto_cli
-from ratios import write_ratios
+from ratios import peak_mib, write_ratios
 
 from wsss.attribution import MultiScaleConfig
 from wsss.data import DataConfig, LabelMap, load_records, read_image, read_mask, write_mask
@@ -136,7 +136,7 @@ def _measured(connection: Any, function: Any, arguments: tuple[Any, ...]) -> Non
     wall = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF)
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    connection.send((wall, busy, after.ru_maxrss * 1024))
+    connection.send((wall, busy, round(peak_mib() * 2**20)))
 
 
 def measured(function: Any, *arguments: Any) -> tuple[float, float, int]:

@@ -1,8 +1,23 @@
-"""The end of a benchmark: its flat object of numbers, on the screen and in a file."""
+"""What benchmarks share: the memory of a process, and the flat object of numbers at the end."""
 
+import resource
 from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
+
+
+def peak_mib() -> float:
+    """Largest resident memory of this process so far.
+
+    Linux hands the number of `getrusage` down from the process that started this one; that of
+    /proc begins anew with the program.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def write_ratios(ratios: Mapping[str, float], file: Path | None) -> None:

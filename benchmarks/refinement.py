@@ -11,7 +11,6 @@ object; NAME is pamr, par, slic, felzenszwalb, walk or crf:
 """
 
 import multiprocessing
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 from jsonargparse import auto_cli
-from ratios import write_ratios
+from ratios import peak_mib, write_ratios
 
 from wsss.refinement import CRFConfig, LabelMaps, Picture, RefinementChain
 from wsss.refinement.pamr import PAMRConfig
@@ -58,7 +57,7 @@ def measure(name: str, size: tuple[int, int], classes: int, times: int) -> tuple
         start = time.process_time()
         chain.prepare([Picture(image)])([LabelMaps(values, marginals=False)])
         seconds.append(time.process_time() - start)
-    return min(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return min(seconds), peak_mib()
 
 
 def main(json: Path | None = None) -> None:

@@ -19,7 +19,6 @@ import dataclasses
 import importlib.util
 import json as json_module
 import logging
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jsonargparse import auto_cli
-from ratios import write_ratios
+from ratios import peak_mib, write_ratios
 
 from wsss.data import DataConfig, load_records
 from wsss.data.datasets import LabelledImages
@@ -146,7 +145,7 @@ def run_part(part: Part, folder: Path, data: Path) -> None:
     config = DataConfig(**paths, **facts)
     epochs = run_ours(config, folder) if part == "ours" else run_bare(config, part)
     seconds, share = min(epochs)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    memory = peak_mib()
     result = {"seconds": seconds, "share": share, "memory": memory}
     (folder / f"{part}.json").write_text(json_module.dumps(result))
 
