@@ -21,12 +21,13 @@ SHAPES = {"ring": 1, "star": 2, "cross": 3, "bar": 4, "blob": 5}
 CPU = TrainerConfig(accelerator="cpu", devices=1, workers=0)
 SMALL = AugmentConfig(crop=64, long_side=None, val_long_side=None)
 
+# a GPU takes part where it is asked for, by name: the other tests are those of the CPU
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 torch.set_num_threads(1)  # the networks are tiny: on busy cores, two threads wait for each other
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip, with the reason shown, what needs files that are not part of the project.
+    """Skip, with the reason shown, what needs files or a GPU that are not there.
 
     Where processes take one file after the other, those with slow tests come first: none should be
     left with a long one when the others have ended.
@@ -34,11 +35,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         slow = {item.path for item in items if "slow" in item.keywords}
         items.sort(key=lambda item: item.path not in slow)
-    if SHARED.is_dir():
-        return
+    missing = {}
+    if not SHARED.is_dir():
+        missing["shared"] = f"needs {SHARED}, which is not there"
+    if not torch.cuda.is_available():
+        missing["gpu"] = "needs a CUDA GPU, and CUDA_VISIBLE_DEVICES=0 before pytest"
     for item in items:
-        if "shared" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason=f"needs {SHARED}, which is not there"))
+        for mark in missing.keys() & item.keywords:
+            item.add_marker(pytest.mark.skip(reason=missing[mark]))
 
 
 def load_prepare(name: str = "shapes"):

@@ -169,12 +169,11 @@ def _changed_inputs(images: torch.Tensor, config: GradientConfig) -> Iterator[to
             # midpoint rule: the middle of each of the equal pieces of the straight line
             yield images * ((step + 0.5) / config.steps)
         return
-    # a generator of its own leaves the caller's random state alone
-    generator = torch.Generator(device=images.device).manual_seed(config.seed)
+    # a generator of its own leaves the caller's random state alone, and the CPU's in float32 gives
+    # the same noise for every device and precision
+    generator = torch.Generator().manual_seed(config.seed)
     # each image's own value range, as SmoothGrad states its noise
     extent = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
     for _ in range(config.steps):
-        noise = torch.randn(
-            images.shape[1:], generator=generator, device=images.device, dtype=images.dtype
-        )
+        noise = torch.randn(images.shape[1:], generator=generator).to(images)
         yield images + config.noise * extent * noise  # the same for each image of a batch

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_backbone
 from wsss.models.weights import load_weights
 from wsss.normalisation import IMAGENET, Normalisation
+from wsss.runs.settings import plain
 from wsss.tasks.boundary_network import BoundaryNetwork
 
 Kind = Literal["classifier", "segmenter", "boundary"]
@@ -27,14 +27,10 @@ def describe(
     normalisation: Normalisation,
 ) -> dict[str, Any]:
     """Describe a network in plain values, as stored under ``wsss`` in a checkpoint."""
-    fields = {
-        # plain values alone, so that the description is the same in a checkpoint and in JSON
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in asdict(model).items()
-    }
     return {
         "kind": kind,
-        "model": fields,
+        # a description is the same in a checkpoint, which holds no classes of ours, and in JSON
+        "model": plain(model),
         "classes": dict(classes),
         "normalisation": describe_normalisation(normalisation),
     }

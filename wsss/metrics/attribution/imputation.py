@@ -75,9 +75,10 @@ def impute_noisy_linear(
         previous, size = size, _dot(residual, residual)
         growth = size / previous.clamp_min(torch.finfo(size.dtype).tiny)
         direction = residual + growth * direction
-    # a generator of its own leaves the caller's random state alone
-    generator = torch.Generator(device=images.device).manual_seed(seed)
-    grain = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    # a generator of its own leaves the caller's random state alone, and the CPU's in float32 gives
+    # the same noise for every device and precision
+    generator = torch.Generator().manual_seed(seed)
+    grain = torch.randn(images.shape, generator=generator).to(images)
     return known + gap * (filled + noise * grain)
 
 
