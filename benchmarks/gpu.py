@@ -4,24 +4,24 @@
 
 100 photographs of train in ../shared/data/voc-animals, each four times under names of its own where
 speed is measured. Says nothing where there is no GPU. Writes one flat object; what begins with
-`resnet50` has random weights, all else is MobileNetV2 with ImageNet's. With the CPU it compares
+`resnet50` has random weights, all else is MobileNetV2 with ImageNet's. Images a second:
 
-- tif_difference, tif_difference_tf32: L2 distance of TIF's maps, over the norm of those of the CPU,
-  without and with the rounded products that PyTorch allows the convolutions of a GPU;
-- mask_agreement: share of pixels to which `make_pseudo_masks` (TIF, CRF) gives the same value, with
-  PyTorch's defaults, as commands run;
-- crf_difference: largest difference of the marginals of both CRFs, `torch` there, `fast` here.
-
-Speed, in images a second of the whole command:
-
-- masks_{cam,tif}: maps at four sizes, mirrored too, without a CRF; _crf_fast with one of 16 threads
-  beside the GPU, _crf_torch with one on the GPU; resnet50_masks_...;
-- masks_{cam,tif}_over_cpu: over those of all cores of the same machine without the GPU;
-- crf_core_over_gpu: seconds of one core for an image over those of the GPU, batches of 8;
-- train_cls, train_cls_bf16, train_seg, train_seg_bf16 and resnet50_...: the fastest epoch but the
+- masks_{cam,tif}: `make_pseudo_masks` with maps at four sizes, mirrored too, without a CRF;
+  _crf_fast with that of the CPU's threads, _crf_torch with that of the GPU;
+- maps_tif: the maps alone, of 8 photographs of one size again and again; maps_tif_tf32: with the
+  rounded products that PyTorch allows a GPU's convolutions and wsss does not where it explains;
+- train_cls, train_cls_bf16, train_seg (deeplabv3plus), train_seg_bf16: the fastest epoch but the
   first, crops of 321, batches of 16; ..._wait: share of time without an image to train on;
-- train_seg_kept: deeplabv3plus on kept features;
+- train_seg_kept: on kept features;
 - memory_mib_...: largest memory that PyTorch held on the GPU.
+
+Beside the CPU:
+
+- masks_{cam,tif}_over_cpu: images a second over those of all cores of the same machine;
+- crf_core_over_gpu: seconds of one core for an image over those of the GPU, batches of 8;
+- crf_difference: largest difference of the marginals of both, `torch` there and `fast` here;
+- tif_difference, tif_difference_tf32: L2 distance of TIF's maps over the norm of the CPU's;
+- mask_agreement: share of pixels to which `make_pseudo_masks` (TIF, CRF) gives the same value.
 """
 
 import csv
@@ -38,13 +38,20 @@ import torch
 from jsonargparse import auto_cli
 from ratios import write_ratios
 
-from wsss.attribution import AttributionConfig, MultiScaleConfig, attribute_multiscale
+from wsss.attribution import (
+    AttributionConfig,
+    MultiScaleConfig,
+    attribute_at_sizes,
+    attribute_multiscale,
+)
 from wsss.data import DataConfig, load_records, read_image, read_mask
+from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, normalise
 from wsss.models import BackboneConfig
 from wsss.models.segmenter import SegmenterConfig
 from wsss.normalisation import IMAGENET
 from wsss.parallel.cores import available_cores
+from wsss.parallel.devices import full_float32
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.train_cls import train_cls
 from wsss.pipeline.train_seg import train_seg
@@ -86,42 +93,61 @@ def make_data(root: Path, folder: Path) -> DataConfig:
     return replace(source, root=folder, lists=Path("lists"))
 
 
+def tif(model: torch.nn.Module, record: Record, device: str, rounded: bool = False) -> torch.Tensor:
+    """TIF's maps of an image; ``rounded``: with TF32."""
+    image = normalise(read_image(record.image), IMAGENET).to(device)
+    with full_float32():
+        torch.backends.cudnn.allow_tf32 = rounded
+        labels = torch.from_numpy(record.labels).to(device)
+        return attribute_multiscale(model.to(device), image, labels, SIZES).cpu()
+
+
 def agreement(data: DataConfig, classifier: Path, folder: Path) -> Ratios:
     """The GPU beside the CPU."""
-    found: Ratios = {}
     model, _ = load_classifier(classifier)
     records = load_records(data, "few", with_labels=True)
-    for name, allowed in (("tif_difference", False), ("tif_difference_tf32", True)):
-        torch.backends.cudnn.allow_tf32 = allowed
-        apart, norm = 0.0, 0.0
-        for record in records[:8]:
-            image = normalise(read_image(record.image), IMAGENET)
-            labels = torch.from_numpy(record.labels)
-            maps = [
-                attribute_multiscale(
-                    model.to(device),
-                    image.to(device),
-                    labels.to(device),
-                    SIZES,
-                    AttributionConfig(),
-                ).cpu()
-                for device in ("cpu", "cuda")
-            ]
-            apart += float((maps[0] - maps[1]).square().sum())
-            norm += float(maps[0].square().sum())
-        found[name] = (apart / norm) ** 0.5
+    apart = {"tif_difference": 0.0, "tif_difference_tf32": 0.0}
+    norm = 0.0
+    for record in records[:4]:
+        expected = tif(model, record, "cpu")
+        norm += float(expected.square().sum())
+        for key in apart:
+            found = tif(model, record, "cuda", rounded=key.endswith("tf32"))
+            apart[key] += float((found - expected).square().sum())
     masks = [
         make_pseudo_masks(data, "few", folder / device, classifier, multiscale=SIZES, device=device)
         for device in ("cpu", "cuda")
     ]
     same = [
-        np.mean(
-            read_mask(masks[0] / f"{one.image_id}.png")
-            == read_mask(masks[1] / f"{one.image_id}.png")
-        )
-        for one in records
+        np.mean(np.equal(*(read_mask(one / f"{record.image_id}.png") for one in masks)))
+        for record in records
     ]
-    found["mask_agreement"] = float(np.mean(same))
+    return {
+        **{key: (value / norm) ** 0.5 for key, value in apart.items()},
+        "mask_agreement": float(np.mean(same)),
+    }
+
+
+def maps_alone(data: DataConfig, classifier: Path, name: str) -> Ratios:
+    """Images a second of TIF's maps, with everything on the GPU."""
+    model, _ = load_classifier(classifier)
+    model.cuda().to(memory_format=torch.channels_last)
+    records = load_records(data, "one", with_labels=True)
+    images = [normalise(read_image(one.image), IMAGENET) for one in records]
+    alike = [i for i, image in enumerate(images) if image.shape == images[0].shape][:8]
+    batch = torch.stack([images[i] for i in alike]).cuda()
+    labels = torch.from_numpy(np.stack([records[i].labels for i in alike])).cuda()
+    found = {}
+
+    def explain() -> None:
+        attribute_at_sizes(model, batch, labels, SIZES, [AttributionConfig()])
+        torch.cuda.synchronize()
+
+    for key, allowed in ((f"{name}maps_tif", False), (f"{name}maps_tif_tf32", True)):
+        with full_float32():
+            torch.backends.cudnn.allow_tf32 = allowed
+            explain()
+            found[key] = len(alike) / fastest(explain)
     return found
 
 
@@ -162,8 +188,10 @@ def fastest(work: Callable[[], object], turns: int = 5) -> float:
     return min(spent)
 
 
-def masks(data: DataConfig, classifier: Path, folder: Path, name: str) -> Ratios:
-    """Images a second of `make_pseudo_masks`."""
+def masks(
+    data: DataConfig, classifier: Path, folder: Path, name: str, over: Ratios | None = None
+) -> Ratios:
+    """Images a second of `make_pseudo_masks`; ``over``: those of the GPU, over the CPU's."""
     found: Ratios = {}
 
     def rate(key: str, split: str, **settings: object) -> float:
@@ -177,15 +205,17 @@ def masks(data: DataConfig, classifier: Path, folder: Path, name: str) -> Ratios
         count = len(load_records(data, split, with_labels=False))
         return count / (time.perf_counter() - start)
 
+    if over:  # on the CPU alone, in comparison
+        for method in ("cam", "tif"):
+            there = rate(f"{method}_cpu", "one", method=method, crf=None, device="cpu")
+            found[f"masks_{method}_over_cpu"] = over[f"masks_{method}"] / there
+        return found
     # the first batches of each size choose their kernels
     rate("warm", "few", method="tif", crf=None, device="cuda")
     for method in ("cam", "tif"):
         key = f"{name}masks_{method}"
         found[key] = rate(key, "all", method=method, crf=None, device="cuda")
         found[f"memory_mib_{key}"] = torch.cuda.max_memory_allocated() / 2**20
-        if not name:
-            slow = rate(f"{key}_cpu", "one", method=method, crf=None, device="cpu")
-            found[f"{key}_over_cpu"] = found[key] / slow
         if method == "tif" and not name:
             for backend in ("fast", "torch"):
                 config = CRFConfig(backend=backend)
@@ -268,14 +298,17 @@ def main(shared: Path = SHARED, json: Path | None = None) -> None:
         classifier = random_classifier(data, folder / "classifier", weights, "mobilenet_v2")
         large = random_classifier(data, folder / "large", None, "resnet50")
         for part in (
-            lambda: agreement(data, classifier, folder),
             lambda: crf(data),
             lambda: masks(data, classifier, folder, ""),
             lambda: masks(data, large, folder, "resnet50_"),
+            lambda: maps_alone(data, classifier, ""),
+            lambda: maps_alone(data, large, "resnet50_"),
             lambda: training(data, classifier, folder),
+            lambda: agreement(data, classifier, folder),
+            lambda: masks(data, classifier, folder, "", over=ratios),
         ):
             start = time.perf_counter()
-            ratios |= part()
+            ratios.update(part())
             print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr)
             # after each part: what was measured is kept if a later one fails
             write_ratios(ratios, json)

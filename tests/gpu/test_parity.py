@@ -9,6 +9,7 @@ from tests.refinement.test_step_contracts import photograph
 from wsss.attribution import METHODS, GradientConfig, MultiScaleConfig, attribute
 from wsss.metrics import SegmentationMetric
 from wsss.metrics.confusion import confusion_counts
+from wsss.parallel.devices import full_float32
 from wsss.pipeline.refining import context_on
 from wsss.refinement import CRFConfig, LabelMaps, RefinementChain
 from wsss.refinement.pamr import PAMRConfig
@@ -19,9 +20,10 @@ pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(autouse=True)
-def float32(monkeypatch):
-    """Without the ten-bit mantissas that a GPU's convolutions have by default."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+def float32():
+    """As commands compute."""
+    with full_float32():
+        yield
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50", "vit_b_16"])
@@ -69,7 +71,9 @@ def test_refinement(step, marginals):
         np.testing.assert_allclose(one.values, other.values, atol=2e-4)
         agreement = np.mean(one.values.argmax(axis=0) == other.values.argmax(axis=0))
         assert agreement > 0.999
-        np.testing.assert_array_equal(one.values, twin.values)
+        # cuSPARSE adds a vertex's pixels up in an order of its own
+        own_order = isinstance(step, CRFConfig) and step.backend == "torch"
+        np.testing.assert_allclose(one.values, twin.values, rtol=0, atol=1e-6 * own_order)
 
 
 def test_confusion_counts():

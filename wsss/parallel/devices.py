@@ -41,6 +41,25 @@ def current(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Context in which a GPU multiplies float32 numbers as they are, as a CPU does.
+
+    By default PyTorch lets the convolutions of an NVIDIA GPU round their factors to eleven bits
+    (TF32), and matrix products too where the user has asked for it. Training bears that; of what is
+    measured, TIF's maps move by a hundredth of their norm (docs/performance.md).
+    """
+    cudnn = torch.backends.cudnn
+    convolutions, products = cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
+
+
 # Numbers of mallopt's options as in glibc's malloc.h, by the environment variables that set them.
 # One arena: with one for each thread, memory that one has freed is out of the others' reach. The
 # thresholds of 1 GiB keep feature maps out of mmap, and on the heap once they are freed.

@@ -6,7 +6,7 @@ from pathlib import Path
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
-from wsss.parallel.devices import Device, resolve_device
+from wsss.parallel.devices import Device, full_float32, resolve_device
 from wsss.pipeline.benchmarking.comparing import choose, report
 from wsss.pipeline.benchmarking.costs import measured_costs
 from wsss.pipeline.benchmarking.explaining import Explainer
@@ -77,15 +77,17 @@ def benchmark_attribution(
         "lists_sha256": lists.fingerprint(),
     }
     folder = OutputFolder(output, settings, identity=identity, free=("device", "pictures"))
-    costs = measured_costs(explainer, lists.choose[:timing_images], output / "cost.json")
     label_map = LabelMap(list(data.classes.values()))
     parts = output / "parts"
-    # choosing takes the sweep of thresholds alone; the other metrics are only reported
-    choices = choose(candidates, measure(explainer, lists.choose, label_map, parts / choose_split))
     metrics: list[MetricGroup] = [plausibility]
     if fidelity is not None:
         metrics.append(Fidelity(model, fidelity))
-    measured = measure(explainer, lists.report, label_map, parts / report_split, metrics)
+    with full_float32():
+        costs = measured_costs(explainer, lists.choose[:timing_images], output / "cost.json")
+        # choosing takes the sweep of thresholds alone; the other metrics are only reported
+        seen = measure(explainer, lists.choose, label_map, parts / choose_split)
+        choices = choose(candidates, seen)
+        measured = measure(explainer, lists.report, label_map, parts / report_split, metrics)
     results = report(choices, measured, costs)
     table = write_tables(output, results, measured, data.class_names)
     write_figure(output / "figure.png", results)

@@ -13,7 +13,7 @@ from wsss.attribution.tif import TIFConfig
 from wsss.data.atomic import atomic_write
 from wsss.data.images import read_image
 from wsss.data.transforms import normalise
-from wsss.parallel.devices import Device, resolve_device
+from wsss.parallel.devices import Device, full_float32, resolve_device
 from wsss.refinement.seeds import normalise_maps
 from wsss.tasks.checkpoint import load_classifier
 from wsss.visualisation.overlay import MAP_COLOUR, overlay_maps
@@ -86,7 +86,8 @@ def explain(
         chosen = sorted(k for i, k in enumerate(likely) if i == 0 or probabilities[k] >= 0.5)
     wanted = torch.zeros(len(names))
     wanted[chosen] = 1
-    maps = attribute_multiscale(model, photograph, wanted, multiscale, config).cpu().numpy()
+    with full_float32():
+        maps = attribute_multiscale(model, photograph, wanted, multiscale, config).cpu().numpy()
     scores = normalise_maps(maps)
     pictures = [pixels] + [
         overlay_maps(pixels, scores[p : p + 1], MAP_COLOUR) for p in range(len(chosen))

@@ -21,7 +21,7 @@ from wsss.models.frozen import FrozenPart
 from wsss.models.onednn import convolve_by_onednn
 from wsss.models.segmenter import Segmenter
 from wsss.parallel.cores import available_cores
-from wsss.parallel.devices import keep_memory
+from wsss.parallel.devices import full_float32, keep_memory
 from wsss.parallel.processes import process_count, process_rank
 from wsss.parallel.stream import Stage, overlap
 
@@ -180,7 +180,8 @@ class _Fill:
     def _write(self, one: Wanted, size: tuple[int, int], image: torch.Tensor) -> int:
         """Compute and write an entry; return its bytes."""
         # one at a time, so that activations do not depend on what shares a batch, to the last bit
-        features = self.frozen.compute(image[None].to(self.device))
+        with full_float32():
+            features = self.frozen.compute(image[None].to(self.device))
         arrays = half([values[0].float().cpu().numpy() for values in features])
         entry = Entry(size, (image.shape[1], image.shape[2]), arrays)
         return self.store.write(*_key(one), entry)

@@ -19,7 +19,7 @@ from wsss.models.frozen import body_digest
 from wsss.models.onednn import convolve_by_onednn
 from wsss.normalisation import Normalisation
 from wsss.parallel.cores import available_cores
-from wsss.parallel.devices import keep_memory
+from wsss.parallel.devices import full_float32, keep_memory
 from wsss.parallel.stream import Stage, overlap
 from wsss.views import views
 
@@ -100,7 +100,8 @@ def image_features(
         path = records[one.place].image
         row = None if store is None else _row_of(store, path, view)
         if row is None:
-            row = _pooled(network, one.image.to(device), multiscale)
+            with full_float32():
+                row = _pooled(network, one.image.to(device), multiscale)
             if store is not None:
                 size = (one.image.shape[1], one.image.shape[2])
                 store.write(path, view, Entry(size, size, [row]))

@@ -8,7 +8,14 @@ from tqdm import tqdm
 
 from wsss.data.records import Record
 from wsss.parallel.cores import cores_per_process
-from wsss.parallel.devices import Device, current, keep_memory, resolve_device, torch_threads
+from wsss.parallel.devices import (
+    Device,
+    current,
+    full_float32,
+    keep_memory,
+    resolve_device,
+    torch_threads,
+)
 from wsss.parallel.ranks import Ranks
 from wsss.parallel.stream import Stage, overlap
 from wsss.pipeline.mask_making.census import Census
@@ -131,7 +138,7 @@ def stream(
         if any(record.image_id in wanted for record in batch)
     ]
     # each copy of the network has its part of the cores
-    with torch_threads(max(1, cores // workers.networks)):
+    with torch_threads(max(1, cores // workers.networks)), full_float32():
         outcome = _counted(ranks.share(batches), stages, wanted, show=ranks.first)
     parts = ranks.gather(outcome)
     failed = {image_id: error for part in parts for image_id, error in part.failed.items()}

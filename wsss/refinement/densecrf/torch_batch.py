@@ -1,7 +1,7 @@
 """Dense CRF in plain PyTorch: several images at once, on a GPU, and without a compiler.
 
 The same lattice as `fast`: unique packed keys in place of a hash table, splat and slice as products
-with sparse matrices, so that two runs give the same bits.
+with sparse matrices. Two runs give the same bits on a CPU; on a GPU sums differ by rounding.
 """
 
 import math
