@@ -2,14 +2,17 @@
 
     python benchmarks/gpu.py --json FILE
 
-100 photographs of train in ../shared/data/voc-animals, each four times under names of its own where
-speed is measured. Says nothing where there is no GPU. Writes one flat object; what begins with
-`resnet50` has random weights, all else is MobileNetV2 with ImageNet's. Images a second:
+The first 100 photographs of train in ../shared/data/voc-animals; where speed is measured those of
+the most frequent size, each several times under names of its own. Says nothing where there
+is no GPU. Writes one flat object; what begins with `resnet50` has random weights, all else is
+MobileNetV2 with ImageNet's. Images a second:
 
 - masks_{cam,tif}: `make_pseudo_masks` with maps at four sizes, mirrored too, without a CRF;
   _crf_fast with that of the CPU's threads, _crf_torch with that of the GPU;
 - maps_tif: the maps alone, of 8 photographs of one size again and again; maps_tif_tf32: with the
   rounded products that PyTorch allows a GPU's convolutions and wsss does not where it explains;
+- maps_tif_new_size_seconds: of one photograph of a size that the process has not seen yet, for
+  whose shapes cuDNN first chooses its kernels; maps_tif_seconds: the same again;
 - train_cls, train_cls_bf16, train_seg (deeplabv3plus), train_seg_bf16: the fastest epoch but the
   first, crops of 321, batches of 16; ..._wait: share of time without an image to train on;
 - train_seg_kept: on kept features;
@@ -25,10 +28,10 @@ Beside the CPU:
 """
 
 import csv
-import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +48,7 @@ from wsss.attribution import (
     attribute_multiscale,
 )
 from wsss.data import DataConfig, load_records, read_image, read_mask
+from wsss.data.images import image_size
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, normalise
 from wsss.models import BackboneConfig
@@ -63,7 +67,7 @@ from wsss.tasks.trainer import TrainerConfig
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CLASSES = {"cat": 8, "cow": 10, "dog": 12, "horse": 13, "person": 15, "sheep": 17}
-IMAGES, COPIES, COMPARED, EPOCHS = 100, 4, 24, 3
+IMAGES, TIMED, COMPARED, EPOCHS = 100, 400, 24, 3
 SIZES = MultiScaleConfig(scales=(0.5, 1.0, 1.5, 2.0), flip=True)
 AUGMENT = AugmentConfig(crop=321, long_side=(320, 512), val_long_side=320)
 WHOLE = AugmentConfig(crop=None, long_side=(384, 384), position="top_left", scale=(1, 1))
@@ -71,24 +75,28 @@ Ratios = dict[str, float]
 
 
 def make_data(root: Path, folder: Path) -> DataConfig:
-    """Lists ``one`` (each photograph once), ``few`` and ``all`` (each under several names)."""
+    """Lists ``one`` (each photograph once), ``few`` of them, and ``all``, of a single size."""
     source = DataConfig(root=root / "data/voc-animals", classes=CLASSES)
-    ids = (source.root / source.lists / "train.txt").read_text().split()[:IMAGES]
+    once = (source.root / source.lists / "train.txt").read_text().split()[:IMAGES]
     lines = (source.root / "labels.csv").read_text().splitlines()
     labels = dict(line.split(",", 1) for line in lines[1:])
-    (folder / "lists").mkdir(parents=True)
-    names = {f"{name}_{copy}": name for copy in range(COPIES) for name in ids}
-    for kind, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
-        (folder / kind).mkdir()
+    sizes = {name: image_size(source.root / source.images / f"{name}.jpg") for name in once}
+    usual = Counter(sizes.values()).most_common(1)[0][0]
+    names = {name: name for name in once}
+    of_one_size = [name for name in once if sizes[name] == usual]
+    repeated = {
+        f"{name}_{copy}": name for copy in range(TIMED // len(of_one_size)) for name in of_one_size
+    }
+    names |= repeated
+    for kind, suffix in ((source.images, "jpg"), (source.masks, "png")):
+        (folder / kind).mkdir(parents=True)
         for name, original in names.items():
-            os.symlink(
-                (source.root / kind / f"{original}.{suffix}").resolve(),
-                folder / kind / f"{name}.{suffix}",
-            )
+            target = source.root / kind / f"{original}.{suffix}"
+            (folder / kind / f"{name}.{suffix}").symlink_to(target.resolve())
     rows = [f"{name},{labels[original]}" for name, original in names.items()]
     (folder / "labels.csv").write_text("\n".join([lines[0], *rows]))
-    once = list(names)[:IMAGES]
-    for name, ids in (("all", list(names)), ("one", once), ("few", once[:COMPARED])):
+    (folder / "lists").mkdir()
+    for name, ids in (("all", list(repeated)), ("one", once), ("few", once[:COMPARED])):
         (folder / f"lists/{name}.txt").write_text("\n".join(ids))
     return replace(source, root=folder, lists=Path("lists"))
 
@@ -142,6 +150,15 @@ def maps_alone(data: DataConfig, classifier: Path, name: str) -> Ratios:
     def explain() -> None:
         attribute_at_sizes(model, batch, labels, SIZES, [AttributionConfig()])
         torch.cuda.synchronize()
+
+    # an uncommon size, and batches of one, which nothing before has asked for
+    odd = batch[:1, :, : batch.shape[2] - 7, : batch.shape[3] - 9].contiguous()
+    with full_float32():
+        for key in (f"{name}maps_tif_new_size_seconds", f"{name}maps_tif_seconds"):
+            start = time.perf_counter()
+            attribute_at_sizes(model, odd, labels[:1], SIZES, [AttributionConfig()])
+            torch.cuda.synchronize()
+            found[key] = time.perf_counter() - start
 
     for key, allowed in ((f"{name}maps_tif", False), (f"{name}maps_tif_tf32", True)):
         with full_float32():
@@ -202,8 +219,10 @@ def masks(
             data, split, output, classifier, multiscale=SIZES,
             background=BackgroundConfig(threshold=0.4), **settings,
         )  # fmt: skip
-        count = len(load_records(data, split, with_labels=False))
-        return count / (time.perf_counter() - start)
+        spent = time.perf_counter() - start
+        found_rate = len(load_records(data, split, with_labels=False)) / spent
+        print(f"{key}: {found_rate:.1f} images a second", file=sys.stderr)
+        return found_rate
 
     if over:  # on the CPU alone, in comparison
         for method in ("cam", "tif"):
@@ -211,7 +230,7 @@ def masks(
             found[f"masks_{method}_over_cpu"] = over[f"masks_{method}"] / there
         return found
     # the first batches of each size choose their kernels
-    rate("warm", "few", method="tif", crf=None, device="cuda")
+    rate("warm", "all", method="tif", crf=None, device="cuda")
     for method in ("cam", "tif"):
         key = f"{name}masks_{method}"
         found[key] = rate(key, "all", method=method, crf=None, device="cuda")
@@ -225,7 +244,7 @@ def masks(
     return found
 
 
-def epoch(run: Path, images: int) -> tuple[float, float]:
+def epoch(run: Path) -> tuple[float, float]:
     """Images a second of a training's fastest epoch but the first, and its share of waiting."""
     with (run / "csv/metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["images_per_second"]][1:]
@@ -255,7 +274,7 @@ def training(data: DataConfig, classifier: Path, folder: Path) -> Ratios:
                 else:
                     seg = SegmenterConfig(name="deeplabv3plus", backbone=backbone, output_stride=16)
                     train_seg(data, truth, folder / key, model=seg, augment=AUGMENT, **common)
-                found[key], found[f"{key}_wait"] = epoch(folder / key, IMAGES * COPIES)
+                found[key], found[f"{key}_wait"] = epoch(folder / key)
                 found[f"memory_mib_{key}"] = torch.cuda.max_memory_allocated() / 2**20
     trainer = TrainerConfig(accelerator="gpu", devices=1, cache=folder / "kept")
     kept = folder / "train_seg_kept"
@@ -264,7 +283,7 @@ def training(data: DataConfig, classifier: Path, folder: Path) -> Ratios:
         model=SegmenterConfig(name="deeplabv3plus", backbone="mobilenet_v2", channels=128),
         backbone_weights=classifier, epochs=EPOCHS + 2, batch_size=16, trainer=trainer,
     )  # fmt: skip
-    found["train_seg_kept"], found["train_seg_kept_wait"] = epoch(kept, IMAGES)
+    found["train_seg_kept"], found["train_seg_kept_wait"] = epoch(kept)
     return found
 
 
