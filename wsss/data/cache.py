@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wsss.data.arrays import read_array
 from wsss.data.atomic import atomic_write
 from wsss.data.images import image_size, read_image
 
@@ -45,13 +46,13 @@ class ImageCache:
             return read_image(path)
         file = self.file(path)
         try:
-            found: np.ndarray = np.load(file)
-            return found
+            with file.open("rb") as opened:
+                return read_array(opened)
         # not there yet, or cut off by a full disk: decoded and written again
-        except (FileNotFoundError, ValueError, EOFError):
+        except (FileNotFoundError, ValueError):
             image = read_image(path)
-        with atomic_write(file) as opened:
-            np.save(opened, image)
+        with atomic_write(file) as written:
+            np.save(written, image)
         return image
 
     def file(self, path: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from wsss.data.arrays import read_array, read_header
 from wsss.data.atomic import atomic_write
 
 _FORMAT = "1"
@@ -67,7 +68,7 @@ class FeatureStore:
         try:
             with path.open("rb") as file:
                 return path.stat().st_size if _is_whole(file) else None
-        except (FileNotFoundError, ValueError, EOFError):
+        except (FileNotFoundError, ValueError):
             return None
 
     def nbytes_of_others(self) -> int:
@@ -107,9 +108,9 @@ class FeatureStore:
         path = self.file(image, view)
         try:
             with path.open("rb") as file:
-                height, width, *seen, count = np.load(file).tolist()
-                features = [np.load(file) for _ in range(count)]
-        except (FileNotFoundError, ValueError, EOFError) as error:
+                height, width, *seen, count = read_array(file).tolist()
+                features = [read_array(file) for _ in range(count)]
+        except (FileNotFoundError, ValueError) as error:
             raise FileNotFoundError(
                 f"trainer.cache: the features of {image} are no longer in {self.folder}; give the "
                 "command again to make them anew"
@@ -121,14 +122,12 @@ def _is_whole(file: BinaryIO) -> bool:
     """Whether an entry has all its bytes, from its headers alone.
 
     Raises:
-        ValueError, EOFError: A header is cut off.
+        ValueError: A header is cut off.
     """
     end = os.fstat(file.fileno()).st_size
-    count = int(np.load(file)[-1])
+    count = int(read_array(file)[-1])
     for _ in range(count):
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        file.seek(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, os.SEEK_CUR)
+        file.seek(read_header(file).nbytes, os.SEEK_CUR)
     # seeking past the end is no error
     return file.tell() == end
 

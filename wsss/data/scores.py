@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from wsss.data.arrays import read_archive
 from wsss.data.atomic import atomic_write
 from wsss.data.storage import readable
 
@@ -76,9 +77,9 @@ def read_scores(path: Path) -> Scores:
     """
     source = readable(path, "score file")
     try:
-        with np.load(source, allow_pickle=False) as archive:
-            size = archive["size"]
-            scores = Scores(archive["classes"], archive["scores"], (int(size[0]), int(size[1])))
+        found = read_archive(source)
+        size = found["size"]
+        scores = Scores(found["classes"], found["scores"], (int(size[0]), int(size[1])))
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
         raise ValueError(f"{path}: not a score file: {error}") from error
     _check(scores, path)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from wsss.data.arrays import read_archive
 from wsss.data.atomic import atomic_write
 from wsss.data.storage import readable
 from wsss.metrics import ThresholdSweep
@@ -110,12 +111,12 @@ class Measurements:
             ValueError: The file is damaged.
         """
         try:
-            with np.load(readable(path, "part"), allow_pickle=False) as archive:
-                part = cls(archive["ways"].tolist(), archive["histograms"].shape[1])
-                part.histograms = archive["histograms"]
-                images, classes = archive["images"].tolist(), archive["classes"].tolist()
-                part.pairs = list(zip(images, classes, strict=True))
-                part.values = archive["values"].tolist()
+            archive = read_archive(readable(path, "part"))
+            part = cls(archive["ways"].tolist(), archive["histograms"].shape[1])
+            part.histograms = archive["histograms"]
+            images, classes = archive["images"].tolist(), archive["classes"].tolist()
+            part.pairs = list(zip(images, classes, strict=True))
+            part.values = archive["values"].tolist()
         except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
             raise ValueError(f"{path}: damaged ({error}); delete it to measure again") from error
         return part
