@@ -67,6 +67,15 @@ def test_grey_files_are_values_too(tmp_path):
     assert read_mask(tmp_path / "a.png").tolist() == [[0, 3, 255]]
 
 
+def test_white_of_one_bit_is_one(tmp_path):
+    """Not 255, which is left out."""
+    drawn = np.array([[False, True], [True, True]])
+    Image.fromarray(drawn).save(tmp_path / "a.png", bits=1)
+    with Image.open(tmp_path / "a.png") as file:
+        assert file.mode == "1"
+    assert read_mask(tmp_path / "a.png").tolist() == [[0, 1], [1, 1]]
+
+
 def test_the_palette_of_a_file_does_not_matter(tmp_path):
     """Some tools write a short or another palette; the index counts."""
     image = Image.fromarray(np.array([[0, 1, 2]], np.uint8))

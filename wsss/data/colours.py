@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from wsss.data.config import DataConfig
-from wsss.data.images import safe_formats
+from wsss.data.images import safe_formats, upright
 from wsss.data.masks import voc_palette
 from wsss.data.storage import readable
 from wsss.ignore import IGNORE
@@ -20,11 +20,11 @@ def read_colours(path: Path) -> np.ndarray | None:
     """
     try:
         with Image.open(readable(path, "mask"), formats=safe_formats()) as file:
-            image = ImageOps.exif_transpose(file)
+            image = upright(file)
             if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
                 image = image.convert("RGB")
             return np.array(image) if image.mode == "RGB" else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Exception:  # decoders raise nearly everything; `read_mask` says what is wrong
         return None
 
 

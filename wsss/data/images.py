@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from wsss.data.atomic import atomic_write
 from wsss.data.storage import file_names, readable, to_path
@@ -24,6 +24,12 @@ full may have any suffix, and any format that Pillow reads."""
 _SUFFIXES = [case for suffix in IMAGE_SUFFIXES for case in (suffix, suffix.upper())]
 
 
+# Pillow tells of odd metadata and of large images without a file's name, from threads too, where
+# catching warnings would change what others see. What cannot be decoded raises.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
 class ImageReadError(ValueError):
     """Error of an image file that cannot be decoded; the message names it."""
 
@@ -33,6 +39,48 @@ def safe_formats() -> list[str]:
     """List the formats that Pillow decodes itself; EPS and WMF go to programs that run them."""
     Image.init()
     return [name for name in Image.OPEN if name not in ("EPS", "WMF")]
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What each orientation of EXIF asks for."""
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decode an image and turn it as its EXIF says.
+
+    Pillow's own function writes the EXIF anew, which fails where a camera's other notes are odd.
+    Metadata that cannot be read turn nothing.
+    """
+    # first: of a TIFF, decoding turns the pixels already, and takes the note away
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the orientation in an image's EXIF, 1..8; 1 without one that can be read."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged metadata raise nearly everything
+        return 1
+    return found if isinstance(found, int) and found in _TURNS else 1
+
+
+def too_large(path: Path, what: str) -> str:
+    """Say what can be done with an image of more pixels than Pillow decodes."""
+    most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+    return (
+        f"{what} {path} has more than {most} million pixels, which are not decoded; make it "
+        "smaller, or cut it into parts"
+    )
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -55,22 +103,28 @@ def read_image(path: Path | str) -> np.ndarray:
     path = to_path(path) if isinstance(path, str) else path
     source = readable(path, "image")
     try:
-        with warnings.catch_warnings(), Image.open(source, formats=safe_formats()) as file:
-            # warnings of odd metadata; what cannot be decoded raises
-            warnings.simplefilter("ignore", UserWarning)
-            image = ImageOps.exif_transpose(file)
+        with Image.open(source, formats=safe_formats()) as file:
+            image = upright(file)
             if image.mode == "F":
                 raise ValueError("floating-point pixels have no known range; convert it to 8 bits")
             # Pillow's own conversion clips 16 bits at 255, which leaves white
             if image.mode.startswith("I"):
-                grey = np.asarray(image).astype(np.int64)
-                grey = (grey >> 8 if grey.max() > 255 else grey).clip(0, 255).astype(np.uint8)
-                return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
+                return _grey(image)
             return np.array(image.convert("RGB"), order="C")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ImageReadError(f"cannot decode image {path}: {error}") from error
     except Image.DecompressionBombError as error:
-        raise ImageReadError(f"image {path} is too large to decode safely: {error}") from error
+        raise ImageReadError(too_large(path, "image")) from error
+    # of damaged files decoders raise nearly everything: struct.error, TypeError, KeyError, ...
+    except Exception as error:
+        raise ImageReadError(f"cannot decode image {path}: {error or repr(error)}") from error
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """Scale deep grey to 8 bits, by the depth of the file and not by what is in it."""
+    values = np.asarray(image).astype(np.int64)
+    if image.mode == "I" and not 0 <= values.min() <= values.max() < 2**16:
+        raise ValueError("32-bit grey beyond 16 bits has no known range; convert it to 8 bits")
+    grey = (values >> 8).astype(np.uint8)
+    return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
 
 
 _SIDEWAYS = (5, 6, 7, 8)
@@ -95,16 +149,10 @@ def image_size(path: Path) -> tuple[int, int] | None:
     Of an object in a store, no more than the first blocks are fetched.
     """
     try:
-        with (
-            warnings.catch_warnings(),
-            path.open("rb") as opened,
-            Image.open(opened, formats=safe_formats()) as image,
-        ):
-            warnings.simplefilter("ignore")
+        with path.open("rb") as opened, Image.open(opened, formats=safe_formats()) as image:
             width, height = image.size
-            sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
-            return (width, height) if sideways else (height, width)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+    except Exception:  # decoders raise nearly everything; `read_image` says what is wrong
         return None
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from wsss.data.atomic import atomic_write
 from wsss.data.drawn import DrawnMask
-from wsss.data.images import safe_formats
+from wsss.data.images import safe_formats, too_large, upright
 from wsss.data.storage import existing, readable
 from wsss.ignore import IGNORE
 
@@ -51,26 +51,26 @@ def read_mask(path: Path | DrawnMask) -> np.ndarray:
     source = readable(path, "mask")
     try:
         with Image.open(source, formats=safe_formats()) as file:
-            image = ImageOps.exif_transpose(file)
-            # black and white are 0 and 255 then: the one bit is background or ignore
-            if image.mode == "1":
-                image = image.convert("L")
-            if image.mode.startswith("I"):
-                deep = np.asarray(image)
-                if deep.min() < 0 or deep.max() > IGNORE:
-                    raise ValueError(
-                        f"mask {path}: expected values in 0..255, got {deep.min()}..{deep.max()}"
-                    )
-                return deep.astype(np.uint8)
-            if image.mode not in ("P", "L"):
-                raise ValueError(
-                    f"mask {path}: expected an indexed or grey PNG, got mode {image.mode}; a mask "
-                    "whose colours stand for classes must be converted first (wsss check_data "
-                    "offers to)"
-                )
-            return np.array(image, dtype=np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot decode mask {path}: {error}") from error
+            image = upright(file)
+    except Image.DecompressionBombError as error:
+        raise ValueError(too_large(path, "mask")) from error
+    # of damaged files decoders raise nearly everything: struct.error, TypeError, KeyError, ...
+    except Exception as error:
+        raise ValueError(f"cannot decode mask {path}: {error or repr(error)}") from error
+    if image.mode.startswith("I"):
+        deep = np.asarray(image)
+        if deep.min() < 0 or deep.max() > IGNORE:
+            raise ValueError(
+                f"mask {path}: expected values in 0..255, got {deep.min()}..{deep.max()}"
+            )
+        return deep.astype(np.uint8)
+    if image.mode not in ("1", "P", "L"):
+        raise ValueError(
+            f"mask {path}: expected an indexed or grey PNG, got mode {image.mode}; a mask whose "
+            "colours stand for classes must be converted first (wsss check_data offers to)"
+        )
+    # of one bit, black and white are 0 and 1
+    return np.array(image).astype(np.uint8)
 
 
 def existing_masks(masks: Iterable[Path | DrawnMask]) -> set[Path | DrawnMask]:
