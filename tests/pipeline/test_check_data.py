@@ -166,6 +166,12 @@ def lose_list(root):
     (root / "ImageSets/Segmentation/val.txt").unlink()
 
 
+def whiten(root):
+    for path in (root / "SegmentationClass").glob("v*.png"):
+        mask = read_mask(path)
+        write_mask(path, np.where(mask > 0, 255, 0).astype(np.uint8))
+
+
 PLANTED = {
     "missing image": (lose_image, "t1", r"named in .*train\.txt|labels\.csv, line 3"),
     "unreadable image": (break_image, "v2", "cannot decode image"),
@@ -180,6 +186,7 @@ PLANTED = {
     "unreadable mask": (break_mask, "v8", "cannot decode mask"),
     "colour-encoded mask": (colour_mask, "t9", "got mode RGB"),
     "mask value out of range": (wrong_value, "v0", r"value 7; expected 0 \(background\), 1, 2, 3"),
+    "black and white masks": (whiten, "", r"all of 12 masks, such as .*, hold only 0 and 255"),
     "mask of another size": (resize_mask, "v1", "63 x 48 pixels, but .* is 64 x 48"),
     "label without pixels": (label_without_pixels, "v10", "is a label, but no pixel has it"),
     "pixels without label": (pixels_without_label, "v11", "640 pixels of '.*', which is no label"),
@@ -206,7 +213,13 @@ def test_a_planted_fault_is_found_where_it_is(data, tmp_path, kind):
 
 def test_all_planted_faults_together(data, tmp_path):
     """None hides another, where they do not undo each other."""
-    apart = {"class without images", "class with few images", "classes always together", "split"}
+    apart = {
+        "class without images",
+        "black and white masks",
+        "class with few images",
+        "classes always together",
+        "split",
+    }
     kinds = [kind for kind in PLANTED if kind not in apart]
     assert len(kinds) >= 15
     for kind in kinds:

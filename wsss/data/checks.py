@@ -15,7 +15,7 @@ from wsss.data.colours import read_colours
 from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import ImageReadError, image_size, pixel_digest, read_image
-from wsss.data.masks import read_mask
+from wsss.data.masks import black_and_white_text, read_mask
 from wsss.data.sources import Item
 from wsss.ignore import IGNORE
 
@@ -31,6 +31,7 @@ SEVERITY: Mapping[str, Severity] = {
     "unreadable mask": "error",
     "colour-encoded mask": "error",
     "mask value out of range": "error",
+    "black and white masks": "error",
     "mask of another size": "error",
     "duplicate": "warning",
     "missing mask": "warning",
@@ -211,7 +212,21 @@ def check_together(
         by_split[one.split].append(one)
     for split, part in by_split.items():
         findings += _labels(split, part, config, few if split == train else None)
+        findings += _black_and_white(split, part, config)
     return findings
+
+
+def _black_and_white(
+    split: str, checked: Sequence[CheckedImage], config: DataConfig
+) -> list[Finding]:
+    """Find masks that all hold only 0 and 255, where white was meant to be a class."""
+    masked = [one for one in checked if one.pixels is not None]
+    found = set().union(*(one.pixels or {} for one in masked))
+    if IGNORE not in found or found - {0, IGNORE}:
+        return []
+    first = next(one for one in masked if IGNORE in (one.pixels or {}))
+    text = black_and_white_text(len(masked), first.item.mask, config.classes)
+    return [Finding("black and white masks", split, "", "", text)]
 
 
 def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Masks as indexed PNG files, and the map between their values and label indices."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,42 @@ def require_masks(masks: Iterable[Path | DrawnMask]) -> None:
     missing = [mask for mask in wanted if mask not in there]
     if missing:
         raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
+
+
+def refuse_black_and_white(masks: Iterable[Path | DrawnMask], classes: Mapping[str, int]) -> None:
+    """Refuse masks that all hold only 0 and 255, where white was meant to be a class.
+
+    They are read up to the first that holds a class.
+
+    Raises:
+        ValueError: Says how many there are, names one, and says what to do.
+    """
+    count, example = 0, None
+    for mask in masks:
+        count += 1
+        found = np.unique(read_mask(mask)).tolist()
+        if not set(found) <= {0, IGNORE}:
+            return
+        if IGNORE in found:
+            example = example or mask
+    if example is not None:
+        raise ValueError(black_and_white_text(count, example, classes))
+
+
+def black_and_white_text(count: int, example: Path | DrawnMask, classes: Mapping[str, int]) -> str:
+    """Say what to do about masks of 0 and 255 alone."""
+    text = (
+        f"all of {count} masks, such as {example}, hold only 0 and {IGNORE} (ignore): no pixel of "
+        "any class"
+    )
+    if len(classes) > 1:
+        values = ", ".join(f"{value} for {name}" for name, value in classes.items())
+        return f"{text}; expected {values}"
+    name, value = next(iter(classes.items()))
+    return (
+        f"{text}; if white is {name}, write {value} in its place: wsss check_data --convert_masks "
+        "FOLDER does"
+    )
 
 
 def write_mask(path: Path, values: np.ndarray) -> None:

@@ -23,7 +23,7 @@ from wsss.data.colours import colour_table, read_colours, to_values
 from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import IMAGE_SUFFIXES
-from wsss.data.masks import existing_masks, write_mask
+from wsss.data.masks import existing_masks, read_mask, write_mask
 from wsss.data.sources import SOURCES, Item
 from wsss.data.storage import existing
 from wsss.errors import FaultsError
@@ -53,7 +53,8 @@ def check_data(
         val_split: Split that validates; null for none.
         min_images: Training images of a class below which it has few.
         json: File that receives every finding, and the histograms.
-        convert_masks: Folder that receives the colour-encoded masks as indexed ones.
+        convert_masks: Folder that receives the colour-encoded masks as indexed ones; with one class
+            black and white ones, too.
         colours: Red, green and blue of each class for that, and of background and ignore; null
             takes the VOC palette.
         workers: Threads that decode; null takes one for each core.
@@ -82,6 +83,7 @@ def check_data(
     findings.sort(key=lambda f: (list(SEVERITY).index(f.kind), f.split, f.image))
     if convert_masks is not None and table is not None:
         _convert(findings, convert_masks, table)
+        _whiten(findings, checked, convert_masks, data)
     if json is not None:
         atomic_write_text(json, _report(findings, checked, splits, data))
     text = _table(findings, checked, splits, data)
@@ -207,6 +209,21 @@ def _convert(findings: Sequence[Finding], folder: Path, table: dict[tuple[int, .
             converted[finding.image] = to_values(colours, table, Path(finding.file))
     for image_id, values in converted.items():
         write_mask(folder / f"{image_id}.png", values)
+
+
+def _whiten(
+    findings: Sequence[Finding], checked: Sequence[CheckedImage], folder: Path, data: DataConfig
+) -> None:
+    """Write black and white masks anew, white as the data set's one class."""
+    splits = {finding.split for finding in findings if finding.kind == "black and white masks"}
+    if len(data.classes) > 1:
+        return  # the finding says that nobody knows which class white is
+    value = next(iter(data.classes.values()))
+    for one in checked:
+        if one.split in splits and one.pixels is not None:
+            values = read_mask(one.item.mask)
+            values[values == IGNORE] = value
+            write_mask(folder / f"{one.item.image_id}.png", values)
 
 
 def _report(

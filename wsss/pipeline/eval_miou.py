@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from wsss.data.config import DataConfig
-from wsss.data.masks import LabelMap
+from wsss.data.masks import LabelMap, refuse_black_and_white
 from wsss.errors import BelowError
 from wsss.metrics.segmentation import (
     MEANS,
@@ -120,6 +120,8 @@ def eval_miou(
             counted = masks_of_all(ranks, scored, label_map, source.folder, boundary=boundary)
         else:
             counted = scores_of_all(ranks, scored, label_map, data.class_names, wanted, steps=steps)
+    if not counted.images.pooled()[1:].any():  # asked of the files only where no class was counted
+        refuse_black_and_white((record.mask for record, _ in scored), data.classes)
     summary = _summary(counted, absent, files.in_list)
     if not ranks.first:
         return summary  # every process has all counts; one of them writes

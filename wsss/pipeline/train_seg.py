@@ -5,7 +5,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from wsss.data.config import DataConfig
-from wsss.data.masks import LabelMap, require_masks
+from wsss.data.masks import LabelMap, refuse_black_and_white, require_masks
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
 from wsss.models.segmenter import SegmenterConfig
@@ -85,6 +85,8 @@ def train_seg(
     weights = noise.weights_of(train)
     # all masks before the training: a missing one would end it in the middle of an epoch
     require_masks([*train_masks, *weights, *(r.mask for r in val)])
+    refuse_black_and_white(train_masks, data.classes)
+    refuse_black_and_white((record.mask for record in val), data.classes)
     if model.name != "deeplabv2" and batch_size == 1:
         raise ValueError(f"batch_size: {model.name} normalises over the batch; give at least 2")
     kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)
