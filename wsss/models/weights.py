@@ -9,6 +9,14 @@ HEADS = ("fc.", "classifier.", "heads.", "head.", "head_dist.", "fc_norm.")
 """Prefixes of the state-dict keys that belong to the heads of torchvision's and timm's networks."""
 
 
+def not_finite(state: Mapping[str, torch.Tensor]) -> str | None:
+    """Name a tensor that holds a number that is not finite; None without one."""
+    for name, values in state.items():
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            return name
+    return None
+
+
 def load_weights(
     module: nn.Module,
     state: Mapping[str, torch.Tensor],
@@ -25,7 +33,8 @@ def load_weights(
         ignored: Prefixes of keys that may be in ``state`` without being in the module.
 
     Raises:
-        ValueError: Names the missing, unexpected and mismatched keys.
+        ValueError: Names the missing, unexpected and mismatched keys, or one whose numbers are not
+            finite.
     """
     own = module.state_dict()
     optional = "num_batches_tracked"
@@ -48,5 +57,11 @@ def load_weights(
     ]
     if faults:
         raise ValueError(f"weights {source} do not fit this architecture; keys {'; '.join(faults)}")
+    diverged = not_finite({key: state[key] for key in own if key in state})
+    if diverged is not None:
+        raise ValueError(
+            f"weights {source}: {diverged} holds numbers that are not finite, as after a training "
+            "that diverged; train again with a smaller optim.lr"
+        )
     # checked above, with better messages; strict would refuse the ignored heads
     module.load_state_dict({key: state[key] for key in own if key in state}, strict=False)

@@ -123,10 +123,13 @@ class ClassificationTask(TrainingTask):
         )
         self.validated = []
         found = []
+        # the precision of scores that are no numbers would be that of their order in the list
+        known = torch.where(torch.isfinite(scores).all(), 0.0, torch.nan)
         for k, name in enumerate(self.class_names):
             # average precision is not defined without a positive image
             if labels[:, k].any():
-                found.append(binary_average_precision(scores[:, k], labels[:, k].long()))
+                precision = binary_average_precision(scores[:, k].nan_to_num(), labels[:, k].long())
+                found.append(precision + known)
                 self.log(f"val_ap_{name}", found[-1])
         value = torch.stack(found).mean() if found else torch.tensor(0.0, device=self.device)
         self.log("val_loss", losses.mean())

@@ -13,6 +13,7 @@ from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
+from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import WHOLE, freeze_up_to
 from wsss.models.frozen import FrozenPart
@@ -141,7 +142,9 @@ class SegmentationTask(TrainingTask):
         scores = F.interpolate(
             self.kept(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
-        self.val_scores.update(scores.argmax(dim=1), labels)
+        # the best of scores that are no numbers would be any label: they count as misses
+        labelled = torch.where(torch.isfinite(scores).all(dim=1), scores.argmax(dim=1), IGNORE)
+        self.val_scores.update(labelled, labels)
 
     def on_validation_epoch_end(self) -> None:
         scores = self.val_scores.compute()

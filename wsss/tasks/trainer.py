@@ -32,6 +32,7 @@ from wsss.parallel.launch import (
 from wsss.tasks.batchnorm import AverageStatistics, SynchronisedBatchNorm
 from wsss.tasks.checkpoint import normalisation_of
 from wsss.tasks.classification import ClassificationData
+from wsss.tasks.finite import StopWhereNotFinite
 from wsss.tasks.loaders import check_parts
 from wsss.tasks.range_test import find_learning_rate
 from wsss.tasks.seeding import SeedEachEpoch
@@ -247,7 +248,8 @@ def build_trainer(
 
 def _callbacks(config: TrainerConfig, output: Path, monitor: str | None) -> list[pl.Callback]:
     """Build the callbacks of a training, but for its progress bar."""
-    callbacks: list[pl.Callback] = [_Quiet()]
+    # before the checkpoints: what is not finite is never one
+    callbacks: list[pl.Callback] = [_Quiet(), StopWhereNotFinite(output)]
     if not config.sync_batchnorm:
         callbacks.append(AverageStatistics())
     if monitor is not None:

@@ -117,6 +117,8 @@ class Predictor:
             image = normalise(one.image, self.model.normalisation).to(self.device)
             labels = None if self.holds is None else [0, *(classes + 1).tolist()]
             probabilities = segment(self.model, image, self.inference, labels).cpu().numpy()
+            if not np.isfinite(probabilities).all():
+                raise ValueError(f"{one.record.image}: the network's scores are not finite")
         else:  # nothing but background is left: no pass is needed to know it
             probabilities = np.ones((1, *one.image.shape[:2]), dtype=np.float32)
         return Predicted(one.record, one.image, probabilities, self.values[classes])
