@@ -179,7 +179,6 @@ class TestRefused:
             ([["1", "2", "3", "4", "5", "6"]], "polygon 0: expected one list of numbers"),
             ([[[1, 2], [3, 4], [5, 6]]], "polygon 0: expected one list of numbers"),
             ([[[1, 2], [3]]], "polygon 0: expected numbers"),
-            ([1, 2, 3, 4, 5, 6], "polygon 0: expected one list of numbers"),
             ("polygons", "got str"),
             (None, "got NoneType"),
             ({"size": [16, 20]}, "without counts"),

@@ -214,6 +214,7 @@ def test_every_step_it_writes_has_settings_that_its_command_takes(tmp_path, mask
     steps = yaml.safe_load((tmp_path / "wsss/run.yaml").read_text())["steps"]
     names = [step.pop("name") for step in steps]
     assert ("score_masks" in names) == masks
+    assert data_of(tmp_path / "wsss").classes == {"cat": 1, "owl": 2}, "masks are no class"
     for step in steps:
         settings = json.loads(json.dumps(step).replace("{output}", "x"))
         command_name = settings.pop("command")

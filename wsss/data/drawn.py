@@ -17,6 +17,8 @@ class DrawnMask:
         image_id: The image, named in errors.
         size: (height, width) in pixels.
         shapes: Its objects.
+        outlined: Whether it can be a mask at all: an image whose objects have no outlines, as in a
+            file of boxes alone, has none.
     """
 
     source: Path
@@ -24,6 +26,7 @@ class DrawnMask:
     # compared by file and id alone: masks are members of sets, and an image may have many shapes
     size: tuple[int, int] = field(compare=False)
     shapes: tuple[CocoShape, ...] = field(compare=False)
+    outlined: bool = field(default=True, compare=False)
 
     def __str__(self) -> str:
         return f"{self.source}, image {self.image_id!r}"
@@ -34,6 +37,8 @@ class DrawnMask:
         Raises:
             ValueError: An object has no segmentation that can be drawn.
         """
+        if not self.outlined:
+            raise ValueError(f"{self}: there is no mask: its objects have boxes, but no outlines")
         try:
             return rasterise(self.shapes, self.size)
         except ValueError as error:

@@ -74,9 +74,9 @@ def read_mask(path: Path | DrawnMask) -> np.ndarray:
 
 
 def existing_masks(masks: Iterable[Path | DrawnMask]) -> set[Path | DrawnMask]:
-    """Select the masks that can be read: files that exist, and all that are drawn."""
+    """Select the masks that are there: files that exist, and outlines that can be drawn."""
     wanted = list(masks)
-    drawn = {mask for mask in wanted if isinstance(mask, DrawnMask)}
+    drawn = {mask for mask in wanted if isinstance(mask, DrawnMask) and mask.outlined}
     return drawn | existing(mask for mask in wanted if not isinstance(mask, DrawnMask))
 
 
@@ -115,6 +115,11 @@ def refuse_black_and_white(masks: Iterable[Path | DrawnMask], classes: Mapping[s
 
 def black_and_white_text(count: int, example: Path | DrawnMask, classes: Mapping[str, int]) -> str:
     """Say what to do about masks of 0 and 255 alone."""
+    if isinstance(example, DrawnMask):
+        return (
+            f"every object of {example.source} is a crowd (iscrowd: 1), whose pixels are left out: "
+            "set iscrowd to 0 where it is none, as in CVAT's masks by brush"
+        )
     text = (
         f"all of {count} masks, such as {example}, hold only 0 and {IGNORE} (ignore): no pixel of "
         "any class"

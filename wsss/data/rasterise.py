@@ -85,10 +85,11 @@ def _inside(shape: CocoShape, size: tuple[int, int]) -> np.ndarray:
         )
     if not shape.segmentation:
         raise ValueError("segmentation: expected at least one polygon, got an empty list")
-    # Any, since pycocotools' stubs know no fractions of pixels
-    polygons: Any = [
+    # a polygon without the list around it has one meaning
+    flat = all(isinstance(value, int | float) for value in shape.segmentation)
+    polygons: Any = [  # Any, since pycocotools' stubs know no fractions of pixels
         _checked(polygon, f"polygon {index}", size)
-        for index, polygon in enumerate(shape.segmentation)
+        for index, polygon in enumerate([shape.segmentation] if flat else shape.segmentation)
     ]
     parts = coco_mask.frPyObjects(polygons, *size)
     return _from_runs(coco_mask.merge(parts), size)

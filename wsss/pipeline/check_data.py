@@ -150,7 +150,15 @@ def _missing_masks(
     if items and not masks:
         return [Finding("no masks", split, "", "", f"none of {len(items)} images can be scored")]
     return [
-        Finding("missing mask", split, item.image_id, str(item.mask), "there is no such file")
+        Finding(
+            "missing mask",
+            split,
+            item.image_id,
+            str(item.mask),
+            "its objects have boxes, but no outlines"
+            if isinstance(item.mask, DrawnMask)
+            else "there is no such file",
+        )
         for item in missing
     ]
 

@@ -14,8 +14,9 @@ import yaml
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
+from wsss.data.datasets import check_same_size
 from wsss.data.images import image_size
-from wsss.data.masks import existing_masks
+from wsss.data.masks import existing_masks, read_mask
 from wsss.data.recognise import recognise
 from wsss.data.sources import SOURCES, Item
 from wsss.data.sources.detection import Found
@@ -90,10 +91,38 @@ def init(
             f"(drawn at random, seed {seed}; photographs of one scene belong into one list)"
         )
     # without masks to validate on, run.yaml has no steps that score
-    scored = bool(existing_masks(item.mask for item in parts[1]))
+    scored = _can_be_scored(parts[1], found.notes)
     atomic_write_text(output / "data.yaml", _data_yaml(found, config))
     atomic_write_text(output / "run.yaml", _run_yaml(parts[0], train, val, output, weights, scored))
     return _summary(found, config, parts, (train, val), output)
+
+
+_TRIED = 50
+"""Masks that init reads, to see whether they can be scored with."""
+
+
+def _can_be_scored(items: Sequence[Item], notes: list[str]) -> bool:
+    """Whether all images have a mask; what keeps some from being used is noted."""
+    there = existing_masks(item.mask for item in items)
+    if not there:
+        return False
+    missing = [item for item in items if item.mask not in there]
+    if missing:
+        notes.append(
+            f"nothing will be scored: {len(missing)} of {len(items)} images to validate on have no "
+            f"mask, for example {missing[0].image_id}"
+        )
+        return False
+    for item in items[:_TRIED]:
+        try:
+            size = image_size(item.image)
+            mask = read_mask(item.mask)
+            if size is not None:
+                check_same_size(mask, size, item.mask, item.image)
+        except (OSError, ValueError) as error:
+            notes.append(f"nothing will be scored: {error}")
+            return False
+    return True
 
 
 def _split_names(splits: Sequence[str]) -> tuple[str | None, str | None]:
@@ -208,7 +237,7 @@ def _run_yaml(
     short_side = max(64, min(long_side, int(median([min(size) for size in sizes] or [512]))))
     # a processor alone would take too long for ResNet-50
     network = "resnet50" if gpu else "mobilenet_v2"
-    model = {"name": network, "weights": weights, "output_stride": 16}
+    model = {"name": network, "weights": weights, "output_stride": 16, "dilation": "none"}
     # about 2/3, 1 and 4/3 of the long side, in whole cells of the coarsest stage
     step = max(32, round(long_side / 96) * 32)
     views = [2 * step, 3 * step, 4 * step]
@@ -231,7 +260,9 @@ def _run_yaml(
         most=long_side,
         base=long_side // 16 * 16,
         batch=max(1, min(32 if gpu else 16, len(train))),
-        epochs=max(5, min(30, 8000 // len(train))),
+        # a processor trains the last stages alone: a quarter of the time, and the better masks
+        freeze=None if gpu else "features.13",
+        epochs=max(5, min(30, (8000 if gpu else 5000) // len(train))),
         segmenter_epochs=max(8, min(60, 8000 // len(train))),
         sizes=views,
         cached=None if gpu else _gigabytes_of_features(len(train), views, output),

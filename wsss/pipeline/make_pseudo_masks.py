@@ -24,7 +24,7 @@ from wsss.pipeline.mask_making.scoring import MaskMaker
 from wsss.pipeline.mask_making.sources import from_classifier, from_stored
 from wsss.pipeline.mask_making.streaming import Outcome, Workers, stream
 from wsss.pipeline.mask_making.thresholding import background_of
-from wsss.pipeline.mask_making.writing import MaskWriter, files_of, unfinished
+from wsss.pipeline.mask_making.writing import MaskStrip, MaskWriter, files_of, unfinished
 from wsss.pipeline.refining import contents_of, context_on, refinement_of
 from wsss.refinement.crf import CRFConfig, resolve_backend
 from wsss.refinement.seeds import BackgroundConfig, check_trust
@@ -144,7 +144,7 @@ def make_pseudo_masks(
         else:  # folders, or their URLs
             scored = from_stored(origin, data)
         mask = MaskMaker(data.classes, background, refinement, context_on(here.device), trust)
-        steps = scored.then(together(mask), each(MaskWriter(files)))
+        steps = scored.then(together(mask), each(MaskWriter(files, MaskStrip())))
         outcome = stream(records, wanted, ranks, here, steps)
         # what was made before is in the counts too; the processes share the reading
         before = ranks.share([r for r in records if r.image_id not in wanted])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wsss.data.config import DataConfig
 from wsss.data.images import image_names, is_image_name
-from wsss.data.sources.detection import SPLITS, Folder, Found, with_classes
+from wsss.data.sources.detection import SPLITS, Folder, Found, mask_folder, with_classes
 from wsss.data.sources.items import Item, distinct, selected
 from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.storage import folder_names
@@ -35,6 +35,7 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
     files = {
         path.relative_to(folder).as_posix(): (name, path)
         for name in sorted(folder_names(folder))
+        if folder / name != masks  # where masks lie beside the classes, they are none
         for path in sorted(_images(folder / name))
     }
     if not files:
@@ -62,8 +63,11 @@ def _images(folder: Path) -> Iterator[Path]:
 
 def detect_class_folders(folder: Folder) -> Found | None:
     """Recognise a folder of images for each class, possibly inside of one for each split."""
+    # a folder of masks is no class beside the others
+    place = mask_folder(folder)
+    images = [name for name in folder.images if place is None or not name.startswith(f"{place}/")]
     for prefix in ("", "images/", "data/"):
-        inside = [name[len(prefix) :] for name in folder.images if name.startswith(prefix)]
+        inside = [name[len(prefix) :] for name in images if name.startswith(prefix)]
         first = {name.split("/")[0] for name in inside if "/" in name}
         second = {name.split("/")[1] for name in inside if name.count("/") >= 2}
         splits = sorted(first & set(SPLITS))

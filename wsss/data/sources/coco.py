@@ -56,6 +56,8 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
     # ids are the files' names, since COCO's numbers name neither masks nor lines of a list
     ids = image_names(image.file_name for image in images)
     folder = config.at(config.images, split)
+    # of a file of boxes alone, images without an object have no mask either
+    any_outline = any(outline for image in images for _, outline, *_ in image.objects)
     items = []
     for image in images:
         image_id = ids[image.file_name]
@@ -68,7 +70,13 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
             Item(
                 image_id,
                 below(folder, to_path(image.file_name)),
-                DrawnMask(path, image_id, image.size, shapes),
+                DrawnMask(
+                    path,
+                    image_id,
+                    image.size,
+                    shapes,
+                    any_outline and (not shapes or any(shape.segmentation for shape in shapes)),
+                ),
                 sorted({name for name, *_ in image.objects}),
                 image.origin,
             )

@@ -123,7 +123,7 @@ def with_classes(found: Found, names: Set[str], folder: Folder) -> Found:
     found.classes = _numbered(found, names, folder.path / "classes.txt") if names else {}
     if not found.classes:
         raise ValueError(f"{folder.path}: {found.what}, but no image has a label")
-    place = _mask_folder(folder)
+    place = mask_folder(folder)
     if place is not None:
         found.settings["masks"] = Path(place)
         found.notes.append(f"masks for scoring in {place}")
@@ -145,12 +145,13 @@ def _numbered(found: Found, names: Set[str], file: Path) -> dict[str, int]:
     return {name: value for value, name in enumerate(sorted(names), start=1)}
 
 
-def _mask_folder(folder: Folder) -> str | None:
+def mask_folder(folder: Folder) -> str | None:
     """Find the folder of PNG files that share their names with images elsewhere."""
     ids = set(image_names(folder.images).values())
     for place in _MASK_FOLDERS:
-        masks = {path.stem for path in (folder.path / place).glob("*.png")}
         # masks are images too, and would be found to be their own
-        if any(name.rpartition("/")[2] in masks for name in ids if not name.startswith(place)):
+        others = {name for name in ids if not name.startswith(f"{place}/")}
+        masks = {name.removeprefix(f"{place}/") for name in ids - others}
+        if masks & others or masks & {name.rpartition("/")[2] for name in others}:
             return place
     return None

@@ -1,5 +1,6 @@
 """Step that writes the files of an image: its mask and, if asked for, scores and a picture."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsss.data.drawn import DrawnMask
+from wsss.data.datasets import check_same_size
 from wsss.data.images import write_picture
 from wsss.data.masks import existing_masks, read_mask, voc_palette, write_mask
 from wsss.data.records import Record
@@ -16,6 +17,8 @@ from wsss.data.storage import existing
 from wsss.pipeline.mask_making.census import Census
 from wsss.pipeline.mask_making.handover import Finished, Masked
 from wsss.visualisation import overlay_maps, overlay_mask, strip
+
+log = logging.getLogger(__name__)
 
 
 class ImageFiles(NamedTuple):
@@ -55,20 +58,42 @@ def unfinished(files: Mapping[str, ImageFiles]) -> set[str]:
     }
 
 
-def mask_strip(masked: Masked) -> np.ndarray:
-    """Draw image, class maps, mask and, where it exists, ground truth side by side."""
-    palette = voc_palette()
-    pictures = [
-        masked.image,
-        overlay_maps(masked.image, masked.full, palette[masked.scores.classes]),
-        overlay_mask(masked.image, masked.values, palette),
-    ]
-    captions = ["image", "class maps", "mask"]
-    truth: Path | DrawnMask = masked.record.mask
-    if existing_masks([truth]):
-        pictures.append(overlay_mask(masked.image, read_mask(truth), palette))
-        captions.append("ground truth")
-    return strip(pictures, captions, height=240)
+class MaskStrip:
+    """Picture of image, class maps, mask and, where it can be read, ground truth side by side."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def __call__(self, masked: Masked) -> np.ndarray:
+        """Draw the picture of an image."""
+        palette = voc_palette()
+        pictures = [
+            masked.image,
+            overlay_maps(masked.image, masked.full, palette[masked.scores.classes]),
+            overlay_mask(masked.image, masked.values, palette),
+        ]
+        captions = ["image", "class maps", "mask"]
+        truth = self._truth(masked)
+        if truth is not None:
+            pictures.append(overlay_mask(masked.image, truth, palette))
+            captions.append("ground truth")
+        return strip(pictures, captions, height=240)
+
+    def _truth(self, masked: Masked) -> np.ndarray | None:
+        """Read the ground truth; None without one, or with one that does not fit."""
+        mask = masked.record.mask
+        if not existing_masks([mask]):
+            return None
+        # a picture is no reason to fail: check_data and eval_miou say all that is wrong with it
+        try:
+            truth = read_mask(mask)
+            check_same_size(truth, masked.image.shape[:2], mask, masked.record.image)
+        except (OSError, ValueError) as error:
+            if not self._told:
+                self._told = True  # of many such masks the first is enough
+                log.warning("overlays: left out of the picture, as others may be: %s", error)
+            return None
+        return truth
 
 
 def prediction_strip(masked: Masked) -> np.ndarray:
@@ -87,7 +112,7 @@ class MaskWriter:
     """
 
     files: Mapping[str, ImageFiles]
-    draw: Callable[[Masked], np.ndarray] = mask_strip
+    draw: Callable[[Masked], np.ndarray]
 
     def __call__(self, masked: Masked) -> Finished:
         """Write the files, the mask last: an image that has its mask has everything."""
