@@ -1,4 +1,4 @@
-"""Losses by hand, what is ignored, and what becomes of wrong labels."""
+"""Losses by hand, and what is ignored."""
 
 import math
 
@@ -6,15 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.tasks.noise.planted import train
-from wsss.tasks.losses import LOSSES, LossOptions
-from wsss.tasks.noise.supervision import Supervision
-
-OPTIONS = LossOptions()
+from wsss.tasks.losses import LOSSES
 
 
-def loss(name, logits, labels, options=OPTIONS):
-    return LOSSES[name].mean(LOSSES[name].pixels(logits, labels, options), labels)
+def loss(name, logits, labels):
+    return LOSSES[name](logits, labels)
 
 
 def batch(seed=0, labels=4, size=(2, 5, 6)):
@@ -40,52 +36,10 @@ def slow(logits, truth, value):
     return total
 
 
-def reverse(p, label):
-    """-sum_k p_k log y_k with -4 for the logarithm of 0."""
-    return -sum(pk * (0.0 if k == label else -4.0) for k, pk in enumerate(p))
-
-
-def target(p, label, share, own):
-    return [share * (k == label) + (1 - share) * t for k, t in enumerate(own)]
-
-
-def against(p, t):
-    return -sum(tk * math.log(pk) for pk, tk in zip(p, t, strict=True))
-
-
-def one_hot(p):
-    return [float(pk == max(p)) for pk in p]
-
-
-SLOW = {
-    "cross_entropy": (OPTIONS, lambda p, y: -math.log(p[y])),
-    "gce": (LossOptions(q=0.6), lambda p, y: (1 - p[y] ** 0.6) / 0.6),
-    "sce": (
-        LossOptions(alpha=0.3, beta=0.5),
-        lambda p, y: -0.3 * math.log(p[y]) + 0.5 * reverse(p, y),
-    ),
-    "bootstrapped": (
-        LossOptions(label_share=0.7),
-        lambda p, y: against(p, target(p, y, 0.7, p)),
-    ),
-    "bootstrapped, hard": (
-        LossOptions(label_share=0.7, own="hard"),
-        lambda p, y: against(p, target(p, y, 0.7, one_hot(p))),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SLOW)
-def test_formula_by_hand(name):
+def test_cross_entropy_by_hand():
     logits, truth = batch()
-    options, value = SLOW[name]
-    expected = slow(logits, truth, value) / int((truth != 255).sum())
-    found = float(loss(name.partition(",")[0], logits, truth, options))
-    assert found == pytest.approx(expected, rel=1e-12)
-
-
-def test_every_loss_has_its_reference():
-    assert {name.partition(",")[0] for name in SLOW} == LOSSES.keys() - {"balanced"}
+    expected = slow(logits, truth, lambda p, y: -math.log(p[y])) / int((truth != 255).sum())
+    assert float(loss("cross_entropy", logits, truth)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_cross_entropy_is_torch_s_own():
@@ -173,33 +127,3 @@ def test_parts_of_processes_add_up_to_the_loss_of_all(name, monkeypatch):
         monkeypatch.setattr("wsss.tasks.losses.add_up", lambda _, answers=answers: next(answers))
         parts.append(loss(name, logits[part : part + 1], truth[part : part + 1]))
     torch.testing.assert_close(sum(parts), whole)
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("gce", OPTIONS),
-        ("sce", OPTIONS),
-        ("bootstrapped", LossOptions(label_share=0.5, own="hard")),
-    ],
-)
-def test_a_planted_error_is_learned_less(name, options):
-    """Cross-entropy learns nearly all of the wrong labels by heart."""
-    by_heart = train(Supervision())[1]
-    assert by_heart < 0.2
-    assert train(Supervision(name, options))[1] > by_heart + 0.05
-
-
-@pytest.mark.parametrize(
-    ("values", "key"),
-    [
-        ({"q": 0.0}, "q"),
-        ({"q": 1.1}, "q"),
-        ({"alpha": -1.0}, "alpha"),
-        ({"beta": math.nan}, "beta"),
-        ({"label_share": 0.0}, "label_share"),
-    ],
-)
-def test_bad_options_are_refused_by_key(values, key):
-    with pytest.raises(ValueError, match=rf"loss_options\.{key}: expected"):
-        LossOptions(**values)

@@ -4,7 +4,6 @@ import torch
 
 from tests.conftest import SHAPES
 from wsss.models.segmenter import SegmenterConfig
-from wsss.tasks.noise.supervision import Supervision
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import SegmentationTask
 
@@ -12,7 +11,7 @@ from wsss.tasks.segmentation import SegmentationTask
 def task(**changes):
     settings = {
         "backbone_weights": None,
-        "supervision": Supervision(),
+        "loss": "cross_entropy",
         "optim": OptimConfig(),
         "freeze": None,
         "freeze_batchnorm": True,

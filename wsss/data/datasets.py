@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -85,12 +84,10 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.from_numpy(record.labels)
 
 
-class MaskedImages(Dataset[tuple[Any, ...]]):
+class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
-    Items: (3, H, W) float32 normalised image, (H, W) int64 label indices with 255 = ignore, and
-    the image's place among the records; where there are weights, also those of the pixels, (H, W)
-    float32 in [0, 1].
+    Items: (3, H, W) float32 normalised image, and (H, W) int64 label indices with 255 = ignore.
 
     Args:
         records: Images.
@@ -100,7 +97,6 @@ class MaskedImages(Dataset[tuple[Any, ...]]):
         normalisation: The network's mean and deviation.
         keep_mask: Apply the transform to the image alone; the mask keeps its own size.
         read: Reads the images.
-        weights: Grey PNG of each mask, whose values 0..255 weigh its pixels; or none.
     """
 
     def __init__(
@@ -113,7 +109,6 @@ class MaskedImages(Dataset[tuple[Any, ...]]):
         *,
         keep_mask: bool = False,
         read: Reader = read_image,
-        weights: Sequence[Path] = (),
     ) -> None:
         self.records = records
         self.masks = masks
@@ -122,40 +117,27 @@ class MaskedImages(Dataset[tuple[Any, ...]]):
         self.normalisation = normalisation
         self.keep_mask = keep_mask
         self.read = read
-        self.weights = weights
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Any, ...]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         index = reseed(self.transform, index)
         image = self.read(self.records[index].image)
         mask = self.mask(index)
         # before the transform, which would resize both and hide it
         check_same_size(mask, image.shape[:2], self.masks[index], self.records[index].image)
-        maps = [mask]
-        if self.weights:
-            maps.append(self.weight(index))
-            check_same_size(maps[1], mask.shape, self.weights[index], self.masks[index])
         if self.keep_mask:
             image = self.transform(image=image)["image"]
         else:
-            changed = self.transform(image=image, masks=maps)
-            image, maps = changed["image"], changed["masks"]
-        labels = torch.from_numpy(maps[0].astype(np.int64))
-        item = normalise(image, self.normalisation), labels, index
-        if not self.weights:
-            return item
-        return *item, torch.from_numpy(maps[1].astype(np.float32) / 255)
+            changed = self.transform(image=image, mask=mask)
+            image, mask = changed["image"], changed["mask"]
+        return normalise(image, self.normalisation), torch.from_numpy(mask.astype(np.int64))
 
     def mask(self, index: int) -> np.ndarray:
         """Mask of an image at its own size, (H, W) uint8 label indices with 255 = ignore."""
         path = self.masks[index]
         return self.label_map.to_index(read_mask(path), path)
-
-    def weight(self, index: int) -> np.ndarray:
-        """Weights of an image's pixels at its own size, (H, W) uint8 with 255 = all of it."""
-        return read_mask(self.weights[index])
 
 
 def check_same_size(

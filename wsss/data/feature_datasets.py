@@ -64,28 +64,19 @@ class KeptImages(Dataset[tuple[Any, ...]]):
     def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Any, ...]:
         index = reseed(self.draw, index)
         if isinstance(self.images, LabelledImages):
-            view = None if self.whole else self._draw([np.zeros((8, 8), np.uint8)])[0]
+            view = None if self.whole else self._draw(np.zeros((8, 8), np.uint8))[0]
             return self._kept(index, view)[0], self.images.labels(index)
-        maps = [self.images.mask(index)]
-        if self.images.weights:
-            maps.append(self.images.weight(index))
-            check_same_size(
-                maps[1], maps[0].shape, self.images.weights[index], self.images.masks[index]
-            )
-        view, shown = (None, maps) if self.whole else self._draw(maps)
+        mask = self.images.mask(index)
+        view, shown = (None, mask) if self.whole else self._draw(mask)
         kept, size = self._kept(index, view)
-        check_same_size(maps[0], size, self.images.masks[index], self.images.records[index].image)
-        item = kept, torch.from_numpy(shown[0].astype(np.int64)), index
-        if len(shown) == 1:
-            return item
-        return *item, torch.from_numpy(shown[1].astype(np.float32) / 255)
+        check_same_size(mask, size, self.images.masks[index], self.images.records[index].image)
+        return kept, torch.from_numpy(shown.astype(np.int64))
 
-    def _draw(self, maps: Sequence[np.ndarray]) -> tuple[View, Sequence[np.ndarray]]:
-        """Draw a view of an image of the size of its (H, W) maps, and the maps in that view."""
-        size = maps[0].shape
-        blank = np.zeros((*size, 3), np.uint8)
-        applied = self.draw(image=blank, masks=list(maps))
-        return drawn_view(applied, size), applied["masks"]
+    def _draw(self, mask: np.ndarray) -> tuple[View, np.ndarray]:
+        """Draw a view of an image of the size of its (H, W) mask, and the mask in that view."""
+        blank = np.zeros((*mask.shape, 3), np.uint8)
+        applied = self.draw(image=blank, mask=mask)
+        return drawn_view(applied, mask.shape), applied["mask"]
 
     def _kept(self, index: int, view: View | None) -> tuple[Kept, tuple[int, int]]:
         """Read a view of an image; also the (height, width) of the image in its file."""

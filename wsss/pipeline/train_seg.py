@@ -11,9 +11,7 @@ from wsss.data.transforms import AugmentConfig
 from wsss.models.segmenter import SegmenterConfig
 from wsss.runs.settings import Settings
 from wsss.tasks.kept_features import Features, feature_callbacks
-from wsss.tasks.losses import LossName, LossOptions
-from wsss.tasks.noise.config import NoiseConfig
-from wsss.tasks.noise.supervision import Supervision
+from wsss.tasks.losses import LossName
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
@@ -32,8 +30,6 @@ def train_seg(
         crop=321, long_side=None, scale=(0.5, 1.5), val_long_side=None
     ),
     loss: LossName = "cross_entropy",
-    loss_options: LossOptions = LossOptions(),
-    noise: NoiseConfig = NoiseConfig(),
     optim: OptimConfig = OptimConfig(lr=2.5e-4, weight_decay=5e-4),
     freeze: str | None = None,
     freeze_batchnorm: bool = True,
@@ -58,10 +54,7 @@ def train_seg(
         model: Architecture.
         backbone_weights: Checkpoint of train_cls or torchvision state dict to start from.
         augment: Random changes of the training images.
-        loss: cross_entropy over all pixels, or balanced: background and foreground count half each;
-            or one that doubts the labels: gce, sce, bootstrapped (wsss/tasks/losses.py).
-        loss_options: Parameters of gce, sce and bootstrapped.
-        noise: What else is done against wrong labels.
+        loss: cross_entropy over all pixels, or balanced: background and foreground count half each.
         optim: Optimiser and schedule.
         freeze: Last backbone layer whose weights are not trained, or all; null trains all.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
@@ -79,12 +72,11 @@ def train_seg(
         Path of the checkpoint.
     """
     settings = Settings.of(train_seg, locals())
-    train = load_records(data, train_split, with_labels=noise.needs_labels)
+    train = load_records(data, train_split, with_labels=False)
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     train_masks = [masks / f"{record.image_id}.png" for record in train]
-    weights = noise.weights_of(train)
     # all masks before the training: a missing one would end it in the middle of an epoch
-    require_masks([*train_masks, *weights, *(r.mask for r in val)])
+    require_masks([*train_masks, *(r.mask for r in val)])
     refuse_black_and_white(train_masks, data.classes)
     refuse_black_and_white((record.mask for record in val), data.classes)
     if model.name != "deeplabv2" and batch_size == 1:
@@ -96,7 +88,7 @@ def train_seg(
         model,
         data.classes,
         backbone_weights=backbone_weights,
-        supervision=Supervision(loss, loss_options, noise, train, len(data.classes) + 1),
+        loss=loss,
         optim=optim,
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
@@ -112,7 +104,6 @@ def train_seg(
         batch_size=batch_size,
         workers=decoding_workers(trainer),
         read=image_reader(trainer, [] if features == "cache" else [*train, *val]),
-        weights=weights,
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
     lightning.callbacks += kept  # type: ignore[attr-defined]

@@ -114,7 +114,7 @@ class BoundaryTask(TrainingTask):
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
-        images, labels = batch[:2]
+        images, labels = batch
         logits = self.network(images)
         # one pixel of each cell: a mean of labels would be none
         cells = F.interpolate(labels[:, None].float(), logits.shape[1:], mode="nearest-exact")

@@ -195,7 +195,7 @@ def _read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, torch.Tenso
         raise ValueError(
             f"checkpoint {path}: expected a {kind} written by {maker[kind]}, found {found}"
         )
-    prefix = description.get("weights", "model.")  # or an average of them
+    prefix = "model."
     state = {
         key.removeprefix(prefix): value
         for key, value in loaded["state_dict"].items()

@@ -16,7 +16,6 @@ from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import WHOLE, freeze_up_to
-from wsss.models.frozen import FrozenPart
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
@@ -26,8 +25,7 @@ from wsss.tasks.checkpoint import (
 )
 from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.noise.ema import Teacher
-from wsss.tasks.noise.supervision import Supervision
+from wsss.tasks.losses import LOSSES, LossName
 from wsss.tasks.optim import (
     OptimConfig,
     freeze_batchnorm_statistics,
@@ -37,8 +35,7 @@ from wsss.tasks.task import TrainingTask
 
 Network = Callable[[Inputs], torch.Tensor]
 Batch = tuple[Any, ...]
-"""Images or what frozen layers made of them, their labels (B, H, W), the (B,) places of their
-records; (B, H, W) weights, if any."""
+"""Images, or what frozen layers made of them, and their labels (B, H, W)."""
 
 
 class SegmentationTask(TrainingTask):
@@ -51,7 +48,7 @@ class SegmentationTask(TrainingTask):
         model: Architecture.
         classes: Foreground classes with their mask values.
         backbone_weights: Classifier checkpoint or state dict the backbone starts from, or None.
-        supervision: Turns logits and masks into a loss.
+        loss: Name in `wsss.tasks.losses.LOSSES`.
         optim: Optimiser.
         freeze: Last backbone layer that is not trained, ``all``, or None.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
@@ -66,7 +63,7 @@ class SegmentationTask(TrainingTask):
         classes: Mapping[str, int],
         *,
         backbone_weights: Path | None,
-        supervision: Supervision,
+        loss: LossName,
         optim: OptimConfig,
         freeze: str | None,
         freeze_batchnorm: bool,
@@ -83,14 +80,7 @@ class SegmentationTask(TrainingTask):
         self.label_names = ["background", *classes]
         self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
         self.network: Network = self.whole  # what is trained, compiled or not
-        self.supervision = supervision
-        ema = supervision.noise.ema
-        self.teacher = Teacher(self.model, ema) if ema is not None else None
-        self.teacher_frozen: FrozenPart | None = None
-        if self.teacher is not None and self.frozen is not None and freeze is not None:
-            self.teacher_frozen = FrozenPart(self.teacher.network, freeze)
-        if self.teacher is not None and self.teacher.config.keep:
-            self.description["weights"] = "teacher.module."
+        self.loss = LOSSES[loss]
         self.optim = optim
         self.fixed = freeze == WHOLE
         self.freeze_batchnorm = freeze_batchnorm
@@ -100,16 +90,6 @@ class SegmentationTask(TrainingTask):
         """Logits of a batch's images, or of what the frozen layers made of them."""
         return logits_of(self.model, self.frozen, inputs)
 
-    def taught(self, inputs: Inputs) -> torch.Tensor:
-        """Logits of the teacher."""
-        assert self.teacher is not None
-        return logits_of(self.teacher.network, self.teacher_frozen, inputs)
-
-    def kept(self, inputs: Inputs) -> torch.Tensor:
-        """Logits of the network that is validated, and loaded again by other commands."""
-        keep = self.teacher is not None and self.teacher.config.keep
-        return self.taught(inputs) if keep else self.whole(inputs)
-
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model.backbone)
@@ -118,29 +98,20 @@ class SegmentationTask(TrainingTask):
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
-        images, labels, index, *weights = batch
-        taught = None
-        if self.teacher is not None and self.supervision.noise.taught:
-            with torch.no_grad():
-                taught = self.taught(images)
-        logits = self.network(images)
-        part = self.supervision(logits, labels, index, self.global_step, taught, *weights)
+        images, labels = batch
+        part = self.loss(self.network(images), labels)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        if self.teacher is not None:
-            self.teacher.update_parameters(self.model)
-
     def validation_step(self, batch: Batch, step: int) -> None:
         """Count the pixels of the images; a batch may be empty."""
-        images, labels = batch[:2]
+        images, labels = batch
         if len(labels) == 0:
             return
         # scored at the mask's own size, to which the network may not have seen the image
         scores = F.interpolate(
-            self.kept(images), labels.shape[1:], mode="bilinear", align_corners=False
+            self.whole(images), labels.shape[1:], mode="bilinear", align_corners=False
         )
         # the best of scores that are no numbers would be any label: they count as misses
         labelled = torch.where(torch.isfinite(scores).all(dim=1), scores.argmax(dim=1), IGNORE)
@@ -168,7 +139,6 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
         read: Function that reads an image.
-        weights: Weights of the pixels of each pseudo-mask, or none.
     """
 
     def __init__(
@@ -183,7 +153,6 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: int,
         workers: int,
         read: Reader = read_image,
-        weights: Sequence[Path] = (),
     ) -> None:
         super().__init__()
         self.train = MaskedImages(
@@ -193,7 +162,6 @@ class SegmentationData(pl.LightningDataModule):
             train_transform(augment, normalisation),
             normalisation,
             read=read,
-            weights=weights,
         )
         self.val = MaskedImages(
             val,

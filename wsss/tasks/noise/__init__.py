@@ -1,1 +1,0 @@
-"""Training against wrong labels: one file a method, and the supervision that puts them together."""
