@@ -12,6 +12,7 @@ import torchvision
 from torch import nn
 
 from wsss.models.narrow_resnet import narrow_resnet10
+from wsss.models.state_files import State, read_torch, state_dict_of
 from wsss.models.timm_body import PREFIX, TimmBody, build_timm_body
 from wsss.models.vit import ViTBody
 from wsss.models.weights import HEADS, load_weights
@@ -268,7 +269,7 @@ def freeze_up_to(backbone: nn.Module, layer: str) -> None:
             parameter.requires_grad_(False)
 
 
-def _read_weights(config: BackboneConfig) -> dict[str, torch.Tensor]:
+def _read_weights(config: BackboneConfig) -> State:
     """Read a state dict by torchvision's enum name or from a local file."""
     assert config.weights is not None
     published = _published(config.name)
@@ -298,17 +299,11 @@ def _published(name: str) -> Mapping[str, Any]:
     return members
 
 
-def _read_state(path: Path, nor: str) -> dict[str, torch.Tensor]:
+def _read_state(path: Path, nor: str) -> State:
     """Read a state dict from a local file; ``nor`` completes the message if there is none."""
     if not path.is_file():
         raise FileNotFoundError(f"weights: {str(path)!r} is neither {nor}")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-        raise ValueError(f"cannot read weights {path}: {error}") from error
-    if not isinstance(loaded, dict) or not all(torch.is_tensor(v) for v in loaded.values()):
-        raise ValueError(f"weights {path}: expected a state dict, names with their tensors")
-    return loaded
+    return state_dict_of(read_torch(path, path, "weights"), path)
 
 
 def _set_output_stride(body: nn.Module, spec: BackboneSpec, config: BackboneConfig) -> None:

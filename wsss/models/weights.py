@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from wsss.models.state_files import without_prefix
+
 HEADS = ("fc.", "classifier.", "heads.", "head.", "head_dist.", "fc_norm.")
 """Prefixes of the state-dict keys that belong to the heads of torchvision's and timm's networks."""
 
@@ -28,7 +30,7 @@ def load_weights(
 
     Args:
         module: Receives the weights.
-        state: Tensors by name.
+        state: Tensors by name, or by one with a prefix that is common to all of the module's.
         source: Where they come from, for the error.
         ignored: Prefixes of keys that may be in ``state`` without being in the module.
 
@@ -37,6 +39,7 @@ def load_weights(
             finite.
     """
     own = module.state_dict()
+    state = without_prefix(state, own, source)
     optional = "num_batches_tracked"
     # older state dicts lack BatchNorm's counter, which only matters without momentum
     missing = [key for key in own if key not in state and not key.endswith(optional)]

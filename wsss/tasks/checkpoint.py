@@ -12,6 +12,7 @@ from wsss.data.storage import readable
 from wsss.models.backbones import BackboneConfig
 from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_backbone
+from wsss.models.state_files import State, read_torch, state_dict_of
 from wsss.models.weights import load_weights
 from wsss.normalisation import IMAGENET, Normalisation
 from wsss.runs.settings import plain
@@ -135,16 +136,18 @@ def load_backbone_weights(segmenter: Segmenter, path: Path) -> None:
     Raises:
         FileNotFoundError, ValueError: No such file, or weights of another architecture.
     """
-    state = _load(path)
+    loaded = _load(path)
     # ours: only the backbone's part of it, under the backbone's own names
-    if "wsss" in state:
-        description, state = _read(path, "classifier")
+    if "wsss" in loaded:
+        description, whole = _read(path, "classifier")
         segmenter.normalisation = normalisation_of(description)
-        state = {
+        state: State = {
             key.removeprefix("backbone."): value
-            for key, value in state.items()
+            for key, value in whole.items()
             if key.startswith("backbone.")
         }
+    else:
+        state = state_dict_of(loaded, path)
     load_backbone(segmenter, state, source=str(path))
 
 
@@ -176,10 +179,7 @@ def normalisation_of(description: Mapping[str, Any]) -> Normalisation:
 
 def _load(path: Path) -> dict[str, Any]:
     source = readable(path, "checkpoint")
-    try:
-        loaded = torch.load(source, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or unsafe file
-        raise ValueError(f"cannot read checkpoint {path}: {error}") from error
+    loaded = read_torch(source, path, "checkpoint")
     if not isinstance(loaded, dict):
         raise ValueError(f"checkpoint {path}: expected a dict, got {type(loaded).__name__}")
     return loaded

@@ -22,6 +22,7 @@ from wsss.data.cache import ImageCache
 from wsss.data.datasets import Reader
 from wsss.data.images import read_image
 from wsss.data.records import Record
+from wsss.models.state_files import read_torch
 from wsss.parallel.cores import cores_per_process
 from wsss.parallel.launch import (
     choose_devices,
@@ -307,8 +308,8 @@ def fit(
     resumed = trainer.strategy.broadcast(last.is_file())
     if resumed:
         try:
-            loaded = torch.load(last, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged or unsafe file
+            loaded = read_torch(last, last, "checkpoint")
+        except ValueError as error:
             raise ValueError(f"cannot go on from checkpoint {last}: {error}") from error
         # An older checkpoint may not say: its network goes on with ImageNet's colours, not with
         # those that it would be given today. Workers fetch before Lightning sets the epoch.
