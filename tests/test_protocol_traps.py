@@ -21,8 +21,8 @@
 11. One background threshold for two methods: here, each method's sweep finds its own, and brings it
     to another list.
 12. Bytes per image: here; a score file alone in tests/data/test_scores.py, `test_trap_12_...`.
-13. Unbalanced cross-entropy gives nan or all background: tests/tasks/test_segmentation.py,
-    `test_trap_13_...` and `test_balanced_by_hand`; a training on 255 alone: here.
+13. Unbalanced cross-entropy gives nan or all background: tests/tasks/test_losses.py,
+    `test_trap_13_...`; a training on 255 alone: here.
 14. Integer ids, 20 classes, len // 20: here; ids also in tests/pipeline/test_make_pseudo_masks.py,
     one image also in tests/tasks/test_classification.py.
 """
@@ -214,7 +214,6 @@ def test_trap_13_a_training_on_ignored_pixels_alone_has_no_nan(shapes, tmp_path)
         output=tmp_path / "run",
         model=SMALL_NET,
         augment=SMALL,
-        loss="balanced",
         epochs=1,
         batch_size=6,
         trainer=CPU,

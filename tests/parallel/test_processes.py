@@ -45,7 +45,6 @@ SEG = {
     "augment": {"crop": 48, "long_side": None, "val_long_side": None},
     "epochs": 2,
     "batch_size": 5,
-    "loss": "balanced",
     "freeze_batchnorm": False,
     "val_split": "val",
 }

@@ -44,13 +44,14 @@ def segment(shapes, output, **changes):
 
 def spoil_at(monkeypatch, task, step, value):
     """Let the scores of a step be no numbers."""
-    real, steps = task.whole, []
+    scores = "sparse" if task is SegmentationTask else "whole"
+    real, steps = getattr(task, scores), []
 
-    def spoiled(self, images):
+    def spoiled(self, *arguments):
         steps.extend([0] * self.training)
-        return real(self, images) * (value if self.training and len(steps) == step else 1)
+        return real(self, *arguments) * (value if self.training and len(steps) == step else 1)
 
-    monkeypatch.setattr(task, "whole", spoiled)
+    monkeypatch.setattr(task, scores, spoiled)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

@@ -6,11 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wsss.tasks.losses import LOSSES
-
-
-def loss(name, logits, labels):
-    return LOSSES[name](logits, labels)
+from wsss.tasks.losses import cross_entropy
 
 
 def batch(seed=0, labels=4, size=(2, 5, 6)):
@@ -39,36 +35,23 @@ def slow(logits, truth, value):
 def test_cross_entropy_by_hand():
     logits, truth = batch()
     expected = slow(logits, truth, lambda p, y: -math.log(p[y])) / int((truth != 255).sum())
-    assert float(loss("cross_entropy", logits, truth)) == pytest.approx(expected, rel=1e-12)
+    assert float(cross_entropy(logits, truth)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_cross_entropy_is_torch_s_own():
     logits, truth = batch()
     theirs = F.cross_entropy(logits, truth, ignore_index=255)
-    assert float(loss("cross_entropy", logits, truth)) == pytest.approx(float(theirs), rel=1e-12)
+    assert float(cross_entropy(logits, truth)) == pytest.approx(float(theirs), rel=1e-12)
 
 
-def test_balanced_by_hand():
-    logits, truth = batch(1)
-    background = int((truth == 0).sum())
-    foreground = int(((truth != 0) & (truth != 255)).sum())
-    assert background > 0
-    assert foreground > 2 * background, "both halves weigh alike; the test is empty"
-    expected = slow(
-        logits, truth, lambda p, y: -math.log(p[y]) * 0.5 / (foreground if y else background)
-    )
-    assert float(loss("balanced", logits, truth)) == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_ignored_pixels_change_neither_loss_nor_gradient(name):
+def test_ignored_pixels_change_neither_loss_nor_gradient():
     logits, truth = batch()
     other = logits + 50 * torch.randn_like(logits) * (truth == 255)[:, None]
     assert not torch.equal(logits, other)
     results = []
     for start in (logits, other):
         start = start.clone().requires_grad_()
-        found = loss(name, start, truth)
+        found = cross_entropy(start, truth)
         found.backward()
         assert not start.grad[(truth == 255)[:, None].expand_as(start)].any()
         kept = start.grad * (truth != 255)[:, None]
@@ -77,10 +60,9 @@ def test_ignored_pixels_change_neither_loss_nor_gradient(name):
     torch.testing.assert_close(results[0][1], results[1][1])
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_trap_13_a_batch_of_255_gives_0_and_no_nan(name):
+def test_trap_13_a_batch_of_255_gives_0_and_no_nan():
     logits = torch.randn(2, 4, 5, 6, requires_grad=True)
-    found = loss(name, logits, torch.full((2, 5, 6), 255))
+    found = cross_entropy(logits, torch.full((2, 5, 6), 255))
     found.backward()
     assert found.item() == 0
     assert logits.grad.abs().max() == 0
@@ -88,42 +70,31 @@ def test_trap_13_a_batch_of_255_gives_0_and_no_nan(name):
     assert theirs.isnan(), "torch's own loss is no longer nan; the loss could be simpler"
 
 
-@pytest.mark.parametrize("label", [0, 2])
-def test_balanced_with_one_side_only(label):
-    """Background alone, or foreground alone: the other half is 0 and not nan."""
-    logits, _ = batch()
-    truth = torch.full((2, 5, 6), label)
-    expected = 0.5 * float(F.cross_entropy(logits, truth))
-    assert float(loss("balanced", logits, truth)) == pytest.approx(expected, rel=1e-12)
-
-
 def test_class_254_is_a_class_and_not_ignored():
     logits = torch.zeros(1, 255, 1, 2)
     truth = torch.tensor([[[254, 255]]])
-    assert float(loss("cross_entropy", logits, truth)) == pytest.approx(math.log(255))
+    assert float(cross_entropy(logits, truth)) == pytest.approx(math.log(255))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_half_precision_stays_finite(name):
+def test_half_precision_stays_finite():
     logits, truth = batch(size=(2, 64, 64))
-    assert torch.isfinite(loss(name, logits.bfloat16(), truth))
+    assert torch.isfinite(cross_entropy(logits.bfloat16(), truth))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_parts_of_processes_add_up_to_the_loss_of_all(name, monkeypatch):
+def test_parts_of_processes_add_up_to_the_loss_of_all(monkeypatch):
     """Two processes with unequal numbers of pixels; each knows the counts of both."""
     logits, truth = batch(2)
     truth[1, 2:] = 255
-    whole = loss(name, logits, truth)
+    whole = cross_entropy(logits, truth)
     counts = []
     monkeypatch.setattr("wsss.tasks.losses.add_up", lambda n: counts.append(n) or n)
     for part in (0, 1):
-        loss(name, logits[part : part + 1], truth[part : part + 1])
+        cross_entropy(logits[part : part + 1], truth[part : part + 1])
     half = len(counts) // 2
     totals = [a + b for a, b in zip(counts[:half], counts[half:], strict=True)]
     parts = []
     for part in (0, 1):
         answers = iter(totals)
         monkeypatch.setattr("wsss.tasks.losses.add_up", lambda _, answers=answers: next(answers))
-        parts.append(loss(name, logits[part : part + 1], truth[part : part + 1]))
+        parts.append(cross_entropy(logits[part : part + 1], truth[part : part + 1]))
     torch.testing.assert_close(sum(parts), whole)

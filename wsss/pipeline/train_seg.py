@@ -11,7 +11,6 @@ from wsss.data.transforms import AugmentConfig
 from wsss.models.segmenter import SegmenterConfig
 from wsss.runs.settings import Settings
 from wsss.tasks.kept_features import Features, feature_callbacks
-from wsss.tasks.losses import LossName
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.segmentation import SegmentationData, SegmentationTask
 from wsss.tasks.trainer import TrainerConfig, build_trainer, decoding_workers, image_reader
@@ -29,7 +28,6 @@ def train_seg(
     augment: AugmentConfig = AugmentConfig(
         crop=321, long_side=None, scale=(0.5, 1.5), val_long_side=None
     ),
-    loss: LossName = "cross_entropy",
     optim: OptimConfig = OptimConfig(lr=2.5e-4, weight_decay=5e-4),
     freeze: str | None = None,
     freeze_batchnorm: bool = True,
@@ -54,7 +52,6 @@ def train_seg(
         model: Architecture.
         backbone_weights: Checkpoint of train_cls or torchvision state dict to start from.
         augment: Random changes of the training images.
-        loss: cross_entropy over all pixels, or balanced: background and foreground count half each.
         optim: Optimiser and schedule.
         freeze: Last backbone layer whose weights are not trained, or all; null trains all.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
@@ -88,7 +85,6 @@ def train_seg(
         model,
         data.classes,
         backbone_weights=backbone_weights,
-        loss=loss,
         optim=optim,
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,

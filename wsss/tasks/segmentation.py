@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from wsss.data.datasets import MaskedImages, Reader
+from wsss.data.feature_datasets import Kept
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
@@ -25,7 +26,7 @@ from wsss.tasks.checkpoint import (
 )
 from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.losses import LOSSES, LossName
+from wsss.tasks.losses import cross_entropy
 from wsss.tasks.optim import (
     OptimConfig,
     freeze_batchnorm_statistics,
@@ -33,9 +34,15 @@ from wsss.tasks.optim import (
 )
 from wsss.tasks.task import TrainingTask
 
-Network = Callable[[Inputs], torch.Tensor]
+Network = Callable[[Inputs, int], torch.Tensor]
 Batch = tuple[Any, ...]
 """Images, or what frozen layers made of them, and their labels (B, H, W)."""
+
+
+LEARNED_STRIDE = 2
+"""Pixels from one that is learned from to the next. Logits come from cells of four pixels and more;
+between these they are interpolated, and a network learns as much from a quarter of the pixels as
+from all, in three quarters of the time (docs/results.md)."""
 
 
 class SegmentationTask(TrainingTask):
@@ -48,7 +55,6 @@ class SegmentationTask(TrainingTask):
         model: Architecture.
         classes: Foreground classes with their mask values.
         backbone_weights: Classifier checkpoint or state dict the backbone starts from, or None.
-        loss: Name in `wsss.tasks.losses.LOSSES`.
         optim: Optimiser.
         freeze: Last backbone layer that is not trained, ``all``, or None.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
@@ -63,7 +69,6 @@ class SegmentationTask(TrainingTask):
         classes: Mapping[str, int],
         *,
         backbone_weights: Path | None,
-        loss: LossName,
         optim: OptimConfig,
         freeze: str | None,
         freeze_batchnorm: bool,
@@ -79,8 +84,7 @@ class SegmentationTask(TrainingTask):
         self.description = describe("segmenter", model, classes, self.model.normalisation)
         self.label_names = ["background", *classes]
         self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
-        self.network: Network = self.whole  # what is trained, compiled or not
-        self.loss = LOSSES[loss]
+        self.network: Network = self.sparse  # what is trained, compiled or not
         self.optim = optim
         self.fixed = freeze == WHOLE
         self.freeze_batchnorm = freeze_batchnorm
@@ -89,6 +93,18 @@ class SegmentationTask(TrainingTask):
     def whole(self, inputs: Inputs) -> torch.Tensor:
         """Logits of a batch's images, or of what the frozen layers made of them."""
         return logits_of(self.model, self.frozen, inputs)
+
+    def sparse(self, inputs: Inputs, start: int) -> torch.Tensor:
+        """Logits of every `LEARNED_STRIDE`-th row and column from ``start`` on."""
+
+        def learned(height: int, width: int) -> tuple[int, int]:
+            rows, columns = (range(start, side, LEARNED_STRIDE) for side in (height, width))
+            return len(rows), len(columns)
+
+        if isinstance(inputs, Kept):
+            assert self.frozen is not None
+            return self.frozen.finish(inputs.features, learned(*inputs.seen[0].tolist()))
+        return self.model.segment(self.model.features(inputs), learned(*inputs.shape[2:]))
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
@@ -99,7 +115,10 @@ class SegmentationTask(TrainingTask):
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
-        part = self.loss(self.network(images), labels)
+        # in turn, so that what lies between two learned pixels is not always on the same side
+        start = step % LEARNED_STRIDE if min(labels.shape[1:]) >= LEARNED_STRIDE else 0
+        learned = labels[:, start::LEARNED_STRIDE, start::LEARNED_STRIDE]
+        part = cross_entropy(self.network(images, start), learned)
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
