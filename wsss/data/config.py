@@ -122,6 +122,11 @@ class DataConfig:
         if not self.classes:
             raise ValueError("data.classes: expected at least one class, got none")
         for name, value in self.classes.items():
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"data.classes: {name!r}: put the name in quotes; without them YAML reads no, "
+                    "on, 12, 1e3 and null as something else than text"
+                )
             # every stage has the background as class 0 of its own
             if name == "background":
                 raise ValueError("data.classes: 'background' is the name of what is no class")

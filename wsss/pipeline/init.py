@@ -1,6 +1,7 @@
 """Recognition of a data set's folder, and the configuration that takes it to masks."""
 
 import json
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -201,6 +202,15 @@ def split_images(items: Sequence[Item], share: float, seed: int) -> tuple[list[I
     )
 
 
+class _Quoting(yaml.SafeDumper):
+    """Dumper that puts every text in quotes: a folder may be called no, 1e3 or null."""
+
+
+_Quoting.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+
+
 def _data_yaml(found: Found, config: DataConfig) -> str:
     """Format the data set as a commented YAML."""
     values = plain(config)
@@ -219,8 +229,11 @@ def _data_yaml(found: Found, config: DataConfig) -> str:
     lines = ["# Written by wsss init. " + found.what + "."]
     lines += [f"# Please check: {note}." for note in found.notes]
     for key, value in wanted.items():
-        text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=95)
-        lines.append(f"# {comments[key]}\n{text.rstrip()}")
+        text = yaml.dump(
+            {key: value}, Dumper=_Quoting, sort_keys=False, allow_unicode=True, width=1000
+        )
+        # the keys of its own are words that need no quotes
+        lines += [f"# {comments[key]}", text.rstrip().replace(f'"{key}":', f"{key}:", 1)]
     return "\n".join(lines) + "\n"
 
 
@@ -309,6 +322,14 @@ def _summary(
         lines.append(f"{split}: {len(part)} images: {named}")
     lines += [f"please check: {note}" for note in found.notes]
     lines.append(f"wrote {output / 'data.yaml'} and {output / 'run.yaml'}")
-    lines.append(f"next: wsss check_data --data {output / 'data.yaml'}")
-    lines.append(f"then: wsss run --config {output / 'run.yaml'}")
+    data, run = (shlex.quote(str(output / name)) for name in ("data.yaml", "run.yaml"))
+    named = "".join(
+        f" --{key} {shlex.quote(split)}"
+        for key, split, usual in zip(
+            ("train_split", "val_split"), splits, ("train", "val"), strict=True
+        )
+        if split != usual
+    )
+    lines.append(f"next: wsss check_data --data {data}{named}")
+    lines.append(f"then: wsss run --config {run}")
     return "\n".join(lines)

@@ -126,8 +126,13 @@ def _image(where: str, entry: Mapping[str, Any]) -> CocoImage:
     size = (_whole(where, entry, "height"), _whole(where, entry, "width"))
     if min(size) < 1:
         raise ValueError(f"{where}: expected height and width of at least 1, got {size}")
-    file_name = PurePosixPath(_text(where, entry, "file_name")).as_posix()
-    return CocoImage(file_name, size, [], where)
+    return CocoImage(_file_name(_text(where, entry, "file_name")), size, [], where)
+
+
+def _file_name(text: str) -> str:
+    """Name of an image below the folder of images; a URL stays one."""
+    # tools on Windows write its slashes
+    return text if "://" in text else PurePosixPath(text.replace("\\", "/")).as_posix()
 
 
 def _add_object(
@@ -192,7 +197,7 @@ def detect_coco(folder: Folder) -> Found | None:
     used = [labels.replace("{split}", split) for split in splits] or [labels]
     images = load_coco(folder.path / used[0])
     name = images[0].file_name if images else ""
-    images_in, is_there = _find_image(folder.path, name, splits)
+    images_in, is_there = _find_image(folder, name, splits)
     # a class may be in one of the splits only
     categories = {name: number for file in used for name, number in files[file].items()}
     # COCO's ids go to 90 and are what its masks hold; those of other tools may not fit into a byte
@@ -206,7 +211,9 @@ def detect_coco(folder: Folder) -> Found | None:
         splits,
     )
     if not is_there:
-        found.notes.append(f"the image {name} was not found: set images in the YAML")
+        found.notes.append(
+            f"the image {name} of {used[0]} was not found in {folder.path}: set images in the YAML"
+        )
     return found
 
 
@@ -253,7 +260,7 @@ def _choose_files(names: Sequence[str]) -> tuple[str, list[str]]:
     return names[0], []
 
 
-def _find_image(folder: Path, name: str, splits: Sequence[str]) -> tuple[str, bool]:
+def _find_image(folder: Folder, name: str, splits: Sequence[str]) -> tuple[str, bool]:
     """Find the folder that holds an image of the first split, and whether there is one."""
     # the file does not say where its images are: look where COCO and common tools put them
     places = ["images", "JPEGImages", "data", "."]
@@ -261,8 +268,13 @@ def _find_image(folder: Path, name: str, splits: Sequence[str]) -> tuple[str, bo
         places = ["{split}", "images/{split}", *places]
     for place in places:
         inside = place.replace("{split}", splits[0]) if splits else place
-        if (folder / inside / name).is_file():
+        if "://" in name or (folder.path / inside / name).is_file():
             return place, True
+    # anywhere else, with whatever folders the name itself brings
+    for path in folder.images:
+        if path.endswith(f"/{name}"):
+            place = path[: -len(name) - 1].split("/")
+            return "/".join("{split}" if splits and p == splits[0] else p for p in place), True
     return ".", False
 
 
