@@ -68,10 +68,11 @@ def names_in_xml(path: Path) -> list[str]:
         ) from error
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # also its encoding's name
         raise ValueError(f"{path}: not a VOC XML file: {error}") from error
-    root = tree.getroot().tag
-    if root != "annotation":  # a web page that was saved by this name, say
-        raise ValueError(f"{path}: not a VOC XML file: expected <annotation>, got <{root[:40]}>")
     names = [(item.findtext("name") or "").strip() for item in tree.iter("object")]
+    root = tree.getroot().tag
+    # a web page that was saved by this name, say
+    if root.lower() != "annotation" and not any(names):
+        raise ValueError(f"{path}: not a VOC XML file: expected <annotation>, got <{root[:40]}>")
     if "" in names:
         raise ValueError(f"{path}: <object> number {names.index('') + 1} has no <name>")
     return sorted(set(names))
