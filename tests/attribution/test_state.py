@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wsss.attribution import GradientConfig, attribute
+from wsss.attribution import GradientConfig, attribute, usable_layers
 from wsss.models import BackboneConfig, build_classifier
 
 
@@ -123,7 +123,9 @@ class TestLayers:
         with pytest.raises(ValueError, match="more than once"):
             attribute(net, IMAGES, torch.ones(2, 4), layers=["1"])
 
-    def test_a_layer_overwritten_in_place_is_refused(self):
+    def test_a_layer_that_is_overwritten_in_place(self):
+        """Its map is that of what it gave, as if what follows made a new tensor."""
+
         class Overwrites(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -131,11 +133,15 @@ class TestLayers:
                 self.second = nn.Conv2d(4, 4, 3)
 
             def forward(self, x):
-                x = torch.relu_(self.second(self.conv(x)))
+                x = (torch.relu_ if self.inplace else torch.relu)(self.second(self.conv(x)))
                 return x.mean((2, 3))
 
-        with pytest.raises(ValueError, match="overwritten in place"):
-            attribute(Overwrites(), IMAGES, torch.ones(2, 4), layers=["conv", "second"])
+        model, maps = Overwrites(), []
+        for model.inplace in (True, False):
+            assert usable_layers(model, IMAGES) == ["conv", "second"]
+            found = attribute(model, IMAGES, torch.ones(2, 4), layers=["conv", "second"])
+            maps.append(found.maps)
+        assert torch.equal(*maps)
 
     @pytest.mark.slow
     def test_in_place_activations_after_a_layer_do_no_harm(self):

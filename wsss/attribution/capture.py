@@ -28,27 +28,25 @@ class Captured:
 
 
 @contextmanager
-def capture(
-    model: nn.Module, layers: Sequence[str], images: torch.Tensor, *, protect: bool = False
-) -> Iterator[Captured]:
+def capture(model: nn.Module, layers: Sequence[str], images: torch.Tensor) -> Iterator[Captured]:
     """Collect the outputs of modules during one forward pass.
 
     The first of them to run becomes the start of the graph, so nothing before it is
-    differentiated or kept in memory.
+    differentiated or kept in memory. What follows a module is given a copy of its output, and the
+    model one of the images: either may be worked on in place, as functional activations, sums with
+    a shortcut and models that normalise their input do.
 
     Args:
         model: Any module.
         layers: Names as ``model.named_modules()`` gives them, or `INPUT`.
         images: (B, 3, H, W) that the model will be given.
-        protect: Hand a copy of each output on, which may be overwritten in place.
 
     Yields:
         The record that the forward pass of ``model(captured.images)`` fills.
 
     Raises:
         ValueError: No such layer (the message lists those that work), one that runs more than
-            once or not at all, one whose output is overwritten in place by what follows, or has
-            no grid.
+            once or not at all, or whose output has no grid.
     """
     # "" is the model itself: its output are the logits, which have no cells
     modules = dict(model.named_modules())
@@ -59,13 +57,13 @@ def capture(
         raise ValueError(f"layers: each can be given once, got {list(layers)}")
     captured = Captured(images)
     outputs, readers = captured.outputs, captured.readers
-    versions: dict[str, int] = {}
+    given = images.detach()
     # no module gives the images, so a leaf of the graph is made of them here; detached, so that the
     # caller's tensor keeps its own requires_grad
     if INPUT in layers:
-        captured.images = outputs[INPUT] = images.detach().requires_grad_(True)
+        given = outputs[INPUT] = given.requires_grad_(True)
         readers[INPUT] = lambda tensor: tensor
-        versions[INPUT] = captured.images._version
+    captured.images = given.clone()
 
     def keep(name: str) -> object:
         def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
@@ -81,10 +79,8 @@ def capture(
             if not output.requires_grad:
                 output = output.detach().requires_grad_(True)
             outputs[name] = output
-            # torch counts in-place writes to a tensor: compared below to find overwritten maps
-            versions[name] = output._version
             # what a forward hook returns is what the next module is given
-            return output.clone() if protect else output
+            return output.clone()
 
         return hook
 
@@ -101,7 +97,3 @@ def capture(
     for layer in layers:
         if layer not in outputs:
             raise ValueError(f"layer {layer!r} does not run in the model's forward pass")
-        if outputs[layer]._version != versions[layer]:
-            raise ValueError(
-                f"layer {layer!r}: its output is overwritten in place; choose the layer after it"
-            )

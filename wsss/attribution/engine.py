@@ -75,11 +75,9 @@ def attribute_many(
     for gradient, members in groups.items():
         # a dict keeps the order and drops what two methods have in common
         layers = list(dict.fromkeys(name for i in members for name in names[i]))
-        # whole-network maps capture layers before in-place activations: these get a copy
-        protect = any(configs[i].spec.whole_map is not None for i in members)
         # images with equally many classes fill every backward pass of their bucket
         for chosen, classes, rows in targets.buckets():
-            rounds = layer_rounds(model, images[chosen], classes, layers, gradient, protect=protect)
+            rounds = layer_rounds(model, images[chosen], classes, layers, gradient)
             _check_classes(rounds[0], targets)
             for r, one in enumerate(rounds):
                 for i in members:

@@ -59,8 +59,6 @@ def layer_rounds(
     classes: torch.Tensor,
     layers: Sequence[str],
     config: GradientConfig,
-    *,
-    protect: bool = False,
 ) -> list[LayerRound]:
     """Run one forward pass, then one backward pass for each class, for a whole batch.
 
@@ -73,7 +71,6 @@ def layer_rounds(
         classes: (B, R) int64: the classes to explain, R an image.
         layers: Names of modules, or ``input`` for the images.
         config: Which gradient.
-        protect: See `capture`.
 
     Returns:
         R rounds; round ``r`` belongs to ``classes[:, r]``.
@@ -83,14 +80,14 @@ def layer_rounds(
     """
     with prepared(model, guided=config.kind == "guided"):
         if config.kind in ("plain", "guided"):
-            return _rounds(model, images, classes, layers, protect)
+            return _rounds(model, images, classes, layers)
         # activations and logits are those of the image itself; only gradients are averaged
-        with torch.no_grad(), capture(model, layers, images, protect=protect) as captured:
+        with torch.no_grad(), capture(model, layers, images) as captured:
             logits = model(captured.images)
         activations = _grids(captured, captured.outputs)
         sums: list[dict[str, torch.Tensor]] = []
         for changed in _changed_inputs(images, config):
-            rounds = _rounds(model, changed, classes, layers, protect)
+            rounds = _rounds(model, changed, classes, layers)
             if not sums:
                 # the first gradients become the sums: no zeros of that size are made before
                 sums = [{k: g / config.steps for k, g in one.gradients.items()} for one in rounds]
@@ -107,9 +104,8 @@ def _rounds(
     images: torch.Tensor,
     classes: torch.Tensor,
     layers: Sequence[str],
-    protect: bool,
 ) -> list[LayerRound]:
-    with capture(model, layers, images, protect=protect) as captured:
+    with capture(model, layers, images) as captured:
         logits = model(captured.images)
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
         raise ValueError("model: expected (B, K) logits as its output")

@@ -32,15 +32,10 @@ class FeatureMap(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """Output of a module, how it is read, and its version when it was given."""
+    """Output of a module, and how it is read."""
 
     output: torch.Tensor
     reader: Reader
-    version: int
-
-    def is_whole(self) -> bool:
-        """Whether nothing has overwritten it since, as a ReLU that works in place does."""
-        return self.output._version == self.version
 
 
 def _mixed(logits: object) -> torch.Tensor:
@@ -71,7 +66,7 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
     kept: dict[str, list[_Seen | None]] = {}
 
     def keep(name: str) -> object:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
+        def hook(module: nn.Module, inputs: object, output: object) -> object:
             # None for a run without a grid: it counts all the same, so that a module that runs
             # twice is not taken for one that runs once
             found = None
@@ -82,8 +77,10 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
             if reader is not None and isinstance(output, torch.Tensor):
                 rows, columns = reader(output).shape[2:]
                 if rows * columns > 1:
-                    found = _Seen(output, reader, output._version)
+                    found = _Seen(output, reader)
             kept.setdefault(name, []).append(found)
+            # what follows may work on a copy in place, as it may where the layer is captured
+            return None if found is None else found.output.clone()
 
         return hook
 
@@ -95,13 +92,13 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
         ]
         try:
             # the input asks for a gradient, so that every feature map is part of the graph
-            logits = model(one.detach().requires_grad_(True))
+            logits = model(one.detach().requires_grad_(True).clone())
         finally:
             for handle in handles:
                 handle.remove()
         once = {n: found[0] for n, found in kept.items() if len(found) == 1 and found[0]}
-        # what does not depend on the images has no gradient; what was overwritten is not there
-        once = {n: s for n, s in once.items() if s.output.requires_grad and s.is_whole()}
+        # what does not depend on the images has no gradient
+        once = {n: s for n, s in once.items() if s.output.requires_grad}
         if not once:
             return []
         # one backward pass tells of all modules at once whether they reach the output

@@ -273,8 +273,8 @@ def _find_image(folder: Folder, name: str, splits: Sequence[str]) -> tuple[str, 
     # anywhere else, with whatever folders the name itself brings
     for path in folder.images:
         if path.endswith(f"/{name}"):
-            place = path[: -len(name) - 1].split("/")
-            return "/".join("{split}" if splits and p == splits[0] else p for p in place), True
+            parts = path[: -len(name) - 1].split("/")
+            return "/".join("{split}" if splits and p == splits[0] else p for p in parts), True
     return ".", False
 
 
