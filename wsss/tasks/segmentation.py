@@ -42,7 +42,7 @@ Batch = tuple[Any, ...]
 LEARNED_STRIDE = 2
 """Pixels from one that is learned from to the next. Logits come from cells of four pixels and more;
 between these they are interpolated, and a network learns as much from a quarter of the pixels as
-from all, in three quarters of the time (docs/results.md)."""
+from all (docs/results.md)."""
 
 
 class SegmentationTask(TrainingTask):
