@@ -23,7 +23,7 @@ Arguments = Callable[[list[torch.Tensor]], tuple[Any, ...]]
 class DeepLabV3PlusHead(nn.Module):
     """DeepLab v3+'s decoder on a shallow and the last stage (Chen et al., ECCV 2018).
 
-    A last stage of more than ``width`` channels is brought to so many before the parallel
+    A last stage of more than 2 ``width`` channels is brought to so many before the parallel
     convolutions, to which the paper gives all of them: cheaper by far for wide ones, and of 1,280
     channels the network is as good (docs/results.md).
 
@@ -42,9 +42,9 @@ class DeepLabV3PlusHead(nn.Module):
 
         deep = taps[1].channels
         self.narrow: nn.Module = nn.Identity()
-        if deep > width:
-            self.narrow = _narrowed(deep, width)
-            deep = width
+        if deep > 2 * width:
+            self.narrow = _narrowed(deep, 2 * width)
+            deep = 2 * width
         self.decoder = DeepLabV3PlusDecoder(
             encoder_channels=(0, 0, taps[0].channels, deep),  # it takes [2] and [-1]
             encoder_depth=3,
