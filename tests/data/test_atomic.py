@@ -1,5 +1,6 @@
 """Files are whole or not there."""
 
+import errno
 import os
 
 import pytest
@@ -74,3 +75,18 @@ def test_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         atomic_write_text(tmp_path / "file" / "a", "x")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, OSError), (errno.EDQUOT, OSError), (errno.EIO, OSError)]
+)
+def test_a_full_disk_names_the_file(tmp_path, number, kind):
+    path = tmp_path / "masks/a.png"
+    with pytest.raises(kind, match=rf"{os.strerror(number)}: '.*masks/a\.png'"), atomic_write(path):
+        raise OSError(number, os.strerror(number))
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_error_that_names_another_file_stays(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"other\.jpg"), atomic_write(tmp_path / "a.png"):
+        (tmp_path / "other.jpg").read_bytes()

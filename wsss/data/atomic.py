@@ -39,8 +39,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     # an interrupt too leaves nothing behind
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        # "No space left on device" names no file by itself
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
