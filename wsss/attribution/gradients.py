@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from wsss.attribution.capture import Captured, capture
-from wsss.attribution.state import prepared
+from wsss.attribution.state import check_logits, prepared
 
 GradientKind = Literal["plain", "integrated", "smooth", "guided"]
 
@@ -99,6 +99,12 @@ def layer_rounds(
         return [LayerRound(activations, gradients, logits) for gradients in sums]
 
 
+_HIDDEN = (
+    "; if the model checkpoints its activations, switch that off: set_grad_checkpointing(False) of "
+    "timm, gradient_checkpointing_disable() of transformers"
+)
+
+
 def _rounds(
     model: nn.Module,
     images: torch.Tensor,
@@ -107,15 +113,14 @@ def _rounds(
 ) -> list[LayerRound]:
     with capture(model, layers, images) as captured:
         logits = model(captured.images)
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
-        raise ValueError("model: expected (B, K) logits as its output")
+    check_logits(logits)
     if classes.numel() and int(classes.max()) >= logits.shape[1]:
         raise ValueError(
             f"labels: class {int(classes.max())} of a model with {logits.shape[1]} logits"
         )
     names = list(captured.outputs)
     if not logits.requires_grad:
-        raise ValueError(f"layers: {', '.join(names)} have no influence on the logits")
+        raise ValueError(f"layers: {', '.join(names)} have no influence on the logits{_HIDDEN}")
     # shared by all rounds: the forward pass is the same whatever class is differentiated
     activations = _grids(captured, captured.outputs)
     rounds = []
@@ -123,18 +128,24 @@ def _rounds(
         # the sum over images of one logit each: images do not mix in eval mode, so its gradient at
         # an image is that image's own
         target = logits.gather(1, classes[:, r : r + 1]).sum()
-        found = torch.autograd.grad(
-            target,
-            list(captured.outputs.values()),
-            # the last class frees the graph
-            retain_graph=r + 1 < classes.shape[1],
-            # None in place of torch's error, which would not name the layer
-            allow_unused=True,
-        )
+        try:
+            found = torch.autograd.grad(
+                target,
+                list(captured.outputs.values()),
+                # the last class frees the graph
+                retain_graph=r + 1 < classes.shape[1],
+                # None in place of torch's error, which would not name the layer
+                allow_unused=True,
+            )
+        except RuntimeError as error:
+            # torch's advice is about backward passes that the user does not write
+            if "torch.utils.checkpoint" in str(error):
+                raise ValueError(f"layers: {', '.join(names)} cannot be read{_HIDDEN}") from error
+            raise
         raw: dict[str, torch.Tensor] = {}
         for layer, gradient in zip(names, found, strict=True):
             if gradient is None:
-                raise ValueError(f"layer {layer!r} has no influence on the logits")
+                raise ValueError(f"layer {layer!r} has no influence on the logits{_HIDDEN}")
             raw[layer] = gradient
         gradients = _grids(captured, raw)
         for layer, gradient in raw.items():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from wsss.attribution.layout import INPUT, Reader, grid_reader
-from wsss.attribution.state import prepared
+from wsss.attribution.state import check_logits, prepared
 
 _FINEST = 4
 """Smallest stride of a layer that is found: finer maps hold edges, not parts of objects."""
@@ -44,8 +44,8 @@ def _mixed(logits: object) -> torch.Tensor:
     Raises:
         ValueError: The model gives no (B, K) logits.
     """
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
-        raise ValueError("model: expected (B, K) logits as its output")
+    check_logits(logits)
+    assert isinstance(logits, torch.Tensor)
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(logits.shape[1], generator=generator).to(logits)
     return (logits * weights).sum()

@@ -8,6 +8,28 @@ import torch
 from torch import nn
 
 
+def check_logits(logits: object) -> None:
+    """Refuse what is no (B, K) tensor, and say what it is.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(logits, torch.Tensor) and logits.dim() == 2:
+        return
+    if isinstance(logits, torch.Tensor):
+        what = f"a tensor of {tuple(logits.shape)}"
+    elif isinstance(logits, dict):
+        what = f"a {type(logits).__name__} with {', '.join(map(repr, logits))}"
+    elif isinstance(logits, tuple | list):
+        what = f"a {type(logits).__name__} of {len(logits)}"
+    else:
+        what = f"a {type(logits).__name__}"
+    raise ValueError(
+        f"model: expected (B, K) logits as its output, got {what}; give a module whose forward "
+        "returns the logits alone"
+    )
+
+
 @contextmanager
 def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
     """Prepare a model for an explanation; undo every change on leaving.
@@ -22,8 +44,13 @@ def prepared(model: nn.Module, *, guided: bool = False) -> Iterator[None]:
             every ReLU on their way back.
 
     Raises:
-        ValueError: ``guided``, and the model has no ReLU or other activations besides.
+        ValueError: ``guided``, and the model has no ReLU or other activations besides; or it is
+            compiled by TorchScript, whose modules cannot be watched.
     """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ValueError(
+            "model: TorchScript's modules cannot be watched; give the module that it was made from"
+        )
     # every module's own flag: a model may be in training with a BatchNorm frozen in eval mode
     training = [(module, module.training) for module in model.modules()]
     required = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
