@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from wsss.data.atomic import atomic_write
-from wsss.data.storage import file_names, readable, to_path
+from wsss.data.storage import below, file_names, is_remote, readable, to_path
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
@@ -20,8 +21,6 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 """Suffixes of the files that count as images when a folder is searched. A file that is named in
 full may have any suffix, and any format that Pillow reads."""
-
-_SUFFIXES = [case for suffix in IMAGE_SUFFIXES for case in (suffix, suffix.upper())]
 
 
 # Pillow tells of odd metadata and of large images without a file's name, from threads too, where
@@ -191,15 +190,45 @@ def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:
 
     The folder, and each folder inside it that an id names, is listed once.
     """
-    names = functools.cache(lambda inside: file_names(folder / inside if inside else folder))
+    index = functools.cache(lambda inside: _by_stem(folder / inside if inside else folder))
     found = {}
     # JPEG first: where a photograph and its mask share a folder and a name, the mask is the PNG
     for image_id in image_ids:
         inside, _, name = image_id.rpartition("/")
-        there = names(inside)
-        suffix = next((s for s in _SUFFIXES if f"{name}{s}" in there), ".jpg")
-        found[image_id] = folder / f"{image_id}{suffix}"
+        there = index(inside).get(_composed(name), {})
+        file = next((there[s] for s in IMAGE_SUFFIXES if s in there), f"{name}.jpg")
+        found[image_id] = folder / inside / file if inside else folder / file
     return found
+
+
+def find_files(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Find the file of each name with its suffix, by which characters ever it is written.
+
+    macOS writes letters with accents as two characters, where tables have one.
+    """
+    listed = functools.cache(lambda inside: {_composed(name): name for name in file_names(inside)})
+    found = {}
+    for name in names:
+        path = below(folder, to_path(name))
+        # only where it is not there as it is written
+        other = None if is_remote(path) else listed(path.parent).get(_composed(path.name))
+        found[name] = path if other is None else path.with_name(other)
+    return found
+
+
+def _by_stem(folder: Path) -> dict[str, dict[str, str]]:
+    """Map the stem of each image file to its name by its suffix in small letters."""
+    found: dict[str, dict[str, str]] = {}
+    # in reverse: of a.JPG and a.jpg the latter is taken
+    for name in sorted(file_names(folder), reverse=True):
+        if is_image_name(name):
+            stem, _, suffix = name.rpartition(".")
+            found.setdefault(_composed(stem), {}).setdefault(f".{suffix.lower()}", name)
+    return found
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def write_picture(path: Path | str, picture: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from wsss.data.checks import (
 from wsss.data.colours import colour_table, read_colours, to_values
 from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
-from wsss.data.images import IMAGE_SUFFIXES
+from wsss.data.listing import list_images
 from wsss.data.masks import existing_masks, read_mask, write_mask
 from wsss.data.sources import SOURCES, Item
 from wsss.data.storage import existing
@@ -197,8 +197,8 @@ def _unlisted(
         path
         for folder in folders
         if folder.is_dir()
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in IMAGE_SUFFIXES and path not in listed
+        for path in (folder / name for name in list_images(folder, depth=0).images)
+        if path not in listed
     ]
     if not files:
         return []

@@ -1,11 +1,13 @@
 """Segment images with a trained network."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from wsss.data.config import DataConfig
-from wsss.data.images import IMAGE_SUFFIXES, image_names, is_image_name
+from wsss.data.images import IMAGE_SUFFIXES, image_names
+from wsss.data.listing import list_images
 from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
 from wsss.models.classifier import Classifier
@@ -30,6 +32,8 @@ from wsss.runs.settings import Settings
 from wsss.tasks.checkpoint import file_sha256, load_classifier, load_segmenter
 
 __all__ = ["InferenceConfig", "predict", "segment"]
+
+log = logging.getLogger(__name__)
 
 _FREE = ("device", "workers", "overlays", "save_scores", "checkpoint", "classifier")
 """Settings that may differ in a rerun; checkpoints are compared by content."""
@@ -199,17 +203,14 @@ def _records(
     if not images.is_dir():
         raise FileNotFoundError(f"images: no such folder: {images}")
     # an output folder inside the folder of images would be segmented in a rerun
-    own = output.resolve()
-    found = sorted(
-        path
-        for path in images.rglob("*")
-        if is_image_name(path.name) and own not in path.resolve().parents
-    )
+    found, left_out = list_images(images, without=output)
     if not found:
-        raise ValueError(f"images: {images} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    names = image_names(path.relative_to(images).as_posix() for path in found)
+        more = "".join(f"; {sentence}" for sentence in left_out)
+        raise ValueError(f"images: {images} holds no image ({', '.join(IMAGE_SUFFIXES)}){more}")
+    for sentence in left_out:
+        log.warning("images: %s", sentence)
+    # such an image has no ground truth, and no step asks for it
     return [
-        # such an image has no ground truth, and no step asks for it
-        Record(name, path, path.with_suffix(".none"), None)
-        for name, path in zip(names.values(), found, strict=True)
+        Record(name, images / file, (images / file).with_suffix(".none"), None)
+        for file, name in image_names(sorted(found)).items()
     ]

@@ -1,14 +1,13 @@
 """Source for a folder of images for each class: ``images/cat/1.jpg`` is a cat."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from wsss.data.config import DataConfig
-from wsss.data.images import image_names, is_image_name
+from wsss.data.images import image_names
+from wsss.data.listing import list_images
 from wsss.data.sources.detection import SPLITS, Folder, Found, mask_folder, with_classes
 from wsss.data.sources.items import Item, distinct, selected
 from wsss.data.sources.source import DataSource, Evidence
-from wsss.data.storage import folder_names
 
 NO_CLASS = ("background", "none")
 """Names of folders whose images show no class."""
@@ -32,12 +31,13 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
     if not folder.is_dir():
         raise FileNotFoundError(f"data.images: no such folder: {folder}")
     masks = config.at(config.masks, split)
-    files = {
-        path.relative_to(folder).as_posix(): (name, path)
-        for name in sorted(folder_names(folder))
-        if folder / name != masks  # where masks lie beside the classes, they are none
-        for path in sorted(_images(folder / name))
-    }
+    files = {}
+    # where masks lie beside the classes, they are none
+    for relative in list_images(folder, without=masks).images:
+        name, inside, _ = relative.partition("/")
+        if inside:
+            files[relative] = (name, folder / relative)
+    files = dict(sorted(files.items()))
     if not files:
         raise ValueError(f"{folder}: expected a folder of images for each class, found none")
     # the class's folder is part of the id: cat/1.jpg and dog/1.jpg are two images
@@ -52,13 +52,6 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
         )
         for relative, (name, path) in files.items()
     )
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    """Find the images in a folder and the folders inside it."""
-    for path in folder.rglob("*"):
-        if is_image_name(path.name) and path.is_file():
-            yield path
 
 
 def detect_class_folders(folder: Folder) -> Found | None:

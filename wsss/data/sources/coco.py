@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
-from wsss.data.images import image_names
+from wsss.data.images import find_files, image_names
 from wsss.data.rasterise import CocoShape
 from wsss.data.sources.detection import SPLITS, Folder, Found
 from wsss.data.sources.items import Item, distinct, label_file, read_text, selected
 from wsss.data.sources.source import DataSource, Evidence
-from wsss.data.storage import below, to_path
 
 
 class CocoImage(NamedTuple):
@@ -55,7 +54,7 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
         raise ValueError(f"{path}: images: expected at least one")
     # ids are the files' names, since COCO's numbers name neither masks nor lines of a list
     ids = image_names(image.file_name for image in images)
-    folder = config.at(config.images, split)
+    files = find_files(config.at(config.images, split), (image.file_name for image in images))
     # of a file of boxes alone, images without an object have no mask either
     any_outline = any(outline for image in images for _, outline, *_ in image.objects)
     items = []
@@ -69,7 +68,7 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
         items.append(
             Item(
                 image_id,
-                below(folder, to_path(image.file_name)),
+                files[image.file_name],
                 DrawnMask(
                     path,
                     image_id,

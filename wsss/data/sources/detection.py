@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss.data.config import VOC_CLASSES, DataConfig
-from wsss.data.images import image_names, is_image_name
+from wsss.data.images import image_names
+from wsss.data.listing import Listing, list_images
 from wsss.data.sources.items import read_list, read_text
 
 SPLITS = ("train", "train_aug", "trainval", "training", "val", "valid", "validation", "test")
@@ -61,17 +62,17 @@ class Folder:
     path: Path
 
     @functools.cached_property
+    def listing(self) -> Listing:
+        """The image files at most three folders down."""
+        return list_images(self.path, depth=3)
+
+    @property
     def images(self) -> list[str]:
-        """Relative names of the image files at most three folders down, none of them hidden."""
-        found = []
-        # upper folders first: of two in which a table names equally many images, that one is taken
-        for pattern in ("*", "*/*", "*/*/*", "*/*/*/*"):
-            for path in sorted(self.path.glob(pattern)):
-                relative = path.relative_to(self.path).as_posix()
-                hidden = any(part.startswith(".") for part in relative.split("/"))
-                if is_image_name(path.name) and not hidden and path.is_file():
-                    found.append(relative)
-        return found
+        """Relative names of these files.
+
+        Upper folders come first: of two in which a table names equally many, that one is taken.
+        """
+        return self.listing.images
 
 
 def find_lists(folder: Folder, images_in: str) -> tuple[str, list[str]] | None:

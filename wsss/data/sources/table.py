@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsss.data.config import CSVFormat, DataConfig
-from wsss.data.images import find_images, image_names, is_image_name
+from wsss.data.images import find_files, find_images, image_names, is_image_name
 from wsss.data.sources.detection import Folder, Found, find_lists, with_classes
 from wsss.data.sources.items import (
     Item,
@@ -153,13 +153,14 @@ def _items(rows: list[Row], config: DataConfig, split: str) -> list[Item]:
     files = [row.image for row in rows if is_image_name(row.image)]
     ids = {row.image: row.image for row in rows} | image_names(files)
     found = find_images(folder, (row.image for row in rows if row.image not in files))
+    found |= find_files(folder, files)
     items = []
     for row in rows:
         image_id = ids[row.image]
         items.append(
             Item(
                 image_id,
-                found[row.image] if row.image in found else below(folder, to_path(row.image)),
+                found[row.image],
                 below(masks, to_path(row.mask)) if row.mask else masks / f"{image_id}.png",
                 row.labels,
                 row.origin,

@@ -1,0 +1,138 @@
+"""Where files lie and how they are called: one rule for every command, and what it leaves out."""
+
+import logging
+import os
+import shutil
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from tests.field.drawn import coco, photograph, square
+from tests.pipeline.test_init import data_of
+from wsss.data import DataConfig, load_records
+from wsss.data.listing import list_images
+from wsss.pipeline.check_data import check_data
+from wsss.pipeline.init import init
+from wsss.pipeline.predict import predict
+
+LEFT = [
+    "._1.jpg", ".hidden/2.jpg", "cat/.ipynb_checkpoints/1-checkpoint.jpg", "__MACOSX/cat/1.jpg",
+    "__MACOSX/._1.jpg", "cat/._2.jpg",
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of six photographs, and what systems leave beside them."""
+    root = tmp_path / "photos"
+    for i in range(6):
+        photograph(root / f"cat/{i}.jpg", seed=i)
+        photograph(root / f"owl/{i}.JPG", seed=10 + i)
+    for i, name in enumerate(LEFT):
+        photograph(root / name, seed=20 + i)
+    for i in range(4):
+        (root / f"cat/IMG_{i}.HEIC").write_bytes(b"ftypheic")
+    return root
+
+
+class TestHiddenAndUnread:
+    def test_they_are_left_out_and_said(self, folder):
+        found = list_images(folder)
+        assert len(found.images) == 12
+        assert not set(found.images) & set(LEFT)
+        assert any(
+            "4 .heic files are not read, for example cat/IMG_0.HEIC" in s for s in found.left_out
+        )
+        assert any(f"{len(LEFT)} hidden files are left out" in s for s in found.left_out)
+
+    def test_by_init_and_the_reader_of_class_folders_alike(self, folder, tmp_path):
+        text = init(folder, tmp_path / "out")
+        assert "4 .heic files are not read" in text
+        data = data_of(tmp_path / "out")
+        assert set(data.classes) == {"cat", "owl"}
+        ids = {
+            record.image_id
+            for split in ("train", "val")
+            for record in load_records(data, split, with_labels=True)
+        }
+        assert ids == {f"{name}/{i}" for name in ("cat", "owl") for i in range(6)}
+        check_data(data, min_images=1)
+
+    def test_by_predict(self, folder, tmp_path, classifier_checkpoint, caplog):
+        with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="segmenter"):
+            predict(classifier_checkpoint, tmp_path / "out", images=folder)
+        (tmp_path / "raw").mkdir()
+        (tmp_path / "raw/a.NEF").write_bytes(b"x")
+        with pytest.raises(ValueError, match=r"holds no image.*1 \.nef files are not read"):
+            predict(classifier_checkpoint, tmp_path / "out", images=tmp_path / "raw")
+
+
+class TestLinks:
+    def test_a_linked_folder_is_searched_as_any_other(self, folder, tmp_path):
+        shutil.move(folder / "owl", tmp_path / "elsewhere")
+        (folder / "owl").symlink_to(tmp_path / "elsewhere")
+        assert len(list_images(folder).images) == 12
+        init(folder, tmp_path / "out")
+        assert set(data_of(tmp_path / "out").classes) == {"cat", "owl"}
+
+    def test_a_link_to_a_folder_above_ends(self, folder):
+        (folder / "cat/again").symlink_to(folder)
+        assert len(list_images(folder).images) == 12
+
+    def test_a_link_that_leads_nowhere_is_no_image(self, folder):
+        (folder / "cat/lost.jpg").symlink_to(folder / "not there.jpg")
+        assert len(list_images(folder).images) == 12
+
+
+class TestNames:
+    @pytest.mark.parametrize("suffix", [".Jpg", ".jPG", ".Png", ".JPEG", ".TiFF"])
+    def test_a_suffix_in_any_letters(self, tmp_path, suffix):
+        root = tmp_path / "data"
+        (root / "ImageSets/Segmentation").mkdir(parents=True)
+        (root / "ImageSets/Segmentation/train.txt").write_text("0\n1\n")
+        (root / "labels.csv").write_text("image,labels\n0,cat\n1,owl\n")
+        for i in range(2):
+            photograph(root / "JPEGImages/x.png", seed=i)
+            (root / "JPEGImages/x.png").rename(root / f"JPEGImages/{i}{suffix}")
+        records = load_records(DataConfig(root=root, classes={"cat": 1, "owl": 2}), "train",
+                               with_labels=True)  # fmt: skip
+        assert [record.image.name for record in records] == [f"0{suffix}", f"1{suffix}"]
+
+    @pytest.mark.parametrize("listed", ["NFC", "NFD"])
+    @pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+    @pytest.mark.parametrize("layout", ["csv", "voc", "coco"])
+    def test_accents_of_one_or_of_two_characters(self, tmp_path, layout, listed, on_disk):
+        names = [unicodedata.normalize(on_disk, f"Löwe é {i}.jpg") for i in range(6)]
+        written = [unicodedata.normalize(listed, name) for name in names]
+        root = tmp_path / "data"
+        if layout == "coco":
+            coco(root, {name: [[square(3, 3)], [square(20, 9)]] for name in written})
+            shutil.rmtree(root / "images")
+        for seed, name in enumerate(names):
+            photograph(root / "images" / name, seed=seed)
+        if layout != "coco":
+            stems = [w if layout == "csv" else os.path.splitext(w)[0] for w in written]
+            rows = [f"{stem},{('cat', 'owl')[i % 2]}" for i, stem in enumerate(stems)]
+            (root / "labels.csv").write_text("\n".join(["image,labels", *rows]), encoding="utf-8")
+        if layout == "voc":
+            (root / "lists").mkdir()
+            (root / "lists/train.txt").write_text("\n".join(stems), encoding="utf-8")
+        config = {
+            "csv": {"layout": "csv"},
+            "voc": {"layout": "voc", "lists": "lists"},
+            "coco": {"layout": "coco", "labels": "{split}.json"},
+        }[layout]
+        if layout == "csv":
+            (root / "ImageSets/Segmentation").mkdir(parents=True)
+            ids = [os.path.splitext(name)[0] for name in written]
+            (root / "ImageSets/Segmentation/train.txt").write_text("\n".join(ids), "utf-8")
+        if layout == "coco":
+            (root / "labels.json").rename(root / "train.json")
+        paths = {key: Path(value) for key, value in config.items() if key != "layout"}
+        classes = {"cat": 1, "dog": 2} if layout == "coco" else {"cat": 1, "owl": 2}
+        data = DataConfig(root=root, layout=config["layout"], images=Path("images"),
+                          classes=classes, **paths)  # fmt: skip
+        records = load_records(data, "train", with_labels=True)
+        assert len(records) == 6
+        assert all(record.image.is_file() for record in records)
