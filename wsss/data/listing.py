@@ -62,11 +62,12 @@ def list_images(folder: Path, depth: int | None = None, without: Path | None = N
 
 def _files(folder: Path, depth: int | None, without: Path | None) -> Iterator[str]:
     """List the relative names of all files."""
-    own = without.resolve() if without is not None and not is_remote(without) else None
+    own = None if without is None else without.resolve()
     if is_remote(folder):
         for path in folder.rglob("*"):
             name = path.relative_to(folder).as_posix()
-            if path.is_file() and (depth is None or name.count("/") <= depth):
+            near = depth is None or name.count("/") <= depth
+            if near and own not in path.resolve().parents and path.is_file():
                 yield name
         return
     seen: set[tuple[int, int]] = set()
