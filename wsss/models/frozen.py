@@ -86,10 +86,12 @@ class FrozenPart:
 
     def _as_computed(self, values: torch.Tensor) -> torch.Tensor:
         """Activations in the precision and memory layout in which the network computes."""
-        values = values.to(next(self.model.parameters()).dtype)
         inner = any(p.dim() == 4 and not p.is_contiguous() for p in self.model.parameters())
-        # once here, and not before each convolution that takes them
-        return values.contiguous(memory_format=_LAYOUT[inner and values.dim() == 4])
+        # once here, in one pass over memory, and not before each convolution that takes them
+        return values.to(
+            dtype=next(self.model.parameters()).dtype,
+            memory_format=_LAYOUT[inner and values.dim() == 4],
+        )
 
     def _modules(self) -> list[tuple[str, nn.Module]]:
         if self.split is None:
