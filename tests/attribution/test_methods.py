@@ -100,7 +100,7 @@ class TestFullGrad:
         classes = torch.tensor([[0, 2], [1, 3]])
         names = fullgrad_layers(model)
         batch = images((32, 32)).double()
-        rounds = layer_rounds(model, batch, classes, names, GradientConfig(), protect=True)
+        rounds = layer_rounds(model, batch, classes, names, GradientConfig())
         for r, one in enumerate(rounds):
             terms = [
                 fullgrad_terms(model, layer, one.activations[layer], one.gradients[layer])
