@@ -222,7 +222,7 @@ def _black_and_white(
     """Find masks that all hold only 0 and 255, where white was meant to be a class."""
     masked = [one for one in checked if one.pixels is not None]
     found = set().union(*(one.pixels or {} for one in masked))
-    if IGNORE not in found or found - {0, IGNORE}:
+    if found != {0, IGNORE}:
         return []
     first = next(one for one in masked if IGNORE in (one.pixels or {}))
     text = black_and_white_text(len(masked), first.item.mask, config.classes)

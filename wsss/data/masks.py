@@ -102,14 +102,17 @@ def refuse_black_and_white(masks: Iterable[Path | DrawnMask], classes: Mapping[s
         ValueError: Says how many there are, names one, and says what to do.
     """
     count, example = 0, None
+    values: set[int] = set()
     for mask in masks:
         count += 1
-        found = np.unique(read_mask(mask)).tolist()
-        if not set(found) <= {0, IGNORE}:
+        found = set(np.unique(read_mask(mask)).tolist())
+        if not found <= {0, IGNORE}:
             return
+        values |= found
         if IGNORE in found:
             example = example or mask
-    if example is not None:
+    # of 255 alone there is nothing to mistake
+    if example is not None and values == {0, IGNORE}:
         raise ValueError(black_and_white_text(count, example, classes))
 
 
