@@ -72,9 +72,17 @@ def test_what_is_cut_off_is_refused(kept):
 )
 def test_other_arrays_are_refused(array):
     file = io.BytesIO()
-    np.save(file, array, allow_pickle=True)
+    np.save(file, array, allow_pickle=True)  # written here; our reader refuses it unread
     with pytest.raises(ValueError, match="expected an array of plain numbers or texts"):
         read_array(io.BytesIO(file.getvalue()))
+
+
+@pytest.mark.parametrize("kind", ["|O8", "<Z9", "<f7", "|Z"])
+def test_types_that_numpy_does_not_know_are_refused(kind):
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': (3,), }}\n".encode()
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    with pytest.raises(ValueError, match="expected an array of plain numbers"):
+        read_array(io.BytesIO(start + header + bytes(100)))
 
 
 def test_a_hostile_header_runs_nothing():

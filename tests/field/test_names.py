@@ -49,15 +49,14 @@ def test_a_class_of_any_name_is_written_and_read(tmp_path, quiet, name):
     assert set(written["classes"]) == {name, "other"}
 
 
-@pytest.mark.parametrize("name", ["no", "on", "12", "1.5", "null", "1e3", "2020-01-01"])
+@pytest.mark.parametrize("name", ["no", "on", "12", "1.5", "null", "1e3", "~", "true"])
 def test_a_name_without_quotes_is_refused_with_the_way_out(tmp_path, quiet, name):
     photograph(tmp_path / "JPEGImages/a.jpg")
     (tmp_path / "data.yaml").write_text(f"root: {tmp_path}\nclasses: {{{name}: 1, cat: 2}}\n")
     code, shown = quiet(f"wsss check_data --data {tmp_path}/data.yaml")
-    assert code != 0
-    assert "Traceback" not in shown
-    if "put the name in quotes" not in shown:  # YAML 1.1 and 1.2 differ in what is a text
-        assert "data.classes" not in shown
+    assert code == 1
+    assert "data.classes: " in shown
+    assert "put the name in quotes" in shown
 
 
 @pytest.mark.parametrize("value", [True, None, 12, 1.5])

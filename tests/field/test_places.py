@@ -59,9 +59,17 @@ class TestHiddenAndUnread:
         assert ids == {f"{name}/{i}" for name in ("cat", "owl") for i in range(6)}
         check_data(data, min_images=1)
 
+    def test_where_nothing_else_is_there(self, tmp_path):
+        (tmp_path / "raw").mkdir()
+        (tmp_path / "raw/a.HEIC").write_bytes(b"x")
+        with pytest.raises(ValueError, match=r"no image was found .*1 \.heic files are not read"):
+            init(tmp_path / "raw", tmp_path / "out")
+
     def test_by_predict(self, folder, tmp_path, classifier_checkpoint, caplog):
         with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="segmenter"):
             predict(classifier_checkpoint, tmp_path / "out", images=folder)
+        assert "4 .heic files are not read" in caplog.text
+        assert f"{len(LEFT)} hidden files are left out" in caplog.text
         (tmp_path / "raw").mkdir()
         (tmp_path / "raw/a.NEF").write_bytes(b"x")
         with pytest.raises(ValueError, match=r"holds no image.*1 \.nef files are not read"):
@@ -75,6 +83,11 @@ class TestLinks:
         assert len(list_images(folder).images) == 12
         init(folder, tmp_path / "out")
         assert set(data_of(tmp_path / "out").classes) == {"cat", "owl"}
+
+    def test_a_link_to_a_folder_beside_is_a_folder_of_its_own(self, folder, tmp_path):
+        (folder / "ant").symlink_to(folder / "cat")
+        assert sum(name.startswith("ant/") for name in list_images(folder).images) == 6
+        assert sum(name.startswith("cat/") for name in list_images(folder).images) == 6
 
     def test_a_link_to_a_folder_above_ends(self, folder):
         (folder / "cat/again").symlink_to(folder)

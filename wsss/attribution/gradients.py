@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from wsss.attribution.capture import Captured, capture
-from wsss.attribution.state import check_logits, prepared
+from wsss.attribution.state import checked_logits, prepared
 
 GradientKind = Literal["plain", "integrated", "smooth", "guided"]
 
@@ -112,8 +112,7 @@ def _rounds(
     layers: Sequence[str],
 ) -> list[LayerRound]:
     with capture(model, layers, images) as captured:
-        logits = model(captured.images)
-    check_logits(logits)
+        logits = checked_logits(model(captured.images))
     if classes.numel() and int(classes.max()) >= logits.shape[1]:
         raise ValueError(
             f"labels: class {int(classes.max())} of a model with {logits.shape[1]} logits"

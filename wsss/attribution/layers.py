@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from wsss.attribution.layout import INPUT, Reader, grid_reader
-from wsss.attribution.state import check_logits, prepared
+from wsss.attribution.state import checked_logits, prepared
 
 _FINEST = 4
 """Smallest stride of a layer that is found: finer maps hold edges, not parts of objects."""
@@ -44,11 +44,10 @@ def _mixed(logits: object) -> torch.Tensor:
     Raises:
         ValueError: The model gives no (B, K) logits.
     """
-    check_logits(logits)
-    assert isinstance(logits, torch.Tensor)
+    found = checked_logits(logits)
     generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(logits.shape[1], generator=generator).to(logits)
-    return (logits * weights).sum()
+    weights = torch.randn(found.shape[1], generator=generator).to(found)
+    return (found * weights).sum()
 
 
 def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 
-def check_logits(logits: object) -> None:
-    """Refuse what is no (B, K) tensor, and say what it is.
+def checked_logits(logits: object) -> torch.Tensor:
+    """Return logits; refuse what is no (B, K) tensor, and say what it is.
 
     Raises:
         ValueError: It is none.
     """
     if isinstance(logits, torch.Tensor) and logits.dim() == 2:
-        return
+        return logits
     if isinstance(logits, torch.Tensor):
         what = f"a tensor of {tuple(logits.shape)}"
     elif isinstance(logits, dict):

@@ -56,10 +56,14 @@ def read_header(file: BinaryIO) -> Header:
     if len(length) < width or len(text) < int.from_bytes(length, "little"):
         raise ValueError("the header of an array is cut off")
     found = _HEADER.fullmatch(text.decode("latin-1"))
-    if found is None or found[1].endswith("O"):
+    try:
+        dtype = None if found is None else np.dtype(found[1])
+    except TypeError:  # no type of NumPy's
+        dtype = None
+    if found is None or dtype is None or dtype.hasobject:
         raise ValueError(f"expected an array of plain numbers or texts, got {text[:80]!r}")
     shape = tuple(int(side) for side in found[3].replace(",", " ").split())
-    return Header(np.dtype(found[1]), found[2] == "True", shape)
+    return Header(dtype, found[2] == "True", shape)
 
 
 def read_array(file: BinaryIO) -> np.ndarray:

@@ -206,13 +206,19 @@ def find_files(folder: Path, names: Iterable[str]) -> dict[str, Path]:
 
     macOS writes letters with accents as two characters, where tables have one.
     """
-    listed = functools.cache(lambda inside: {_composed(name): name for name in file_names(inside)})
+
+    @functools.cache
+    def listed(inside: Path) -> dict[str, str]:
+        there = file_names(inside)
+        # as it is written first
+        return {_composed(name): name for name in there} | {name: name for name in there}
+
     found = {}
     for name in names:
         path = below(folder, to_path(name))
-        # only where it is not there as it is written
-        other = None if is_remote(path) else listed(path.parent).get(_composed(path.name))
-        found[name] = path if other is None else path.with_name(other)
+        there = {} if is_remote(path) else listed(path.parent)
+        other = there.get(path.name, there.get(_composed(path.name), path.name))
+        found[name] = path.with_name(other) if other != path.name else path
     return found
 
 

@@ -70,14 +70,12 @@ def _files(folder: Path, depth: int | None, without: Path | None) -> Iterator[st
             if near and own not in path.resolve().parents and path.is_file():
                 yield name
         return
-    seen: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, followlinks=True):
-        facts = os.stat(place)
-        # a link to a folder above would be walked for ever
-        if (facts.st_dev, facts.st_ino) in seen or Path(place).resolve() == own:
+        real, above = Path(place).resolve(), Path(place).parent.resolve()
+        # a link to a folder above would be walked for ever; one to a folder beside is a folder
+        if real == own or (place != str(folder) and (real == above or real in above.parents)):
             folders.clear()
             continue
-        seen.add((facts.st_dev, facts.st_ino))
         inside = os.path.relpath(place, folder)
         prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
         if depth is not None and prefix.count("/") >= depth:

@@ -24,10 +24,12 @@ def recognise(path: Path) -> Found:
     for source in sorted(SOURCES.values(), key=lambda source: source.evidence):
         found = source.detect(folder)
         if found is not None:
+            found.notes += folder.listing.left_out
             return found
     # only now: a COCO file is recognised before its photographs are there
     if not folder.images:
-        raise ValueError(f"{path}: no image was found there or three folders down")
+        unread = "".join(f"; {sentence}" for sentence in folder.listing.left_out)
+        raise ValueError(f"{path}: no image was found there or three folders down{unread}")
     raise ValueError(
         f"{path}: {len(folder.images)} images, but nothing says what they show. Put a file "
         f"{path / 'labels.csv'} beside them, with the header 'image,labels' and a row such "

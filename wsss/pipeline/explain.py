@@ -75,7 +75,7 @@ def explain(
             f"{', '.join(names)}"
         )
     photograph = normalise(pixels, model.normalisation).to(place)
-    with torch.no_grad():
+    with torch.no_grad(), full_float32():
         # at the base size: the scale on which a class counts as predicted elsewhere too
         probabilities = model(multiscale.base_view(photograph))[0].sigmoid().cpu()
     if labels:

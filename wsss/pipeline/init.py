@@ -17,7 +17,6 @@ from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.datasets import check_same_size
 from wsss.data.images import image_size
-from wsss.data.listing import list_images
 from wsss.data.masks import existing_masks, read_mask
 from wsss.data.recognise import recognise
 from wsss.data.sources import SOURCES, Item
@@ -76,7 +75,6 @@ def init(
         if (output / name).exists():
             raise ValueError(f"{output / name} is there already; remove it, or give --output")
     found = recognise(folder)
-    found.notes += list_images(folder, depth=3, without=output).left_out
     root = folder.resolve()
     train, val = _split_names(found.splits)
     if train is not None and val is not None:
