@@ -106,8 +106,12 @@ class TestCSV:
         with pytest.raises(ValueError, match=r"labels\.csv, line 4: label 'unicorn'"):
             read_labels(config, ["a", "b"])
 
+    def test_a_row_for_each_label(self, config):
+        write_csv(config, "image,labels\na,cat\nb,cat\na,dog\na,cat\n")
+        assert read_labels(config, ["a", "b"])["a"].sum() == 2
+
     def test_an_id_listed_twice_names_both_lines(self, config):
-        write_csv(config, "image,labels\na,cat\nb,cat\na,dog\n")
+        write_csv(config, "image,labels\na,cat\nb,cat\na,\n")
         with pytest.raises(
             ValueError, match=r"line 4: image 'a' is listed twice \(first: .*labels\.csv, line 2\)"
         ):

@@ -16,7 +16,8 @@ from wsss.data import VOC_CLASSES, DataConfig, load_records, write_mask
 from wsss.data.sources import Item
 from wsss.pipeline import init as module
 from wsss.pipeline.commands import COMMANDS
-from wsss.pipeline.init import init, split_images
+from wsss.data.division import split_images
+from wsss.pipeline.init import init
 from wsss.pipeline.settings import command_parser, parse_settings
 
 

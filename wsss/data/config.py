@@ -1,5 +1,6 @@
 """Configuration of a data set: its files, its classes, and the layout that relates them."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -65,9 +66,27 @@ class CSVFormat:
             raise ValueError(f"data.csv: expected four different column names, got {columns}")
 
     def names(self, cell: str) -> list[str]:
-        """Split a cell into its labels."""
+        """Split a cell into its labels; a list such as ``['cat', 'dog']`` is read as one."""
+        listed = in_brackets(cell)
+        if listed is not None:
+            return listed
         parts = cell.split() if self.separator == " " else cell.split(self.separator)
         return [part.strip() for part in parts if part.strip()]
+
+
+_QUOTED = re.compile(r"""'([^']*)'|"([^"]*)"|([^\s,;'"][^,;'"]*)""")
+
+
+def in_brackets(cell: str) -> list[str] | None:
+    """Read the texts of a list as Python, NumPy and JSON write it; None for any other text."""
+    cell = cell.strip()
+    inner = cell[1:-1]
+    # round and curly brackets may belong to a name
+    quoted = cell[:1] + cell[-1:] in ("()", "{}") and inner.strip()[:1] in ("'", '"')
+    if len(cell) < 2 or not (cell[0] + cell[-1] == "[]" or quoted):
+        return None
+    texts = ("".join(found).strip() for found in _QUOTED.findall(inner))
+    return [text for text in texts if text]
 
 
 @dataclass(frozen=True)

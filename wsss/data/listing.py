@@ -1,7 +1,8 @@
 """Image files below a folder: one rule for all that searches, and what was left out by it."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,28 +28,55 @@ class Listing(NamedTuple):
     left_out: list[str]
 
 
+_BESIDE = re.compile(r"[ _.-]+(mask|masks|gt|seg|segmentation|annotation)s?([ _.-]*\d+)?$", re.IGNORECASE)
+"""What names of masks have behind the name of their photograph."""
+
+
 def list_images(folder: Path, depth: int | None = None, without: Path | None = None) -> Listing:
     """List the image files in a folder and the folders inside it, linked ones too.
 
     Hidden files and folders, such as those that macOS, Jupyter and archives leave (``._a.jpg``,
-    ``.ipynb_checkpoints``, ``__MACOSX``), hold no photographs of the user.
+    ``.ipynb_checkpoints``, ``__MACOSX``), hold no photographs of the user. Nor is ``a_mask.png``
+    one where ``a.png`` or ``a.jpg`` lies beside it.
 
     Args:
         folder: The folder.
         depth: Folders down that are searched; None for all.
         without: A folder inside it that is not searched.
     """
+    return images_among(list_files(folder, depth, without))
+
+
+def list_files(folder: Path, depth: int | None = None, without: Path | None = None) -> list[str]:
+    """List the relative names of all files, hidden ones too; see `list_images`."""
+    return list(_files(folder, depth, without))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder above it, is hidden or left by a system."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def images_among(names: Iterable[str]) -> Listing:
+    """Choose the images among files; see `list_images`.
+
+    Args:
+        names: Relative names with slashes.
+    """
     images, hidden = [], []
     unread: dict[str, list[str]] = {}
-    for name in _files(folder, depth, without):
+    for name in names:
         suffix = os.path.splitext(name)[1].lower()
-        if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+        if is_hidden(name):
             if is_image_name(name):
                 hidden.append(name)
         elif is_image_name(name):
             images.append(name)
         elif suffix in _UNREAD:
             unread.setdefault(suffix, []).append(name)
+    stems = {os.path.splitext(name)[0] for name in images}
+    masks = {name for name in images if _is_mask_beside(os.path.splitext(name)[0], stems)}
+    images = [name for name in images if name not in masks]
     images.sort(key=lambda name: (name.count("/"), name))
     left_out = [
         f"{len(names)} {suffix} files are not read, for example {min(names)}: convert them to JPEG "
@@ -57,7 +85,19 @@ def list_images(folder: Path, depth: int | None = None, without: Path | None = N
     ]
     if hidden:
         left_out.append(f"{len(hidden)} hidden files are left out, for example {min(hidden)}")
+    if masks:
+        left_out.append(
+            f"{len(masks)} files are called as masks of the images beside them and are left out, "
+            f"for example {min(masks)}"
+        )
     return Listing(images, left_out)
+
+
+def _is_mask_beside(stem: str, stems: Set[str]) -> bool:
+    """Whether a name is that of an image and a word for a mask behind it."""
+    folder, _, name = stem.rpartition("/")
+    bare = _BESIDE.sub("", name)
+    return bare not in ("", name) and (f"{folder}/{bare}" if folder else bare) in stems
 
 
 def _files(folder: Path, depth: int | None, without: Path | None) -> Iterator[str]:

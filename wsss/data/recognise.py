@@ -15,7 +15,7 @@ def recognise(path: Path) -> Found:
     Raises:
         FileNotFoundError: No such folder.
         ValueError: It holds no images, or nothing that says what they show; the message says what
-            is expected.
+            is expected, and why what lies there is not used.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"no such folder: {path}")
@@ -24,15 +24,15 @@ def recognise(path: Path) -> Found:
     for source in sorted(SOURCES.values(), key=lambda source: source.evidence):
         found = source.detect(folder)
         if found is not None:
-            found.notes += folder.listing.left_out
+            found.notes += [*folder.sentences(), *folder.listing.left_out]
             return found
+    why = "".join(f"; {text}" for text in [*folder.sentences(), *folder.listing.left_out])
     # only now: a COCO file is recognised before its photographs are there
     if not folder.images:
-        unread = "".join(f"; {sentence}" for sentence in folder.listing.left_out)
-        raise ValueError(f"{path}: no image was found there or three folders down{unread}")
+        raise ValueError(f"{path}: no image was found there or three folders down{why}")
     raise ValueError(
         f"{path}: {len(folder.images)} images, but nothing says what they show. Put a file "
         f"{path / 'labels.csv'} beside them, with the header 'image,labels' and a row such "
         f"as '{folder.images[0]},cat dog' for each image; or sort them into a folder for "
-        "each class"
+        f"each class{why}"
     )

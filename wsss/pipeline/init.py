@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import median
 
 import jinja2
-import numpy as np
 import torch
 import yaml
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.datasets import check_same_size
+from wsss.data.division import divide
 from wsss.data.images import image_size
 from wsss.data.masks import existing_masks, read_mask
 from wsss.data.recognise import recognise
@@ -24,13 +24,6 @@ from wsss.data.sources.detection import Found
 from wsss.parallel.cores import available_cores
 from wsss.runs.settings import plain
 from wsss.tasks.trainer import TrainerConfig
-
-# VOC's extended list before its own: it is what papers train on
-_TRAIN = ("train_aug", "train", "training", "trainval")
-_VAL = ("val", "valid", "validation", "test")
-_SHARE = 0.2
-"""Share of images held out for validation where a data set has no split of its own."""
-
 
 _COMMENTS = {
     "root": "all other paths are relative to it",
@@ -76,21 +69,11 @@ def init(
             raise ValueError(f"{output / name} is there already; remove it, or give --output")
     found = recognise(folder)
     root = folder.resolve()
-    train, val = _split_names(found.splits)
-    if train is not None and val is not None:
-        config = found.config(root)
-        parts = [_items_of(config, split) for split in (train, val)]
-    else:
-        parts = list(split_images(_all_items(found, root, train), _SHARE, seed))
-        train, val = "train", "val"
-        config = found.config(root, lists=(output / "lists").resolve())
-        for name, part in zip((train, val), parts, strict=True):
-            text = "".join(f"{item.image_id}\n" for item in part)
-            atomic_write_text(output / "lists" / f"{name}.txt", text)
-        found.notes.append(
-            f"no split of its own: {len(parts[0])} images train, {len(parts[1])} validate "
-            f"(drawn at random, seed {seed}; photographs of one scene belong into one list)"
-        )
+    division = divide(found, root, (output / "lists").resolve(), seed)
+    for name, part in division.lists.items():
+        text = "".join(f"{item.image_id}\n" for item in part)
+        atomic_write_text(output / "lists" / f"{name}.txt", text)
+    config, train, val, parts, _ = division
     # without masks to validate on, run.yaml has no steps that score
     scored = _can_be_scored(parts[1], found.notes)
     atomic_write_text(output / "data.yaml", _data_yaml(found, config))
@@ -124,82 +107,6 @@ def _can_be_scored(items: Sequence[Item], notes: list[str]) -> bool:
             notes.append(f"nothing will be scored: {error}")
             return False
     return True
-
-
-def _split_names(splits: Sequence[str]) -> tuple[str | None, str | None]:
-    """Find the split that trains and the one that validates, by their names."""
-    train = next((s for name in _TRAIN for s in splits if s == name or _numbered(s, name)), None)
-    val = next((s for name in _VAL for s in splits if s == name or _numbered(s, name)), None)
-    return train, val
-
-
-def _numbered(split: str, name: str) -> bool:
-    """Whether a split is called as train2017 is."""
-    return split.startswith(name) and split[len(name) :].isdigit()
-
-
-def _items_of(config: DataConfig, split: str) -> list[Item]:
-    """Read the images of a split."""
-    return SOURCES[config.layout].read(config, split, with_labels=True, limit=None)
-
-
-def _all_items(found: Found, root: Path, train: str | None) -> list[Item]:
-    """Read the images of the one split there is, or all of them.
-
-    Raises:
-        ValueError: The data set has no splits, and its source lists no images without one.
-    """
-    config = found.config(root)
-    # val or test alone are what there is to draw both lists from
-    one = train if train is not None else next(iter(found.splits), None)
-    if one is not None:
-        return _items_of(config, one)
-    listing = SOURCES[found.layout].all_items
-    if listing is None:
-        raise ValueError(f"{root}: {found.what}, but no split says which images there are")
-    return listing(config)
-
-
-def split_images(items: Sequence[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
-    """Hold out a share of the images, about the same of each class.
-
-    Args:
-        items: Images with labels.
-        share: Of the images that are held out.
-        seed: Of the order in which they are drawn.
-
-    Returns:
-        The rest and those held out, in the given order. A single image is in both; the last image
-        of a class is never held out.
-    """
-    if len(items) == 1:
-        return list(items), list(items)
-    wanted = max(1, round(share * len(items)))
-    totals = Counter(name for item in items for name in set(item.labels or ()))
-    left, held = Counter(totals), Counter[str]()
-    out: set[int] = set()
-    order = np.random.default_rng(seed).permutation(len(items)).tolist()
-    # images of rare classes choose first: later, those of common ones may have taken all the room
-    order.sort(key=lambda i: min((totals[name] for name in items[i].labels or ()), default=10**9))
-    room = {name: share * count for name, count in totals.items()}
-    # images without a label are held out alike, so that false alarms are seen
-    empty = share * sum(not item.labels for item in items)
-    for index in order:
-        names = set(items[index].labels or ())
-        # of each class no more than its share, though at least one; and one stays to be trained on
-        fits = all(held[name] + 1 <= max(1, room[name]) and left[name] > 1 for name in names)
-        if len(out) < wanted and fits and (names or empty >= 1):
-            empty -= not names
-            out.add(index)
-            held.update(names)
-            left.subtract(names)
-    # every image may be the only one of its class; something has to be validated on
-    if not out:
-        out = {order[-1]}
-    return (
-        [item for index, item in enumerate(items) if index not in out],
-        [item for index, item in enumerate(items) if index in out],
-    )
 
 
 class _Quoting(yaml.SafeDumper):

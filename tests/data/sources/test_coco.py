@@ -138,7 +138,7 @@ def changed(*path_and_value):
         (changed("images", 1, 3), r"images\[1\]: expected an object, got int"),
         (changed("images", 1, "id", 7), r"images\[1\]: the id 7 is that of .*images\[0\]"),
         (changed("images", 0, "height", 0), r"images\[0\]: expected height and width"),
-        (changed("images", 0, "width", "30"), r"images\[0\]: width: expected a whole number"),
+        (changed("images", 0, "width", "wide"), r"images\[0\]: width: expected a whole number"),
         (changed("images", 0, "file_name", None), r"images\[0\]: file_name: expected a text"),
         (changed("images", 0, "file_name", "../x.jpg"), r"images\[0\]: image '\.\./x' leads out"),
         (changed("images", 0, "file_name", "\ud800.jpg"), r"images\[0\]: image .* character"),

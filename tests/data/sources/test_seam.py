@@ -14,7 +14,8 @@ from wsss.data.images import image_names
 from wsss.data.recognise import recognise
 from wsss.data.sources import SOURCES, DataSource, Evidence, Item
 from wsss.data.sources.detection import Folder, Found, with_classes
-from wsss.data.sources.items import distinct, label_file, read_text, selected
+from wsss.data.sources.items import distinct, label_file, read_text
+from wsss.data.sources.lists import selected
 from wsss.pipeline.check_data import FaultsError, check_data, check_quickly
 from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.init import init

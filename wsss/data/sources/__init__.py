@@ -2,7 +2,8 @@
 
 from wsss.data.sources.class_folders import CLASS_FOLDERS
 from wsss.data.sources.coco import COCO
-from wsss.data.sources.items import Item, Reader, read_list
+from wsss.data.sources.items import Item, Reader
+from wsss.data.sources.lists import read_list
 from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.sources.table import TABLE
 from wsss.data.sources.voc import VOC

@@ -1,17 +1,19 @@
 """Source for a folder of images for each class: ``images/cat/1.jpg`` is a cat."""
 
+import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from wsss.data.config import DataConfig
 from wsss.data.images import image_names
 from wsss.data.listing import list_images
-from wsss.data.sources.detection import SPLITS, Folder, Found, mask_folder, with_classes
-from wsss.data.sources.items import Item, distinct, selected
+from wsss.data.sources.detection import Folder, Found, mask_folder, with_classes
+from wsss.data.sources.items import Item, distinct, real_labels
+from wsss.data.sources.lists import selected
 from wsss.data.sources.source import DataSource, Evidence
-
-NO_CLASS = ("background", "none")
-"""Names of folders whose images show no class."""
-
+from wsss.data.splits import is_split
 
 def read_class_folders(
     config: DataConfig, split: str, *, with_labels: bool, limit: int | None
@@ -19,8 +21,8 @@ def read_class_folders(
     """Read the images below the classes' folders; see `wsss.data.sources.items.Reader`.
 
     An image's id is ``<class>/<path below>``. Of an image that lies in two folders, each copy is an
-    image with one label. A folder that is called ``none``, or as ``background``, holds images
-    without any class.
+    image with one label. A folder that is called none or background holds images without any
+    class.
     """
     return selected(folder_items, config, split, "images")[:limit]
 
@@ -47,11 +49,61 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
             ids[relative],
             path,
             masks / f"{ids[relative]}.png",
-            [] if name in NO_CLASS else [name],
+            real_labels([name], config.classes),
             str(path),
         )
         for relative, (name, path) in files.items()
     )
+
+
+_GENERIC = {"images", "image", "img", "imgs", "jpegimages", "photos", "data", "labels", "masks"}
+"""Names of folders, in small letters, that hold the images of a split and are no class."""
+
+
+class _Tree(NamedTuple):
+    """Folders of images below one folder.
+
+    Args:
+        beside: Images that lie in no folder below it.
+        direct: Folders that hold images themselves, with the number of those.
+        nested: Folders inside each folder that hold images.
+    """
+
+    beside: list[str]
+    direct: Counter[str]
+    nested: dict[str, set[str]]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "_Tree":
+        """Sort images by the folders of their relative names."""
+        tree = cls([], Counter(), {})
+        for name in names:
+            first, *rest = name.split("/")
+            if not rest:
+                tree.beside.append(name)
+            elif len(rest) == 1:
+                tree.direct[first] += 1
+            else:
+                tree.nested.setdefault(first, set()).add(rest[0])
+        return tree
+
+    def splits(self) -> list[str]:
+        """Folders that hold a folder for each class: by their names, or because all hold the same.
+
+        A class may be called as a split is; it holds its images itself.
+        """
+        within = {
+            name: inside
+            for name, inside in self.nested.items()
+            if not self.direct[name] and not {one.lower() for one in inside} <= _GENERIC
+        }
+        named = sorted(name for name in within if is_split(name))
+        if named:
+            return named
+        shared = frozenset.intersection(*map(frozenset, within.values())) if within else frozenset()
+        every = frozenset().union(*within.values())
+        same = len(within) > 1 and len(shared) > 1 and 2 * len(shared) >= len(every)
+        return sorted(within) if same and not self.direct else []
 
 
 def detect_class_folders(folder: Folder) -> Found | None:
@@ -59,28 +111,66 @@ def detect_class_folders(folder: Folder) -> Found | None:
     # a folder of masks is no class beside the others
     place = mask_folder(folder)
     images = [name for name in folder.images if place is None or not name.startswith(f"{place}/")]
-    for prefix in ("", "images/", "data/"):
-        inside = [name[len(prefix) :] for name in images if name.startswith(prefix)]
-        first = {name.split("/")[0] for name in inside if "/" in name}
-        second = {name.split("/")[1] for name in inside if name.count("/") >= 2}
-        splits = sorted(first & set(SPLITS))
-        # train/cat/1.jpg: every upper folder is a split; a class beside them would be in none
-        if splits and first == set(splits) and second:
-            images_in, names = f"{prefix}{{split}}", second
-        # cat/1.jpg: an image beside the folders would have no class, and a single folder is rather
-        # the one that holds all photographs than the only class
-        elif len(first) > 1 and not splits and all("/" in name for name in inside):
-            images_in, names = prefix.rstrip("/") or ".", first
+    if not images:
+        return None
+    # an archive may be unpacked into a folder of its own
+    common = os.path.commonpath([name.rpartition("/")[0] for name in images])
+    for prefix in dict.fromkeys(("", f"{common}/" if common else "", "images/", "data/")):
+        tree = _Tree.of(name[len(prefix) :] for name in images if name.startswith(prefix))
+        splits = tree.splits()
+        if splits:
+            found = _with_splits(folder, tree, prefix, splits)
+        # a single folder is rather the one that holds all photographs than the only class
+        elif len(tree.direct.keys() | tree.nested.keys()) > 1:
+            found = _classes(folder, tree, prefix)
         else:
-            continue
-        found = Found(
-            f"a folder of images for each class, in {images_in}",
-            "folders",
-            settings={"images": Path(images_in)},
-            splits=splits,
-        )
-        return with_classes(found, names - set(NO_CLASS), folder)
+            found = None
+        if found is not None:
+            return found
     return None
+
+
+def _with_splits(folder: Folder, tree: _Tree, prefix: str, splits: list[str]) -> Found:
+    """Describe folders of classes inside of one for each split."""
+    images_in = f"{prefix}{{split}}"
+    for name in sorted((tree.direct.keys() | tree.nested.keys()) - set(splits)):
+        folder.pass_over(f"{prefix}{name}", f"a folder beside {splits[0]}, which is a split")
+    for name in tree.beside:
+        folder.pass_over(f"{prefix}{name}", "it lies in no folder of a class")
+    found = Found(
+        f"a folder of images for each class, in {images_in}",
+        "folders",
+        settings={"images": Path(images_in)},
+        splits=splits,
+    )
+    return with_classes(found, set().union(*(tree.nested[split] for split in splits)), folder)
+
+
+def _classes(folder: Folder, tree: _Tree, prefix: str) -> Found | None:
+    """Describe a folder for each class; None, and why, where they are none."""
+    names = tree.direct.keys() | tree.nested.keys()
+    if tree.beside:
+        for name in tree.beside:
+            folder.pass_over(
+                f"{prefix}{name}",
+                f"it lies beside the folders {', '.join(sorted(names)[:3])}: were they classes, it "
+                "would have none",
+            )
+        return None
+    if all(map(is_split, names)):
+        for name in sorted(names):
+            folder.pass_over(
+                f"{prefix}{name}", "called as a split, but without a folder for each class"
+            )
+        return None
+    found = Found(
+        f"a folder of images for each class, in {prefix.rstrip('/') or '.'}",
+        "folders",
+        settings={"images": Path(prefix.rstrip("/") or ".")},
+    )
+    for name, inside in sorted(tree.nested.items()):
+        found.notes.append(f"all in {prefix}{name} is {name!r}, {', '.join(sorted(inside))} too")
+    return with_classes(found, set(names), folder)
 
 
 CLASS_FOLDERS = DataSource(

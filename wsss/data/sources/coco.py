@@ -2,18 +2,29 @@
 
 import functools
 import json
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import find_files, image_names
 from wsss.data.rasterise import CocoShape
-from wsss.data.sources.detection import SPLITS, Folder, Found
-from wsss.data.sources.items import Item, distinct, label_file, read_text, selected
+from wsss.data.sources.detection import Folder, Found, note_names
+from wsss.data.sources.items import (
+    Item,
+    distinct,
+    file_name,
+    label_file,
+    read_text,
+    real_labels,
+)
+from wsss.data.sources.lists import selected
 from wsss.data.sources.source import DataSource, Evidence
+from wsss.data.splits import choose_files
+from wsss.ignore import IGNORE
 
 
 class CocoImage(NamedTuple):
@@ -30,6 +41,21 @@ class CocoImage(NamedTuple):
     size: tuple[int, int]
     objects: list[tuple[str, Any, bool, float | None]]
     origin: str
+
+
+class CocoFile(NamedTuple):
+    """Content of a file.
+
+    Args:
+        images: In the file's order.
+        categories: Each name with its number; None where two categories share a name, or a number
+            is a text.
+        parents: Names of the categories' supercategories.
+    """
+
+    images: list[CocoImage]
+    categories: dict[str, int | None]
+    parents: frozenset[str]
 
 
 def read_coco(
@@ -49,7 +75,7 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
     path = config.at(label_file(config), split)
     if not path.is_file():
         raise FileNotFoundError(f"COCO file not found: {path} (data.labels)")
-    images = load_coco(path)
+    images = load_coco(path).images
     if not images:
         raise ValueError(f"{path}: images: expected at least one")
     # ids are the files' names, since COCO's numbers name neither masks nor lines of a list
@@ -76,15 +102,15 @@ def coco_items(config: DataConfig, split: str = "") -> list[Item]:
                     shapes,
                     any_outline and (not shapes or any(shape.segmentation for shape in shapes)),
                 ),
-                sorted({name for name, *_ in image.objects}),
+                real_labels(sorted({name for name, *_ in image.objects}), config.classes),
                 image.origin,
             )
         )
     return distinct(items)
 
 
-def load_coco(path: Path) -> list[CocoImage]:
-    """Load the images of a COCO file with their annotations, in the file's order.
+def load_coco(path: Path) -> CocoFile:
+    """Load the images of a COCO file with their annotations.
 
     Raises:
         ValueError: Not such a file; the message names the line or the entry.
@@ -95,7 +121,7 @@ def load_coco(path: Path) -> list[CocoImage]:
 
 
 @functools.lru_cache(maxsize=2)
-def _load(path: Path, _: tuple[float, int]) -> list[CocoImage]:
+def _load(path: Path, _: tuple[float, int]) -> CocoFile:
     """Load a file once a process: that of COCO's train list takes many seconds."""
     try:
         content = json.loads(read_text(path))
@@ -105,19 +131,28 @@ def _load(path: Path, _: tuple[float, int]) -> list[CocoImage]:
         raise ValueError(f"{path}: not a COCO file: nested too deeply") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a COCO file, an object with 'images'")
-    names = {
-        _whole(where, entry, "id"): _text(where, entry, "name")
-        for where, entry in _entries(path, content, "categories")
-    }
-    images: dict[int, CocoImage] = {}
+    names: dict[_Number, str] = {}
+    parents = set()
+    for where, entry in _entries(path, content, "categories"):
+        number, name = _number(where, entry, "id"), _text(where, entry, "name").strip()
+        if number in names and names[number] != name:
+            raise ValueError(f"{where}: the id {number} is that of {names[number]!r} too")
+        names[number] = name
+        parents.add(str(entry.get("supercategory")))
+    images: dict[_Number, CocoImage] = {}
     for where, entry in _entries(path, content, "images"):
-        number = _whole(where, entry, "id")
+        number = _number(where, entry, "id")
         if number in images:
             raise ValueError(f"{where}: the id {number} is that of {images[number].origin} too")
         images[number] = _image(where, entry)
     for where, entry in _entries(path, content, "annotations"):
         _add_object(where, entry, images, names)
-    return list(images.values())
+    times = Counter(names.values())
+    numbers = {
+        name: number if isinstance(number, int) and times[name] == 1 else None
+        for number, name in names.items()
+    }
+    return CocoFile(list(images.values()), numbers, frozenset(parents))
 
 
 def _image(where: str, entry: Mapping[str, Any]) -> CocoImage:
@@ -125,20 +160,17 @@ def _image(where: str, entry: Mapping[str, Any]) -> CocoImage:
     size = (_whole(where, entry, "height"), _whole(where, entry, "width"))
     if min(size) < 1:
         raise ValueError(f"{where}: expected height and width of at least 1, got {size}")
-    return CocoImage(_file_name(_text(where, entry, "file_name")), size, [], where)
-
-
-def _file_name(text: str) -> str:
-    """Name of an image below the folder of images; a URL stays one."""
-    # tools on Windows write its slashes
-    return text if "://" in text else PurePosixPath(text.replace("\\", "/")).as_posix()
+    return CocoImage(file_name(_text(where, entry, "file_name")), size, [], where)
 
 
 def _add_object(
-    where: str, entry: Mapping[str, Any], images: Mapping[int, CocoImage], names: Mapping[int, str]
+    where: str,
+    entry: Mapping[str, Any],
+    images: Mapping["_Number", CocoImage],
+    names: Mapping["_Number", str],
 ) -> None:
     """Give an annotation to its image."""
-    number, category = _whole(where, entry, "image_id"), _whole(where, entry, "category_id")
+    number, category = _number(where, entry, "image_id"), _number(where, entry, "category_id")
     if number not in images:
         raise ValueError(f"{where}: image_id {number} is that of no image")
     if category not in names:
@@ -168,11 +200,33 @@ def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[tuple[str
     return found
 
 
-def _whole(where: str, entry: Mapping[str, Any], key: str) -> int:
+_Number = int | str
+"""COCO's ids are whole numbers; other tools write texts."""
+
+
+def _number(where: str, entry: Mapping[str, Any], key: str) -> _Number:
+    """Read an id: 7, 7.0 and "7" are one, and any other text is one too."""
     value = entry.get(key)
+    if isinstance(value, str) and value.strip() and not _is_whole(value.strip()):
+        return value.strip()
+    return _whole(where, entry, key, "a whole number or a text")
+
+
+def _whole(where: str, entry: Mapping[str, Any], key: str, what: str = "a whole number") -> int:
+    value = entry.get(key)
+    if isinstance(value, str) and _is_whole(value.strip()):
+        return int(float(value))
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{where}: {key}: expected a whole number, got {value!r}")
+        raise ValueError(f"{where}: {key}: expected {what}, got {value!r}")
     return value
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is a whole number, such as 12, 012 or 12.0."""
+    whole, _, rest = text.partition(".")
+    return whole.isascii() and whole.isdigit() and len(whole) < 16 and not rest.strip("0")
 
 
 def _text(where: str, entry: Mapping[str, Any], key: str) -> str:
@@ -189,92 +243,147 @@ def check_coco(config: DataConfig) -> None:
 
 def detect_coco(folder: Folder) -> Found | None:
     """Recognise instances JSON, one file for each split or a single one."""
-    files = _find_files(folder.path)
+    files = _find_files(folder)
     if not files:
         return None
-    labels, splits = _choose_files(list(files))
-    used = [labels.replace("{split}", split) for split in splits] or [labels]
-    images = load_coco(folder.path / used[0])
-    name = images[0].file_name if images else ""
-    images_in, is_there = _find_image(folder, name, splits)
-    # a class may be in one of the splits only
-    categories = {name: number for file in used for name, number in files[file].items()}
-    # COCO's ids go to 90 and are what its masks hold; those of other tools may not fit into a byte
-    numbers = set(categories.values())
-    fits = numbers <= set(range(1, 255)) and len(numbers) == len(categories)
-    found = Found(
-        f"COCO instances JSON ({labels}), images in {images_in}",
-        "coco",
-        categories if fits else {name: i for i, name in enumerate(categories, start=1)},
-        {"labels": Path(labels), "images": Path(images_in)},
-        splits,
-    )
-    if not is_there:
-        found.notes.append(
-            f"the image {name} of {used[0]} was not found in {folder.path}: set images in the YAML"
+    chosen = choose_files(list(files))
+    for name in chosen.others:
+        folder.pass_over(
+            name,
+            f"{chosen.template} is used; call the files of all splits alike, such as train.json "
+            "and val.json",
         )
+    found = Found("", "coco", splits=list(chosen.by_split))
+    used = {name: files[name] for name in chosen.used}
+    _find_images(folder, found, chosen.by_split or {"": chosen.template}, files)
+    images_in = found.settings["images"].as_posix()
+    found.what = f"COCO instances JSON ({chosen.template}), images in {images_in}"
+    found.settings["labels"] = Path(chosen.template)
+    _join_categories(found, used)
     return found
 
 
-def _find_files(folder: Path) -> dict[str, dict[str, int]]:
-    """Find the COCO files in a folder and its folders: relative names, and categories' ids."""
+_MOST_FILES = 100
+"""JSON files that are opened: tools that write one for each image are not COCO's."""
+
+
+def _find_files(folder: Folder) -> dict[str, CocoFile]:
+    """Find the COCO files in a folder and its folders, by their relative names."""
     files = {}
-    for path in [*sorted(folder.glob("*.json")), *sorted(folder.glob("*/*.json"))]:
-        # JSON files may be about anything: what does not read as COCO is none
+    names = folder.files(".json")
+    if len(names) > _MOST_FILES:
+        names = [name for name in names if name.count("/") <= 1][:_MOST_FILES]
+        folder.pass_over(
+            (folder.files(".json"))[_MOST_FILES], "of so many JSON files the first are opened"
+        )
+    for name in names:
+        path = folder.path / name
+        # JSON files may be about anything, so that none is an error by itself
         try:
-            content = json.loads(read_text(path))
-            if not {"images", "annotations", "categories"} <= set(content):
-                continue
-            load_coco(path)
-        except (OSError, ValueError, TypeError, RecursionError):
-            continue
-        categories = {str(entry["name"]): int(entry["id"]) for entry in content["categories"]}
-        files[path.relative_to(folder).as_posix()] = categories
+            loaded = load_coco(path)
+        except RecursionError:
+            folder.pass_over(name, "nested too deeply")
+        except (OSError, ValueError) as error:
+            folder.pass_over(name, error)
+        else:
+            if loaded.images:
+                files[name] = loaded
+            else:
+                folder.pass_over(name, "it has no images")
     return files
 
 
-def _choose_files(names: Sequence[str]) -> tuple[str, list[str]]:
-    """Choose the files of one data set among several.
+def _join_categories(found: Found, files: Mapping[str, CocoFile]) -> None:
+    """Join the categories of the splits' files by their names, and say in what they differ."""
+    numbers: dict[str, set[int | None]] = {}
+    for loaded in files.values():
+        for name, number in loaded.categories.items():
+            numbers.setdefault(name, set()).add(number)
+    seen = {
+        name for loaded in files.values() for image in loaded.images for name, *_ in image.objects
+    }
+    parents = frozenset().union(*(loaded.parents for loaded in files.values()))
+    # Roboflow writes a first category that is the name of the project, the parent of the others
+    roots = sorted(name for name in numbers if name not in seen and name in parents - {"None"})
+    kept = [name for name in real_labels(numbers) if name not in roots or len(roots) == len(numbers)]
+    differing = [name for name in kept if len(numbers[name]) > 1]
+    # COCO's ids go to 90 and are what its masks hold; those of other tools may not fit into a byte
+    own = {name: n for name in kept for n in numbers[name] if isinstance(n, int) and 0 < n < IGNORE}
+    fits = not differing and len(own) == len(set(own.values())) == len(kept)
+    found.classes = own if fits else {name: i for i, name in enumerate(kept, start=1)}
+    note_names(found, numbers)
+    if len(kept) < len(numbers) and roots:
+        found.notes.append(f"the category {roots[0]!r} has no objects, only others below it")
+    if differing:
+        found.notes.append(
+            f"the files number {differing[0]!r} differently; categories are joined by their names"
+        )
+    for file, loaded in files.items():
+        lacking = sorted(set(kept) - set(loaded.categories))
+        if lacking:
+            found.notes.append(f"{file} has no category {', '.join(map(repr, lacking))}")
+    unseen = [name for name in kept if name not in seen]
+    if unseen:
+        found.notes.append(f"no image shows {', '.join(map(repr, unseen))}")
 
-    Args:
-        names: Relative names, such as annotations/instances_train2017.json.
 
-    Returns:
-        The name with ``{split}`` in it, and the splits; or the first name, and none.
-    """
-    # longest first, so that train_aug is not found to be train
-    known = sorted(SPLITS, key=len, reverse=True)
-    pattern = re.compile(rf"({'|'.join(known)})\d*")
-    kinds: dict[str, list[str]] = {}
-    for name in names:
-        matches = list(pattern.finditer(name.rpartition("/")[2]))
-        if matches:
-            split = matches[-1].group()
-            kinds.setdefault(name.replace(split, "{split}"), []).append(split)
-    # COCO's folder holds instances_* and person_keypoints_* of each split: kinds do not mix, and
-    # the first is that with all classes
-    for name, splits in kinds.items():
-        if len(splits) > 1:
-            return name, sorted(splits)
-    return names[0], []
+_PLACES = ("{split}", "images/{split}", "images", "JPEGImages", "data", ".")
+_SAMPLE = 50
+"""Images of a file that are looked for when the folder of images is."""
 
 
-def _find_image(folder: Folder, name: str, splits: Sequence[str]) -> tuple[str, bool]:
-    """Find the folder that holds an image of the first split, and whether there is one."""
-    # the file does not say where its images are: look where COCO and common tools put them
-    places = ["images", "JPEGImages", "data", "."]
-    if splits:
-        places = ["{split}", "images/{split}", *places]
-    for place in places:
-        inside = place.replace("{split}", splits[0]) if splits else place
-        if "://" in name or (folder.path / inside / name).is_file():
-            return place, True
-    # anywhere else, with whatever folders the name itself brings
-    for path in folder.images:
-        if path.endswith(f"/{name}"):
-            parts = path[: -len(name) - 1].split("/")
-            return "/".join("{split}" if splits and p == splits[0] else p for p in parts), True
-    return ".", False
+def _find_images(
+    folder: Folder, found: Found, by_split: Mapping[str, str], files: Mapping[str, CocoFile]
+) -> None:
+    """Find the folder that holds the images of all files, and note what is missing there."""
+    samples = {
+        split: [image.file_name for image in files[name].images] for split, name in by_split.items()
+    }
+    places = [place for place in _PLACES if found.splits or "{split}" not in place]
+    places += [f"{Path(name).parent.as_posix()}" for name in by_split.values()]
+    there = set(folder.images)
+    # anywhere else, with whatever folders the names themselves bring
+    for split, names in samples.items():
+        for path in folder.images:
+            end = next((n for n in names[:_SAMPLE] if path.endswith(f"/{n}")), None)
+            if end is not None:
+                parts = path[: -len(end) - 1].split("/")
+                places.append("/".join("{split}" if split and p == split else p for p in parts))
+                break
+    composed = {unicodedata.normalize("NFC", name) for name in there}
+    best: tuple[int, str] = (-1, ".")
+    for place in dict.fromkeys(places):
+        hits = sum(
+            _is_there(folder.path, place.replace("{split}", split), name, composed)
+            for split, names in samples.items()
+            for name in names[:_SAMPLE]
+        )
+        if hits > best[0]:
+            best = hits, place
+    found.settings["images"] = Path(best[1])
+    for split, names in samples.items():
+        place = best[1].replace("{split}", split)
+        missing = [n for n in names if not _is_there(folder.path, place, n, composed)]
+        if len(missing) == len(names):
+            found.notes.append(
+                f"the image {missing[0]} of {by_split[split]} was not found in "
+                f"{folder.path / place}: set images in the YAML"
+            )
+        elif missing:
+            found.notes.append(
+                f"{len(missing)} of {len(names)} images of {by_split[split]} are missing, for "
+                f"example {missing[0]}"
+            )
+
+
+def _is_there(root: Path, place: str, name: str, known: Set[str]) -> bool:
+    """Whether an image of a file lies in a folder; what is in a store is not asked for."""
+    inside = name if place == "." else f"{place}/{name}"
+    return (
+        "://" in name
+        or unicodedata.normalize("NFC", inside) in known
+        or (root / place / name).is_file()
+    )
 
 
 COCO = DataSource(

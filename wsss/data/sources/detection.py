@@ -1,18 +1,18 @@
 """Shared parts of the detectors of data sources: the folder they search, what they report."""
 
 import functools
-from collections.abc import Set
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsss.data.config import VOC_CLASSES, DataConfig
 from wsss.data.images import image_names
-from wsss.data.listing import Listing, list_images
-from wsss.data.sources.items import read_list, read_text
-
-SPLITS = ("train", "train_aug", "trainval", "training", "val", "valid", "validation", "test")
-"""Names that people give to splits. Anything else may be a class."""
+from wsss.data.listing import Listing, images_among, is_hidden, list_files
+from wsss.data.sources.items import NO_CLASS, read_text, real_labels
+from wsss.data.sources.lists import listed_images, read_list
 
 _LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main", "lists", "splits", "ImageSets", ".")
 _MASK_FOLDERS = (
@@ -36,6 +36,8 @@ class Found:
         settings: Keys of `DataConfig` beside root, layout and classes.
         splits: Names of the splits that the data set has itself.
         notes: What a person should look at.
+        listed: Whether the images of each split are known; else `wsss init` writes lists of what
+            the source finds for it.
     """
 
     what: str
@@ -44,6 +46,7 @@ class Found:
     settings: dict[str, Any] = field(default_factory=dict)
     splits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    listed: bool = True
 
     def config(self, root: Path, **changes: Any) -> DataConfig:
         """Build the data set's configuration."""
@@ -51,20 +54,33 @@ class Found:
         return DataConfig(root=root, layout=self.layout, classes=self.classes, **settings)
 
 
+_DEPTH = 3
+"""Folders down in which the files of a data set are searched."""
+_SHOWN = 4
+"""Files of one reason that are named one by one."""
+
+
 @dataclass(frozen=True)
 class Folder:
-    """Folder that may hold a data set. Its images are searched for when they are first needed.
+    """Folder that may hold a data set. Its files are listed when they are first needed.
 
     Args:
         path: The folder.
+        unused: Why each file or folder that looked as if it belonged to the data set is not used;
+            detectors fill it in.
     """
 
     path: Path
+    unused: dict[str, str] = field(default_factory=dict)
+
+    @functools.cached_property
+    def _all(self) -> list[str]:
+        return list_files(self.path, _DEPTH)
 
     @functools.cached_property
     def listing(self) -> Listing:
         """The image files at most three folders down."""
-        return list_images(self.path, depth=3)
+        return images_among(self._all)
 
     @property
     def images(self) -> list[str]:
@@ -74,46 +90,130 @@ class Folder:
         """
         return self.listing.images
 
+    def files(self, *suffixes: str, depth: int = _DEPTH) -> list[str]:
+        """List the relative names of the files with these suffixes; upper folders first.
+
+        Args:
+            suffixes: In small letters, with the dot.
+            depth: Folders down.
+        """
+        found = [
+            name
+            for name in self._all
+            if name.lower().endswith(suffixes) and name.count("/") <= depth and not is_hidden(name)
+        ]
+        return sorted(found, key=lambda name: (name.count("/"), name))
+
+    def pass_over(self, name: str, reason: object) -> None:
+        """Note why a file is not used; the first reason stays."""
+        # readers name the whole path, which the sentence begins with
+        text = str(reason).removeprefix(str(self.path / name)).lstrip(":, ")
+        self.unused.setdefault(name, text or "not read")
+
+    def sentences(self) -> list[str]:
+        """Say which files are not used, and why; many of one reason together."""
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.unused.items():
+            reasons.setdefault(reason, []).append(name)
+        return [
+            f"not used: {', '.join(names[:_SHOWN])}"
+            + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+            + f": {reason}"
+            for reason, names in reasons.items()
+        ]
+
 
 def find_lists(folder: Folder, images_in: str) -> tuple[str, list[str]] | None:
-    """Find the lists whose ids are images.
+    """Find the lists whose lines are images.
 
     Args:
         folder: The data set.
         images_in: Relative folder of the images; ``.`` is the data set's own.
 
     Returns:
-        Relative folder of the lists, and their names without ``.txt``; None if there are none.
+        Relative folder of the lists, and their names without ``.txt``; None if there are none. A
+        list of which less than half is there is none, as is said.
     """
     prefix = "" if images_in == "." else f"{images_in}/"
-    ids = {n[len(prefix) :] for n in image_names(folder.images).values() if n.startswith(prefix)}
+    names = image_names(folder.images)
+    known = {
+        part
+        for file, name in names.items()
+        for part in (file, name.removeprefix(prefix), file.removeprefix(prefix))
+        if file.startswith(prefix)
+    }
+    known |= {name.strip() for name in known}
+    chosen: tuple[str, list[str]] | None = None
     for place in _LIST_FOLDERS:
-        # a folder may hold other texts too (classes.txt, a licence); every line of a list is an id
-        names = [
-            path.stem
-            for path in sorted((folder.path / place).glob("*.txt"))
-            if _is_list_of(ids, path)
+        texts = [
+            name
+            for name in folder.files(".txt")
+            if (name.rpartition("/")[0] or ".") == place and name.endswith(".txt")
         ]
-        if names:
-            return place, names
-    return None
+        lists = [name for name in texts if _is_list_of(known, folder, name, named=place != ".")]
+        if lists and chosen is None:
+            chosen = place, [Path(name).stem for name in lists]
+        elif chosen is not None and lists:
+            for name in lists:
+                folder.pass_over(name, f"the lists in {chosen[0]} are used")
+    return chosen
 
 
-def _is_list_of(ids: set[str], path: Path) -> bool:
-    """Whether a text file is a list, and all that it names are among these ids."""
+def _is_list_of(known: Set[str], folder: Folder, name: str, *, named: bool) -> bool:
+    """Whether a text file is a list of these images.
+
+    Args:
+        known: Ids and files of the images.
+        folder: The data set.
+        name: Relative name of the file.
+        named: It lies in a folder for lists, so that its reason is said whatever it holds.
+    """
     try:
-        return ids.issuperset(read_list(path))
-    except (OSError, ValueError):
+        entries = read_list(folder.path / name)
+    except (OSError, ValueError) as error:
+        # a licence, names of classes and so on may lie beside the photographs
+        if named:
+            folder.pass_over(name, error)
         return False
+    there = sum(entry in known or Path(entry).is_absolute() for entry in entries)
+    if 2 * there > len(entries):
+        return True
+    if named or there:
+        missing = next(entry for entry in entries if entry not in known)
+        folder.pass_over(
+            name, f"of its {len(entries)} lines {there} are images, for example {missing!r} is not"
+        )
+    return False
 
 
-def with_classes(found: Found, names: Set[str], folder: Folder) -> Found:
+def check_lists(found: Found, folder: Folder) -> None:
+    """Say of the lists of a data set which images are not there.
+
+    Args:
+        found: What was recognised; notes are added.
+        folder: Where.
+    """
+    config = found.config(folder.path)
+    for split in found.splits:
+        items = listed_images(config, split, None)
+        missing = [item for item in items if not item.image.is_file()]
+        if missing:
+            found.notes.append(
+                f"{missing[0].origin}: {len(missing)} of {len(items)} images are missing, for "
+                f"example {missing[0].image_id!r}"
+            )
+
+
+def with_classes(
+    found: Found, names: Set[str], folder: Folder, none: Sequence[str] = NO_CLASS
+) -> Found:
     """Fill in the classes, and the folder of the masks if there is one.
 
     Args:
         found: What was recognised. It is changed.
         names: All labels that its images have.
         folder: Where it was found.
+        none: Labels, in small letters, that say that there is none.
 
     Returns:
         The same ``found``.
@@ -121,7 +221,9 @@ def with_classes(found: Found, names: Set[str], folder: Folder) -> Found:
     Raises:
         ValueError: There are no labels.
     """
-    found.classes = _numbered(found, names, folder.path / "classes.txt") if names else {}
+    classes = set(real_labels(names, none=none))
+    found.classes = _numbered(found, classes, folder.path / "classes.txt") if classes else {}
+    note_names(found, names, none)
     if not found.classes:
         raise ValueError(f"{folder.path}: {found.what}, but no image has a label")
     place = mask_folder(folder)
@@ -129,6 +231,32 @@ def with_classes(found: Found, names: Set[str], folder: Folder) -> Found:
         found.settings["masks"] = Path(place)
         found.notes.append(f"masks for scoring in {place}")
     return found
+
+
+def note_names(found: Found, names: Iterable[str], none: Sequence[str] = NO_CLASS) -> None:
+    """Note what is odd about the labels of a data set: those that are none, and near twins.
+
+    Args:
+        found: Its notes are added to.
+        names: All labels.
+        none: Those, in small letters, that say that there is none.
+    """
+    empty = sorted(name for name in set(names) if name.lower() in none)
+    if empty:
+        found.notes.append(f"{' and '.join(map(repr, empty))} is taken for no label")
+    twins: dict[str, list[str]] = {}
+    for name in sorted(found.classes):
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        twins.setdefault(re.sub(r"[\s_-]+", "", plain), []).append(name)
+    for same in twins.values():
+        if len(same) > 1:
+            found.notes.append(
+                f"the classes {' and '.join(map(repr, same))} differ in nothing but how they are "
+                "written; if they are one, write them alike"
+            )
+    numbers = [name for name in found.classes if name.replace(".", "").isdigit()]
+    if numbers and len(numbers) == len(found.classes):
+        found.notes.append(f"the classes are called {', '.join(map(repr, numbers[:5]))}")
 
 
 def _numbered(found: Found, names: Set[str], file: Path) -> dict[str, int]:

@@ -1,6 +1,7 @@
-"""Items that every reader returns, and the rules for ids, lists and splits."""
+"""Items that every reader returns, and the rules for ids, texts and labels."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import codecs
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -70,47 +71,60 @@ def check_id(image_id: str, origin: str) -> None:
         )
 
 
+# longer marks first: that of UTF-32 begins as that of UTF-16 does
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""What files begin with to say how they are encoded, and that encoding."""
+
+
 def read_text(path: Path) -> str:
-    """Read a file's text.
+    """Read a file's text: UTF-8, or what the mark at its beginning says, as spreadsheets write it.
 
     Raises:
-        ValueError: It is not UTF-8; the message names file and line.
+        ValueError: It is neither; the message names file and line.
     """
     content = path.read_bytes()
-    # utf-8-sig: spreadsheets begin their files with a mark that would belong to the first column
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
-        return content.decode("utf-8-sig")
+        # the mark would belong to the first column
+        return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}, line {line}: not UTF-8: {error.reason}") from error
+        raise ValueError(
+            f"{path}, line {line}: not {encoding.upper()}: {error.reason}; save it as UTF-8"
+        ) from error
 
 
-def read_list(path: Path) -> list[str]:
-    """Read the image ids of a list file, one a line; blank lines are skipped.
+def file_name(text: str) -> str:
+    """Name of an image as tables and JSON give it: ``.\\shots\\a.jpg`` is shots/a.jpg."""
+    # tools on Windows write its slashes; a URL stays one, and what is no name stays as it is
+    if not text or "://" in text:
+        return text
+    return PurePosixPath(text.replace("\\", "/")).as_posix()
 
-    Raises:
-        FileNotFoundError: No such list; the message names those that exist.
-        ValueError: The list is empty, holds an id twice or one that is no name.
+
+NO_CLASS = ("background", "_background_", "none")
+"""Names, in small letters, that say that there is no class."""
+EMPTY_CELLS = ("nan", "null", "n/a")
+"""What programs write besides for an empty cell of a table."""
+
+
+def real_labels(
+    names: Iterable[str], classes: Container[str] = (), none: Container[str] = NO_CLASS
+) -> list[str]:
+    """Leave out labels that say that there is none.
+
+    Args:
+        names: The labels.
+        classes: Names that are classes whatever they say.
+        none: What says so, in small letters.
     """
-    if not path.is_file():
-        found = sorted(file.stem for file in path.parent.glob("*.txt"))
-        hint = f"the lists in that folder are: {', '.join(found)}" if found else "it has no lists"
-        raise FileNotFoundError(f"split list not found: {path}; {hint}")
-    first_line: dict[str, int] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        image_id = line.strip()
-        if not image_id:
-            continue
-        check_id(image_id, f"{path}, line {number}")
-        if image_id in first_line:
-            raise ValueError(
-                f"{path}, line {number}: image {image_id!r} is listed twice "
-                f"(first on line {first_line[image_id]})"
-            )
-        first_line[image_id] = number
-    if not first_line:
-        raise ValueError(f"{path}: the list is empty; expected one image id a line")
-    return list(first_line)
+    return [name for name in names if name in classes or name.lower() not in none]
 
 
 def label_file(config: DataConfig) -> Path:
@@ -122,29 +136,6 @@ def label_file(config: DataConfig) -> Path:
     if config.labels is None:
         raise ValueError(f"data.labels: the layout {config.layout} needs a file")
     return config.labels
-
-
-def list_of(config: DataConfig, split: str) -> Path | None:
-    """Find the list file of a split, if there is one."""
-    path = config.at(config.lists) / f"{split}.txt"
-    return path if path.is_file() else None
-
-
-def chosen(items: Iterable[Item], path: Path) -> list[Item]:
-    """Choose the items that a list names, in its order.
-
-    Raises:
-        ValueError: It names one that is not there.
-    """
-    by_id: Mapping[str, Item] = {item.image_id: item for item in items}
-    ids = read_list(path)
-    missing = [image_id for image_id in ids if image_id not in by_id]
-    if missing:
-        raise ValueError(
-            f"{path}: {len(missing)} of {len(ids)} images are not in the data set, for example "
-            f"{missing[0]!r}; the data set has {', '.join(map(repr, list(by_id)[:3]))}, ..."
-        )
-    return [by_id[image_id] for image_id in ids]
 
 
 def distinct(items: Iterable[Item]) -> list[Item]:
@@ -165,34 +156,3 @@ def distinct(items: Iterable[Item]) -> list[Item]:
         first[item.image_id] = item.origin
         kept.append(item)
     return kept
-
-
-def selected(
-    every: Callable[[DataConfig, str], list[Item]], config: DataConfig, split: str, key: str
-) -> list[Item]:
-    """Select the items of a split from a source that can read all items without a list.
-
-    Args:
-        every: Reads all items.
-        config: The data set.
-        split: Name of the split.
-        key: The key of the data set in which {split} says where its items are.
-
-    Raises:
-        ValueError: Neither a list nor {split} says which items it has.
-    """
-    # a list comes before {split}: it is what a person adds to a data set
-    wanted = list_of(config, split)
-    if wanted is not None:
-        return chosen(every(config, split), wanted)
-    if "{split}" not in str(getattr(config, key)):
-        raise ValueError(no_split(config, split, f"{{split}} in data.{key}"))
-    return every(config, split)
-
-
-def no_split(config: DataConfig, split: str, more: str) -> str:
-    """Message for a split of which neither a list nor the source tells the images."""
-    return (
-        f"split {split!r}: nothing says which images it has; expected the list "
-        f"{config.at(config.lists) / f'{split}.txt'}, or {more} (wsss init writes lists)"
-    )

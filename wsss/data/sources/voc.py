@@ -1,30 +1,54 @@
 """Source for VOC's layout: a list of ids for each split; images, masks and labels by id."""
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 from wsss.data.config import VOC_CLASSES, DataConfig
 from wsss.data.images import find_images, image_names
-from wsss.data.sources.detection import Folder, Found, find_lists, with_classes
-from wsss.data.sources.items import Item, read_list
+from wsss.data.sources.detection import Folder, Found, check_lists, find_lists, with_classes
+from wsss.data.sources.items import Item, real_labels
 from wsss.data.sources.label_arrays import load_dict, read_label_arrays
+from wsss.data.sources.lists import listed_images
 from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.sources.table import check_class_names, rows_of
-from wsss.data.storage import readable
+from wsss.data.splits import choose_files, templated
+from wsss.data.storage import file_names, readable
 
 
 def read_voc(config: DataConfig, split: str, *, with_labels: bool, limit: int | None) -> list[Item]:
     """Read the images of a list; see `wsss.data.sources.items.Reader`."""
-    path = config.at(config.lists) / f"{split}.txt"
-    ids = read_list(path)[:limit]
-    labels = _labels(config, split, ids) if with_labels else {}
-    images = find_images(config.at(config.images, split), ids)
-    masks = config.at(config.masks, split)
-    nothing = (None, str(path))
+    items = listed_images(config, split, limit)
+    if not with_labels:
+        return items
+    labels = _labels(config, split, [item.image_id for item in items])
+    found = []
+    for item in items:
+        names, origin = labels.get(item.image_id, (None, item.origin))
+        found.append(replace(item, labels=names, origin=origin))
+    return found
+
+
+def annotated_items(config: DataConfig, split: str = "") -> list[Item]:
+    """Read all images that have an XML file, without a list."""
+    folder, masks = config.at(config.images, split), config.at(config.masks, split)
+    annotations = config.at(config.annotations, split)
+    names = sorted(name for name in file_names(annotations) if name.lower().endswith(".xml"))
+    ids = [name[:-4] for name in names if not name.startswith(".")]
+    images = find_images(folder, ids)
     return [
-        Item(image_id, images[image_id], masks / f"{image_id}.png", *labels.get(image_id, nothing))
+        Item(
+            image_id,
+            images[image_id],
+            masks / f"{image_id}.png",
+            real_labels(names_in_xml(path), config.classes),
+            str(path),
+        )
         for image_id in ids
+        if images[image_id].is_file()
+        for path in [annotations / f"{image_id}.xml"]
     ]
 
 
@@ -32,7 +56,10 @@ def _labels(config: DataConfig, split: str, ids: list[str]) -> Mapping[str, tupl
     """Read the names of the labels of each image, with their place for messages."""
     if config.labels is None:
         files = {i: config.at(config.annotations, split) / f"{i}.xml" for i in ids}
-        return {image_id: (names_in_xml(path), str(path)) for image_id, path in files.items()}
+        return {
+            image_id: (real_labels(names_in_xml(path), config.classes), str(path))
+            for image_id, path in files.items()
+        }
     path = config.at(config.labels, split)
     if not path.is_file():
         raise FileNotFoundError(
@@ -42,10 +69,12 @@ def _labels(config: DataConfig, split: str, ids: list[str]) -> Mapping[str, tupl
     if path.suffix == ".npy":
         return read_label_arrays(path, ids, config.classes)
     wanted = set(ids)
-    found = list(rows_of(path, config))
+    found = rows_of(path, config)
     # a row may name the file IMG_1.jpg where the list has the id IMG_1
     names = image_names(row.image for row in found if row.image not in wanted)
     rows = {names.get(row.image, row.image): (row.labels, row.origin) for row in found}
+    # and that of a list may end in a space, which no cell does
+    rows |= {image_id: rows[image_id.strip()] for image_id in ids if image_id.strip() in rows}
     missing = [image_id for image_id in ids if image_id not in rows]
     if missing:
         raise ValueError(
@@ -85,45 +114,134 @@ def check_voc(config: DataConfig) -> None:
 
 
 def detect_voc(folder: Folder) -> Found | None:
-    """Recognise lists of ids with a file of irn and psa, or with VOC's XML files.
+    """Recognise lists of ids with a file of irn and psa, or VOC's XML files with lists or without.
 
     Lists beside a CSV file are recognised with that file; see `wsss.data.sources.table`.
     """
     if not folder.images:
         return None
-    folders = {name.rpartition("/")[0] for name in folder.images}
-    # without VOC's name for it a guess, the longest path; lists of other ids will not fit it
-    images_in = "JPEGImages" if "JPEGImages" in folders else max(sorted(folders), key=len)
-    lists = find_lists(folder, images_in)
-    if lists is None:
-        return None
-    lists_in, splits = lists
+    counts = Counter(name.rpartition("/")[0] for name in folder.images)
+    # VOC's name for it, then where most images are
+    places = sorted(counts, key=lambda place: (place != "JPEGImages", -counts[place], place))
+    for images_in in (place or "." for place in places):
+        lists = find_lists(folder, images_in)
+        if lists is not None:
+            found = _with_lists(folder, images_in, *lists)
+            if found is not None:
+                return found
+    return _without_lists(folder)
+
+
+def _with_lists(folder: Folder, images_in: str, lists_in: str, splits: list[str]) -> Found | None:
+    """Recognise what says the labels of the images of lists."""
     settings = {"images": Path(images_in), "lists": Path(lists_in)}
     # before the XML files: those come with VOC, an array is there because a person added it
-    arrays = next(iter(sorted(folder.path.glob("*cls_labels*.npy"))), None)
+    arrays = next((name for name in folder.files(".npy") if "cls_labels" in name), None)
     if arrays is not None:
-        load_dict(arrays)
-        what = f"VOC layout, labels from {arrays.name}"
-        labels = {"labels": arrays.relative_to(folder.path)}
+        load_dict(folder.path / arrays)
+        what = f"VOC layout, labels from {Path(arrays).name}"
         # arrays name no classes; their entries are numbered as VOC's
-        return Found(what, "voc", dict(VOC_CLASSES), {**settings, **labels}, splits)
-    ids = [i for split in splits for i in read_list(folder.path / lists_in / f"{split}.txt")]
-    files = [folder.path / "Annotations" / f"{image_id}.xml" for image_id in ids]
-    # fifty tell whether there are annotations at all; from here on, a missing one is an error
-    if not any(path.is_file() for path in files[:50]):
+        found = Found(what, "voc", dict(VOC_CLASSES), {**settings, "labels": Path(arrays)}, splits)
+        check_lists(found, folder)
+        return found
+    config = Found("", "voc", dict(VOC_CLASSES), settings, splits).config(folder.path)
+    ids = [item.image_id for split in splits for item in listed_images(config, split, None)]
+    written = set(folder.files(".xml"))
+    above = {parent.as_posix() for name in written for parent in Path(name).parents}
+    files: dict[str, str] = {}
+    place = "."
+    # VOC's name for the folder first, should two have equally many
+    for candidate in sorted(above, key=lambda name: (name != "Annotations", name)):
+        names = {i: f"{i}.xml" if candidate == "." else f"{candidate}/{i}.xml" for i in ids}
+        there = {image_id: name for image_id, name in names.items() if name in written}
+        if len(there) > len(files):
+            place, files = candidate, there
+    if not files:
+        for split in splits:
+            folder.pass_over(f"{lists_in}/{split}.txt", "a list, but nothing says the labels")
         return None
     found = Found(
-        "VOC layout, labels from Annotations/*.xml",
+        f"VOC layout, labels from {place}/*.xml",
         "voc",
-        settings={**settings, "labels": None},
+        settings={**settings, "labels": None, "annotations": Path(place)},
         splits=splits,
     )
-    return with_classes(found, {name for path in files for name in names_in_xml(path)}, folder)
+    missing = [image_id for image_id in ids if image_id not in files]
+    if missing:
+        found.notes.append(
+            f"{len(missing)} of {len(ids)} images have no file in {place}, for example {missing[0]}"
+        )
+    labels = {name for file in files.values() for name in names_in_xml(folder.path / file)}
+    with_classes(found, labels, folder)
+    check_lists(found, folder)
+    return found
+
+
+def _annotations(folder: Folder) -> dict[str, dict[str, str]]:
+    """Find the XML files by their folders: the relative name of each by the image's id."""
+    found: dict[str, dict[str, str]] = {}
+    for name in folder.files(".xml"):
+        place, _, file = name.rpartition("/")
+        found.setdefault(place or ".", {})[file[:-4]] = name
+    return found
+
+
+def _without_lists(folder: Folder) -> Found | None:
+    """Recognise XML files that are called as the images, in one folder or one for each split."""
+    annotated = _annotations(folder)
+    images: dict[str, set[str]] = {}
+    for name, image in image_names(folder.images).items():
+        place = name.rpartition("/")[0]
+        images.setdefault(place or ".", set()).add(image.rpartition("/")[2])
+    pairs = {}
+    for place, files in annotated.items():
+        best = max(images, key=lambda where: len(images[where] & files.keys()))
+        if images[best] & files.keys():
+            pairs[place] = best
+        else:
+            folder.pass_over(place, "no XML file in it is called as an image")
+    if not pairs:
+        return None
+    chosen = choose_files(list(pairs))
+    place, images_in = chosen.template, pairs[chosen.used[0]]
+    places = {templated(pairs[name], split) for split, name in chosen.by_split.items()}
+    splits = list(chosen.by_split)
+    if len(places) == 1:
+        images_in = min(places)
+    elif splits:
+        place, splits = chosen.used[0], []
+    for other in pairs:
+        if other not in (chosen.used if splits else [place]):
+            folder.pass_over(other, f"{place} is used")
+    found = Found(
+        f"VOC's XML files in {place}, images in {images_in}",
+        "voc",
+        settings={"images": Path(images_in), "labels": None, "annotations": Path(place)},
+        splits=splits,
+        listed=False,
+    )
+    names = set()
+    for one in chosen.used if splits else [place]:
+        there = images[pairs[one]]
+        names |= {
+            name
+            for image, file in annotated[one].items()
+            if image in there
+            for name in names_in_xml(folder.path / file)
+        }
+        without = sorted(there - annotated[one].keys())
+        if without:
+            found.notes.append(
+                f"{len(without)} of {len(there)} images in {pairs[one]} have no XML file and are "
+                f"left out, for example {without[0]}"
+            )
+    return with_classes(found, names, folder)
 
 
 VOC = DataSource(
     read=read_voc,
     detect=detect_voc,
     evidence=Evidence.LISTS,
+    all_items=annotated_items,
     check=check_voc,
 )

@@ -1,0 +1,211 @@
+"""Lists of a split's images, and the choice of a split's items by them."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from wsss.data.config import DataConfig
+from wsss.data.images import IMAGE_SUFFIXES, find_images, is_image_name
+from wsss.data.sources.items import Item, check_id, file_name, read_text
+from wsss.data.storage import below, to_path
+
+_SUFFIX = "|".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+_PAIR = re.compile(rf"(\S.*?\.(?:{_SUFFIX}))[\s,;]+(\S.*\.(?:{_SUFFIX}))", re.IGNORECASE)
+
+
+class Entry(NamedTuple):
+    """Line of a list.
+
+    Args:
+        image: The image's id, or its file.
+        mask: File of its mask; empty where the line names none.
+        origin: File and line, for errors.
+    """
+
+    image: str
+    mask: str
+    origin: str
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """Read a list file, one image a line; blank lines are skipped.
+
+    A line is an id, or the image's file, or two files: the image and its mask, as DeepLab's lists
+    have them. Their leading slash means the data set's folder.
+
+    Raises:
+        FileNotFoundError: No such list; the message names those that exist.
+        ValueError: The list is empty, names an image twice, or one that no file can be called.
+    """
+    if not path.is_file():
+        found = sorted(file.stem for file in path.parent.glob("*.txt"))
+        hint = f"the lists in that folder are: {', '.join(found)}" if found else "it has no lists"
+        raise FileNotFoundError(f"split list not found: {path}; {hint}")
+    first_line: dict[str, int] = {}
+    entries = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        entry = _entry(line.strip(), f"{path}, line {number}")
+        if entry.image in first_line:
+            raise ValueError(
+                f"{entry.origin}: image {entry.image!r} is listed twice "
+                f"(first on line {first_line[entry.image]})"
+            )
+        first_line[entry.image] = number
+        entries.append(entry)
+    if not entries:
+        raise ValueError(f"{path}: the list is empty; expected one image id a line")
+    return entries
+
+
+def _entry(line: str, origin: str) -> Entry:
+    pair = _PAIR.fullmatch(line)
+    image, mask = pair.groups() if pair else (line, "")
+    if not is_image_name(image):
+        # an id is taken to the letter
+        check_id(image, origin)
+        return Entry(image, "", origin)
+    # a whole path of this machine stays one
+    if image.startswith("/") and not Path(image).is_file():
+        image = image.lstrip("/")
+    image = file_name(image)
+    if not image.startswith("/"):
+        check_id(image, origin)
+    return Entry(image, file_name(mask), origin)
+
+
+def read_list(path: Path) -> list[str]:
+    """Read what a list calls its images; see `read_entries`."""
+    return [entry.image for entry in read_entries(path)]
+
+
+def list_of(config: DataConfig, split: str) -> Path | None:
+    """Find the list file of a split, if there is one."""
+    path = config.at(config.lists) / f"{split}.txt"
+    return path if path.is_file() else None
+
+
+def listed_images(config: DataConfig, split: str, limit: int | None) -> list[Item]:
+    """Build the items of a list that says itself which images there are, without labels.
+
+    Raises:
+        ValueError: Two lines name one image.
+    """
+    entries = read_entries(config.at(config.lists) / f"{split}.txt")[:limit]
+    folder, masks = config.at(config.images, split), config.at(config.masks, split)
+    # most lists hold ids; where a line is a file, its id is that of the file
+    files = find_images(folder, (entry.image for entry in entries))
+    ids = {}
+    for entry in entries:
+        ids[entry.image] = entry.image
+        if is_image_name(entry.image) and not files[entry.image].is_file():
+            ids[entry.image] = _below(entry.image, folder, config.root).rpartition(".")[0]
+    files |= find_images(folder, (image_id for name, image_id in ids.items() if name != image_id))
+    first: dict[str, str] = {}
+    items = []
+    for entry in entries:
+        image_id = ids[entry.image]
+        check_id(image_id, entry.origin)
+        if first.setdefault(image_id, entry.origin) != entry.origin:
+            raise ValueError(
+                f"{entry.origin}: image {image_id!r} is listed twice (first: {first[image_id]})"
+            )
+        mask = masks / f"{image_id}.png"
+        if entry.mask:
+            mask = _mask_file(entry.mask, config.root, masks)
+        items.append(Item(image_id, files[image_id], mask, None, entry.origin))
+    return items
+
+
+def _below(name: str, folder: Path, root: Path) -> str:
+    """Path below the folder of images of a file that is named from there, or from the root."""
+    for place in (folder, root):
+        name = name.removeprefix(f"{place.as_posix()}/")
+    inside = folder.as_posix().removeprefix(f"{root.as_posix()}/")
+    return name.removeprefix(f"{inside}/")
+
+
+def _mask_file(name: str, root: Path, masks: Path) -> Path:
+    """File of a mask that a list names, below the root or the folder of masks."""
+    inside = to_path(name.lstrip("/"))
+    places = [to_path(name), below(root, inside), below(masks, inside)]
+    return next((place for place in places if place.is_file()), places[1])
+
+
+def chosen(items: Iterable[Item], path: Path, config: DataConfig) -> list[Item]:
+    """Choose the items that a list names, in its order.
+
+    Args:
+        items: All that there are.
+        path: The list. A line may be an item's id, its file below the folder of images or below
+            the root, or its whole path.
+        config: The data set.
+
+    Raises:
+        ValueError: It names one that is not there, or one twice.
+    """
+    by_name: dict[str, Item] = {}
+    by_id: dict[str, Item] = {}
+    for item in items:
+        by_id[item.image_id] = item
+        file = item.image.as_posix()
+        inside = file.removeprefix(f"{config.root.as_posix()}/")
+        stem = inside.rpartition(".")[0]
+        suffix = item.image.suffix
+        # the end of a line is stripped, and with it a space at the end of a name
+        for name in (file, inside, stem, f"{item.image_id}{suffix}", item.image_id.strip()):
+            by_name.setdefault(name, item)
+    entries = read_entries(path)
+    found = {}
+    missing = []
+    for entry in entries:
+        one = by_id.get(entry.image) or by_name.get(entry.image)
+        if one is None:
+            missing.append(entry.image)
+        elif one.image_id in found:
+            raise ValueError(f"{entry.origin}: image {one.image_id!r} is listed twice")
+        elif entry.mask:
+            mask = _mask_file(entry.mask, config.root, config.at(config.masks))
+            found[one.image_id] = replace(one, mask=mask)
+        else:
+            found[one.image_id] = one
+    if missing:
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(entries)} images are not in the data set, for example "
+            f"{missing[0]!r}; the data set has {', '.join(map(repr, list(by_id)[:3]))}, ..."
+        )
+    return list(found.values())
+
+
+def selected(
+    every: Callable[[DataConfig, str], list[Item]], config: DataConfig, split: str, key: str
+) -> list[Item]:
+    """Select the items of a split from a source that can read all items without a list.
+
+    Args:
+        every: Reads all items.
+        config: The data set.
+        split: Name of the split.
+        key: The key of the data set in which {split} says where its items are.
+
+    Raises:
+        ValueError: Neither a list nor {split} says which items it has.
+    """
+    # a list comes before {split}: it is what a person adds to a data set
+    wanted = list_of(config, split)
+    if wanted is not None:
+        return chosen(every(config, split), wanted, config)
+    if "{split}" not in str(getattr(config, key)):
+        raise ValueError(no_split(config, split, f"{{split}} in data.{key}"))
+    return every(config, split)
+
+
+def no_split(config: DataConfig, split: str, more: str) -> str:
+    """Message for a split of which neither a list nor the source tells the images."""
+    return (
+        f"split {split!r}: nothing says which images it has; expected the list "
+        f"{config.at(config.lists) / f'{split}.txt'}, or {more} (wsss init writes lists)"
+    )
