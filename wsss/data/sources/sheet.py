@@ -56,7 +56,8 @@ def read_sheet(path: Path, delimiter: str | None, more: str = "") -> Sheet:
     head = next((line for line in lines[skipped:] if line.strip()), "")
     # spreadsheets of countries with a decimal comma write semicolons
     delimiter = delimiter or max(",;\t|", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    # strict: a quote that is never closed would swallow all rows behind it
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     found: list[tuple[int, list[str]]] = []
     try:
         for fields in reader:

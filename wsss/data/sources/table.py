@@ -21,7 +21,7 @@ from wsss.data.sources.items import (
 from wsss.data.sources.lists import chosen, list_of, no_split
 from wsss.data.sources.sheet import Sheet, read_sheet
 from wsss.data.sources.source import DataSource, Evidence
-from wsss.data.splits import choose_files, train_and_val
+from wsss.data.splits import choose_files, split_in, train_and_val
 from wsss.data.storage import below, to_path
 
 _YES = {"1", "1.0", "true", "yes", "y", "x"}
@@ -301,7 +301,7 @@ def _candidate(folder: Folder, name: str) -> _Candidate:
     sheet = read_sheet(folder.path / name, None)
     if not sheet.rows:
         raise ValueError("it has no row below its header")
-    image, images_in = _image_column(sheet, folder)
+    image, images_in = _image_column(sheet, folder, split_in(name))
     form = {"delimiter": sheet.delimiter, "image": image}
     rest = [column for column in sheet.columns if column != image]
     # the split and the mask go first: what is left are labels, whatever their columns are called
@@ -333,8 +333,14 @@ _SAMPLE = 200
 """Rows whose images are looked for."""
 
 
-def _image_column(sheet: Sheet, folder: Folder) -> tuple[str, str]:
+def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str, str]:
     """Find the column that names images, and the folder they lie in.
+
+    Args:
+        sheet: The file.
+        folder: The data set.
+        split: That of which the file's name speaks: of two folders that hold equally many, one that
+            is called so is taken.
 
     Raises:
         ValueError: None does, or too few of the images are there.
@@ -355,7 +361,8 @@ def _image_column(sheet: Sheet, folder: Folder) -> tuple[str, str]:
     }
     best: tuple[int, str, str] = (0, "", ".")
     # cells may be paths below any of the folders, with suffixes or without
-    for place in dict.fromkeys([*parents, ""]):
+    places = dict.fromkeys([*parents, ""])
+    for place in sorted(places, key=lambda place: split not in place.split("/")):
         prefix = f"{place}/" if place else ""
         there = _composed(name[len(prefix) :] for name in names if name.startswith(prefix))
         there |= _composed(n[len(prefix) :] for n in names.values() if n.startswith(prefix))
