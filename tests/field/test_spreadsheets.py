@@ -91,7 +91,9 @@ def test_what_has_one_meaning_is_read(shots, tmp_path, content):
     raw = content if isinstance(content, bytes) else content.encode("utf-8")
     (shots / "labels.csv").write_bytes(raw)
     init(shots, tmp_path / "out")
-    said = {image_id.rpartition("/")[2]: names for image_id, names in both(tmp_path / "out").items()}
+    said = {
+        image_id.rpartition("/")[2]: names for image_id, names in both(tmp_path / "out").items()
+    }
     assert said == WANTED
     assert set(data_of(tmp_path / "out").classes) == {"cat", "dog"}
 

@@ -13,10 +13,10 @@ from PIL import Image
 from tests.conftest import SHARED
 from wsss.cli import command
 from wsss.data import VOC_CLASSES, DataConfig, load_records, write_mask
+from wsss.data.division import split_images
 from wsss.data.sources import Item
 from wsss.pipeline import init as module
 from wsss.pipeline.commands import COMMANDS
-from wsss.data.division import split_images
 from wsss.pipeline.init import init
 from wsss.pipeline.settings import command_parser, parse_settings
 

@@ -51,36 +51,32 @@ def divide(found: Found, root: Path, lists: Path, seed: int) -> Division:
     """
     # where {split} chooses the files, an image belongs to the split in whose files it is
     templates = any("{split}" in str(value) for value in found.settings.values())
-    train, val = train_and_val(found.splits)
-    if templates and len(found.splits) == 1:
-        _without_template(found)
-        templates, train = False, None
-    parts = {split: _items_of(found, root, split, lists) for split in found.splits}
+    parts = {split: _items_of(found, root, split) for split in found.splits}
     for split in [split for split, part in parts.items() if not part]:
         found.notes.append(f"the split {split!r} has no images")
         del parts[split]
     train, val = train_and_val(parts)
+    if templates and len(parts) == 1:
+        _without_template(found, next(iter(parts)))
     if (train is None or val is None) and templates and len(parts) > 1:
         train, val = _by_size(found, parts, train, val)
     if train is not None and val is not None:
         _note_the_rest(found, parts, {train, val})
-        _note_shared(found, parts, (train, val), templates)
+        _note_shared(found, parts, (train, val))
         written = {} if found.listed else {split: parts[split] for split in (train, val)}
         config = found.config(root, **({"lists": lists} if written else {}))
         return Division(config, train, val, (parts[train], parts[val]), written)
     return _drawn(found, root, lists, seed, parts, train, val)
 
 
-def _without_template(found: Found) -> None:
+def _without_template(found: Found, split: str) -> None:
     """Let a data set whose files are those of one split have none."""
-    (split,) = found.splits
     for key, value in found.settings.items():
         if "{split}" in str(value):
             found.settings[key] = Path(str(value).replace("{split}", split))
-    found.splits = []
 
 
-def _items_of(found: Found, root: Path, split: str, lists: Path) -> list[Item]:
+def _items_of(found: Found, root: Path, split: str) -> list[Item]:
     """Read the images of a split."""
     source = SOURCES[found.layout]
     config = found.config(root)
@@ -113,12 +109,7 @@ def _note_the_rest(found: Found, parts: Mapping[str, Sequence[Item]], used: set[
         found.notes.append(f"no step uses {named}")
 
 
-def _note_shared(
-    found: Found,
-    parts: Mapping[str, Sequence[Item]],
-    used: tuple[str, str],
-    templates: bool,
-) -> None:
+def _note_shared(found: Found, parts: Mapping[str, Sequence[Item]], used: tuple[str, str]) -> None:
     """Note images that train and validate."""
     # files of two folders may have one name
     train, val = ({item.image for item in parts[split]} for split in used)

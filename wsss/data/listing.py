@@ -28,7 +28,9 @@ class Listing(NamedTuple):
     left_out: list[str]
 
 
-_BESIDE = re.compile(r"[ _.-]+(mask|masks|gt|seg|segmentation|annotation)s?([ _.-]*\d+)?$", re.IGNORECASE)
+_BESIDE = re.compile(
+    r"[ _.-]+(mask|masks|gt|seg|segmentation|annotation)s?([ _.-]*\d+)?$", re.IGNORECASE
+)
 """What names of masks have behind the name of their photograph."""
 
 

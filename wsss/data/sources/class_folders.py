@@ -15,6 +15,7 @@ from wsss.data.sources.lists import selected
 from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.splits import is_split
 
+
 def read_class_folders(
     config: DataConfig, split: str, *, with_labels: bool, limit: int | None
 ) -> list[Item]:
@@ -118,13 +119,12 @@ def detect_class_folders(folder: Folder) -> Found | None:
     for prefix in dict.fromkeys(("", f"{common}/" if common else "", "images/", "data/")):
         tree = _Tree.of(name[len(prefix) :] for name in images if name.startswith(prefix))
         splits = tree.splits()
+        found: Found | None = None
         if splits:
             found = _with_splits(folder, tree, prefix, splits)
         # a single folder is rather the one that holds all photographs than the only class
         elif len(tree.direct.keys() | tree.nested.keys()) > 1:
             found = _classes(folder, tree, prefix)
-        else:
-            found = None
         if found is not None:
             return found
     return None

@@ -305,7 +305,9 @@ def _join_categories(found: Found, files: Mapping[str, CocoFile]) -> None:
     parents = frozenset().union(*(loaded.parents for loaded in files.values()))
     # Roboflow writes a first category that is the name of the project, the parent of the others
     roots = sorted(name for name in numbers if name not in seen and name in parents - {"None"})
-    kept = [name for name in real_labels(numbers) if name not in roots or len(roots) == len(numbers)]
+    kept = [
+        name for name in real_labels(numbers) if name not in roots or len(roots) == len(numbers)
+    ]
     differing = [name for name in kept if len(numbers[name]) > 1]
     # COCO's ids go to 90 and are what its masks hold; those of other tools may not fit into a byte
     own = {name: n for name in kept for n in numbers[name] if isinstance(n, int) and 0 < n < IGNORE}

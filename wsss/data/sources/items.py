@@ -44,6 +44,12 @@ class Reader(Protocol):
     ) -> list[Item]: ...
 
 
+class Lister(Protocol):
+    """Interface of what reads all images of a data set, or those in the files of one split."""
+
+    def __call__(self, config: DataConfig, split: str = "") -> list[Item]: ...
+
+
 def check_id(image_id: str, origin: str) -> None:
     """Refuse an id that cannot name a mask of its own inside a folder.
 

@@ -1,14 +1,14 @@
 """Lists of a split's images, and the choice of a split's items by them."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from wsss.data.config import DataConfig
 from wsss.data.images import IMAGE_SUFFIXES, find_images, is_image_name
-from wsss.data.sources.items import Item, check_id, file_name, read_text
+from wsss.data.sources.items import Item, Lister, check_id, file_name, read_text
 from wsss.data.storage import below, to_path
 
 _SUFFIX = "|".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
@@ -132,7 +132,9 @@ def _mask_file(name: str, root: Path, masks: Path) -> Path:
     """File of a mask that a list names, below the root or the folder of masks."""
     inside = to_path(name.lstrip("/"))
     places = [to_path(name), below(root, inside), below(masks, inside)]
-    return next((place for place in places if place.is_file()), places[1])
+    # none may be there yet; a name without a folder lies in that of the masks
+    usual = places[1] if "/" in name else places[2]
+    return next((place for place in places if place.is_file()), usual)
 
 
 def chosen(items: Iterable[Item], path: Path, config: DataConfig) -> list[Item]:
@@ -180,9 +182,7 @@ def chosen(items: Iterable[Item], path: Path, config: DataConfig) -> list[Item]:
     return list(found.values())
 
 
-def selected(
-    every: Callable[[DataConfig, str], list[Item]], config: DataConfig, split: str, key: str
-) -> list[Item]:
+def selected(every: Lister, config: DataConfig, split: str, key: str) -> list[Item]:
     """Select the items of a split from a source that can read all items without a list.
 
     Args:

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from wsss.data.config import DataConfig
 from wsss.data.sources.detection import Folder, Found
-from wsss.data.sources.items import Item, Reader
+from wsss.data.sources.items import Lister, Reader
 
 
 class Evidence(IntEnum):
@@ -39,7 +39,8 @@ class DataSource:
         detect: Describes the folder if it is laid out so, for `wsss init`; else gives None. It may
             raise ValueError where it is, but cannot be used.
         evidence: What ``detect`` goes by.
-        all_items: Reads all images, whatever their split; None if there are none without a list.
+        all_items: Reads all images, or those in the files of a split, without a list; None if a
+            list alone tells them.
         check: Raises ValueError, naming the key, if the configuration is not one that ``read`` can
             use. It opens no file: configurations are made where the data set is not.
     """
@@ -47,5 +48,5 @@ class DataSource:
     read: Reader
     detect: Callable[[Folder], Found | None]
     evidence: Evidence
-    all_items: Callable[[DataConfig], list[Item]] | None = None
+    all_items: Lister | None = None
     check: Callable[[DataConfig], None] = accept

@@ -14,7 +14,7 @@ from wsss.data.sources.label_arrays import load_dict, read_label_arrays
 from wsss.data.sources.lists import listed_images
 from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.sources.table import check_class_names, rows_of
-from wsss.data.splits import choose_files, templated
+from wsss.data.splits import choose_files, split_in, templated
 from wsss.data.storage import file_names, readable
 
 
@@ -195,7 +195,15 @@ def _without_lists(folder: Folder) -> Found | None:
         images.setdefault(place or ".", set()).add(image.rpartition("/")[2])
     pairs = {}
     for place, files in annotated.items():
-        best = max(images, key=lambda where: len(images[where] & files.keys()))
+        # names of files repeat among splits: of two folders, that of the same split, then the same
+        best = max(
+            images,
+            key=lambda where: (
+                len(images[where] & files.keys()),
+                split_in(where) == split_in(place),
+                where == place,
+            ),
+        )
         if images[best] & files.keys():
             pairs[place] = best
         else:
