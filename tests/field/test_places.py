@@ -13,8 +13,10 @@ from tests.pipeline.test_init import data_of
 from wsss.data import DataConfig, load_records
 from wsss.data.listing import list_images
 from wsss.pipeline.check_data import check_data
+from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.init import init
 from wsss.pipeline.predict import predict
+from wsss.pipeline.settings import command_parser
 
 LEFT = [
     "._1.jpg", ".hidden/2.jpg", "cat/.ipynb_checkpoints/1-checkpoint.jpg", "__MACOSX/cat/1.jpg",
@@ -149,3 +151,60 @@ class TestNames:
         records = load_records(data, "train", with_labels=True)
         assert len(records) == 6
         assert all(record.image.is_file() for record in records)
+
+
+class TestRoot:
+    """Relative to the YAML file, whatever the working folder is."""
+
+    def read(self, *words):
+        parser = command_parser("check_data", COMMANDS["check_data"])
+        return parser.instantiate(parser.parse_args([str(word) for word in words])).data.root
+
+    @pytest.fixture
+    def data(self, tmp_path):
+        (tmp_path / "set/photos").mkdir(parents=True)
+        (tmp_path / "elsewhere").mkdir()
+        return tmp_path / "set/data.yaml"
+
+    @pytest.mark.parametrize(
+        ("root", "folder"), [(".", "set"), ("photos", "set/photos"), ("../elsewhere", "elsewhere")]
+    )
+    @pytest.mark.parametrize("called_in", ["elsewhere", ".", "set"])
+    def test_of_a_file(self, tmp_path, data, monkeypatch, root, folder, called_in, caplog):
+        data.write_text(f"root: {root}\nclasses: {{cat: 1}}\n")
+        monkeypatch.chdir(tmp_path / called_in)
+        assert self.read("--data", data).resolve() == (tmp_path / folder).resolve()
+        (tmp_path / "run.yaml").write_text("data: set/data.yaml\n")
+        assert self.read("--config", tmp_path / "run.yaml").resolve() == tmp_path / folder
+        (tmp_path / "set/inside.yaml").write_text(f"data: {{root: {root}, classes: {{cat: 1}}}}\n")
+        assert self.read("--config", tmp_path / "set/inside.yaml").resolve() == tmp_path / folder
+        assert not caplog.text
+
+    def test_of_the_command_line_it_is_the_working_folder_s(self, tmp_path, data, monkeypatch):
+        data.write_text("root: photos\nclasses: {cat: 1}\n")
+        monkeypatch.chdir(tmp_path)
+        assert self.read("--data", data, "--data.root=elsewhere") == Path("elsewhere")
+
+    def test_the_old_meaning_where_only_that_is_there(self, tmp_path, data, monkeypatch, caplog):
+        data.write_text("root: elsewhere\nclasses: {cat: 1}\n")
+        monkeypatch.chdir(tmp_path)
+        assert self.read("--data", data) == Path("elsewhere")
+        assert f"data.root: elsewhere is relative to the working folder {tmp_path}" in caplog.text
+        assert f"meant relative to the YAML file in {tmp_path}/set" in caplog.text
+
+    def test_where_neither_is_there_the_message_says_where_it_looked(
+        self, tmp_path, data, monkeypatch
+    ):
+        data.write_text("root: nowhere\nclasses: {cat: 1}\n")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        config = DataConfig(root=self.read("--data", data), classes={"cat": 1})
+        with pytest.raises(FileNotFoundError, match=rf"no such folder: {tmp_path}/set/nowhere"):
+            load_records(config, "train", with_labels=False)
+        config = DataConfig(root=Path("nowhere"), classes={"cat": 1})
+        with pytest.raises(FileNotFoundError, match=rf"nowhere, looked for in {tmp_path}/elsewh"):
+            load_records(config, "train", with_labels=False)
+
+    def test_a_url_and_a_whole_path_stay(self, tmp_path, data):
+        for root in ("memory://set", str(tmp_path / "elsewhere")):
+            data.write_text(f"root: {root}\nclasses: {{cat: 1}}\n")
+            assert str(self.read("--data", data)) in (root, f"{root}/")

@@ -3,10 +3,18 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from wsss.data.storage import below, require_whole, to_path
 from wsss.ignore import IGNORE
+
+if TYPE_CHECKING:
+    Root = Path
+else:
+
+    class Root(Path):
+        """Any path; `wsss.pipeline.settings` tells the data set's own from others by this name."""
+
 
 VOC_CLASSES: dict[str, int] = {
     "aeroplane": 1,
@@ -98,8 +106,9 @@ class DataConfig:
     column ``split``.
 
     Args:
-        root: Folder that holds the data set, or a URL such as s3://bucket/voc. All other paths are
-            relative to it; they too may be URLs.
+        root: Folder that holds the data set, or a URL such as s3://bucket/voc. In a YAML file, a
+            relative one is below the folder of that file. All other paths are relative to it; they
+            too may be URLs.
         classes: Name of each foreground class and its value (1..254) in the masks. The order is
             the order of the classifier's outputs.
         layout: Which source says what images there are, a name in the table of `wsss.data.sources`.
@@ -118,7 +127,7 @@ class DataConfig:
         annotations: Folder of the VOC XML files.
     """
 
-    root: Path
+    root: Root
     classes: dict[str, int] = field(default_factory=lambda: dict(VOC_CLASSES))
     layout: str = "voc"
     labels: Path | None = Path("labels.csv")

@@ -9,6 +9,7 @@ from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.labels import label_vector
 from wsss.data.sources import SOURCES
+from wsss.data.storage import is_remote
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def load_records(
             line or entry.
     """
     if not config.root.is_dir():
-        raise FileNotFoundError(f"data.root: no such folder: {config.root}")
+        far = is_remote(config.root) or config.root.is_absolute()
+        where = "" if far else f", looked for in {Path.cwd()}"
+        raise FileNotFoundError(f"data.root: no such folder: {config.root}{where}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1 image, got {limit}")
     items = SOURCES[config.layout].read(config, split, with_labels=with_labels, limit=limit)

@@ -1,8 +1,11 @@
 """Parsing of the parameters of a command from YAML and command lines."""
 
 import inspect
+import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +14,7 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 
 from wsss.attribution.methods import MethodName
+from wsss.data.config import Root
 from wsss.data.storage import is_remote, is_store_error, to_path
 from wsss.pipeline.commands import COMMANDS, Command
 from wsss.refinement.steps import STEPS, RefinementChain, check_kinds
@@ -19,6 +23,9 @@ from wsss.runs.renamed import settings_in_new_names, text_in_new_names, words_in
 __all__ = ["arguments", "built", "command_parser", "is_store_error", "parse_settings"]
 
 Built = TypeVar("Built")
+log = logging.getLogger(__name__)
+_CALLED_IN: ContextVar[Path | None] = ContextVar("called_in", default=None)
+"""Working folder in which the command line was read."""
 
 
 def built(config: type[Built], values: Mapping[str, Any], key: str) -> Built:
@@ -67,6 +74,40 @@ register_type(  # what a signature calls a Path may be a URL
     type_check=lambda value, _: isinstance(value, Path) or is_remote(value),
     fail_already_registered=False,
 )
+
+
+def _root(text: str) -> Path:
+    """Build the data set's root, which a YAML file gives relative to itself.
+
+    It was relative to the working folder before; where that alone is there, it still is.
+    """
+    path = to_path(text)
+    here, called_in = Path.cwd(), _CALLED_IN.get()
+    # the parser works in the folder of the file that it reads
+    if called_in is None or here == called_in or is_remote(path) or path.is_absolute():
+        return path
+    near = Path(os.path.normpath(here / path))
+    if not near.is_dir() and (called_in / path).is_dir():
+        log.warning(
+            "data.root: %s is relative to the working folder %s; it is meant relative to the YAML "
+            "file in %s, where there is none: write it so",
+            path,
+            called_in,
+            here,
+        )
+        return path
+    # as short as a person would write it
+    return near.relative_to(called_in) if near.is_relative_to(called_in) else near
+
+
+register_type(
+    Root,
+    serializer=str,
+    deserializer=_root,
+    deserializer_exceptions=(ValueError, TypeError),
+    type_check=lambda value, _: isinstance(value, Path) or is_remote(value),
+    fail_already_registered=False,
+)
 register_type(MethodName, serializer=str, deserializer=MethodName, fail_already_registered=False)
 register_type(
     RefinementChain,
@@ -92,7 +133,11 @@ class CommandParser(ArgumentParser):
             words = words_in_new_names(self.command, words)
         except ValueError as error:
             self.error(str(error), error)
-        return super().parse_args(words, *more, **keywords)
+        token = _CALLED_IN.set(Path.cwd())
+        try:
+            return super().parse_args(words, *more, **keywords)
+        finally:
+            _CALLED_IN.reset(token)
 
     def parse_string(self, content: str, *more: Any, **keywords: Any) -> Any:
         """As of any parser; what ``--config`` names is read by this too."""
