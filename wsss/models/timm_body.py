@@ -1,5 +1,6 @@
 """Networks of timm as bodies of classifiers and segmentation networks."""
 
+import itertools
 from collections.abc import Mapping
 from difflib import get_close_matches
 from types import ModuleType
@@ -17,6 +18,8 @@ PREFIX = "timm/"
 # Options by which timm's models take images of any size, tried in turn: vision transformers know
 # the first, windowed ones the second, convolutional networks need none and refuse both.
 _ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+# Without pooling; some transformers allow no other than their own, which their features do not see.
+_POOLING: tuple[dict[str, Any], ...] = ({"global_pool": ""}, {})
 
 
 class TimmBody(nn.Module):
@@ -39,23 +42,19 @@ class TimmBody(nn.Module):
         self.normalisation = Normalisation(
             tuple(colours.get("mean") or IMAGENET.mean), tuple(colours.get("std") or IMAGENET.std)
         )
+        self._layers = self._try()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Compute the (B, C, h, w) features of (B, 3, H, W) normalised images."""
-        patch_embed = getattr(self.network, "patch_embed", None)
-        patch = getattr(patch_embed, "patch_size", None)
-        if isinstance(patch, int):
-            patch = (patch, patch)
+        patch = self._patch()
         if patch is not None:
             # timm would refuse, or pad, an image that is no whole number of patches
-            images = whole_patches(images, patch[0])
+            images = whole_patches(images, patch)
         features: torch.Tensor = self.network.forward_features(images)
-        if features.dim() == 3:
-            if patch is None:
-                raise ValueError(
-                    f"{type(self.network).__name__} gives tokens, but has no patches to place them"
-                )
-            rows, columns = images.shape[2] // patch[0], images.shape[3] // patch[1]
+        if features.dim() != 4:
+            if patch is None or self._merges():
+                return self._placed(images)
+            rows, columns = images.shape[2] // patch, images.shape[3] // patch
             # counted from the end: class and register tokens stand in front
             cells = features[:, features.shape[1] - rows * columns :]
             return cells.transpose(1, 2).unflatten(2, (rows, columns))
@@ -63,17 +62,105 @@ class TimmBody(nn.Module):
             return features.permute(0, 3, 1, 2)
         return features
 
-    def layers(self) -> list[str]:
-        """List the last module of each resolution from stride 4 on, or four evenly spaced blocks.
+    def _patch(self) -> int | None:
+        """Side of the patches that an image is cut into; None where it is not."""
+        patch = getattr(getattr(self.network, "patch_embed", None), "patch_size", None)
+        return patch[0] if isinstance(patch, tuple) else patch
 
-        The last name is empty: it stands for the body's own output.
+    def _merges(self) -> bool:
+        """Whether patches are merged on the way, so that tokens stand for more than one."""
+        return len({stage["reduction"] for stage in self.network.feature_info}) > 1
+
+    def _placed(self, images: torch.Tensor) -> torch.Tensor:
+        """Let timm put the tokens of the last stage, in whatever order they are, on their grid."""
+        if not hasattr(self.network, "forward_intermediates"):
+            raise ValueError("it gives tokens, but has no patches to place them")
+        (last,) = self.network.forward_intermediates(
+            images, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        found: torch.Tensor = last
+        return found
+
+    def _try(self) -> list[str]:
+        """Run an image of another size than the network's own, and see what its stages give.
+
+        Raises:
+            ValueError: It takes none, or gives no map of it.
+        """
+        own = int((self.network.pretrained_cfg.get("input_size") or (3, 224, 224))[-1])
+        # longer and lower than its own: positions may be known for one size alone, or up to it
+        sides = (96, 32 * (own // 32) + 64)
+        seen: dict[str, list[object]] = {}
+        hooks = [
+            module.register_forward_hook(
+                lambda module, inputs, output, name=name: seen.setdefault(name, []).append(output)
+            )
+            for name, module in self.network.named_modules()
+            if name
+        ]
+        training = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            with torch.no_grad():
+                features = self(torch.zeros(1, 3, *sides))
+        except Exception as error:  # timm's architectures refuse by different errors
+            raise ValueError(
+                f"takes no image of {sides[0]} x {sides[1]} pixels, as masks of photographs of any "
+                f"size need: {error}"
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for module, flag in training:
+                module.training = flag
+        if features.dim() != 4 or features.shape[1] != self.channels:
+            raise ValueError(f"gives {tuple(features.shape)} for an image of {sides}")
+        return self._usable({n: found[0] for n, found in seen.items() if len(found) == 1}, sides)
+
+    def _usable(self, seen: Mapping[str, object], sides: tuple[int, int]) -> list[str]:
+        """List the modules of the stages that give maps.
+
+        Args:
+            seen: What each module has given in a trial.
+            sides: Height and width of the trial's image.
         """
         stages = [stage for stage in self.network.feature_info if stage["reduction"] >= 4]
         # one resolution throughout, as in ViT: a quarter of the blocks each
         if len({stage["reduction"] for stage in stages}) == 1:
             stages = [stages[(len(stages) * quarter) // 4 - 1] for quarter in (1, 2, 3, 4)]
+        modules = dict(self.network.named_modules())
+        names = []
+        for stage in stages[:-1]:
+            name = stage["module"]
+            # where timm's table names no module, or one of several maps: the last that gives it
+            if name not in modules or isinstance(seen.get(name), list | tuple):
+                cells = (sides[0] // stage["reduction"], sides[1] // stage["reduction"])
+                fit = [n for n, output in seen.items() if _cells(output, sides) == cells]
+                least = min((n.count(".") for n in fit), default=0)
+                name = next((n for n in reversed(fit) if n.count(".") == least), "")
+            found = seen.get(name)
+            # tokens of which only timm knows the order can be no layer
+            in_rows = isinstance(found, torch.Tensor) and found.dim() == 3 and not self._merges()
+            if _cells(found, sides) or in_rows:
+                names.append(f"network.{name}")
         # the last stage's own module lacks the final normalisation, which the body's output has
-        return [f"network.{stage['module']}" for stage in stages[:-1]] + [""]
+        return [*names, ""]
+
+    def layers(self) -> list[str]:
+        """List the last module of each resolution from stride 4 on, or four evenly spaced blocks.
+
+        The last name is empty: it stands for the body's own output.
+        """
+        return self._layers
+
+
+def _cells(output: object, sides: tuple[int, int]) -> tuple[int, ...]:
+    """Rows and columns of what a module has given as a map of an image; none for anything else."""
+    if not isinstance(output, torch.Tensor) or output.dim() != 4:
+        return ()
+    first, last = tuple(output.shape[2:]), tuple(output.shape[1:3])
+    # channels last, as in Swin; by the image's shape, which is far from square
+    return last if last[1] * sides[0] == last[0] * sides[1] else first
 
 
 def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmBody:
@@ -85,7 +172,8 @@ def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmB
         pretrained: Let timm download the weights that it names.
 
     Raises:
-        ValueError: timm has no such model, or it has no such output stride.
+        ValueError: timm has no such model, it has no such output stride, or it takes images of one
+            size alone.
     """
     import timm  # a second, which commands that ask for none of its networks are spared
 
@@ -108,15 +196,18 @@ def build_timm_body(name: str, output_stride: int, *, pretrained: bool) -> TimmB
         # some models take the option and ignore it
         if _stride(network) != output_stride:
             raise ValueError(f"output_stride: {PREFIX}{name} allows {own}, got {output_stride}")
-    return TimmBody(network)
+    try:
+        return TimmBody(network)
+    except ValueError as error:
+        raise ValueError(f"model.name: {PREFIX}{name} {error}") from error
 
 
 def _create(timm: ModuleType, name: str, **options: Any) -> Any:
     """Create a model that takes images of any size, if its architecture can."""
-    for sizes in _ANY_SIZE:
+    for sizes, pooling in itertools.product(_ANY_SIZE, _POOLING):
         try:
-            return timm.create_model(name, num_classes=0, global_pool="", **sizes, **options)
-        except TypeError as error:
+            return timm.create_model(name, num_classes=0, **pooling, **sizes, **options)
+        except (TypeError, AssertionError) as error:
             # Python forgets `error` at the end of its block
             refused = error
     raise refused
