@@ -1,5 +1,9 @@
 """Models that hide what is asked of them: TorchScript, checkpointed activations, other outputs."""
 
+from collections import OrderedDict
+from types import SimpleNamespace
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import nn
@@ -84,9 +88,87 @@ def test_what_a_model_gives_in_place_of_logits_is_said(form, words, method):
     message = rf"model: expected \(B, K\) logits as its output, got {words}"
     with pytest.raises(ValueError, match=message):
         attribute(model, IMAGES, torch.ones(2, 4), method=method)
+    assert state(model) == before
+
+
+@pytest.mark.parametrize(
+    "form",
+    [lambda x: (x, x), lambda x: [x], lambda x: {"out": x, "aux": [x]}, lambda x: x.sum()],
+)
+def test_its_layers_are_listed_whatever_it_gives(form):
+    model = Net(form)
+    before = state(model)
+    expected = usable_layers(Net(lambda x: x), IMAGES)
+    assert usable_layers(model, IMAGES) == expected
+    assert find_layers(model, IMAGES) == find_layers(Net(lambda x: x), IMAGES)
+    with pytest.raises(ValueError, match=rf"these layers work: input .*{expected[-1]}"):
+        attribute(model, IMAGES, torch.ones(2, 4), layers="nothing")
+    assert state(model) == before
+
+
+def test_what_gives_nothing_has_no_layers():
     for find in (usable_layers, find_layers):
-        with pytest.raises(ValueError, match=message):
-            find(model, IMAGES)
+        with pytest.raises(
+            ValueError, match=r"expected \(B, K\) logits as its output, got a NoneT"
+        ):
+            find(Net(lambda x: None), IMAGES)
+
+
+class Pair(NamedTuple):
+    """What models of other libraries give."""
+
+    features: torch.Tensor
+    logits: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    ("form", "output"),
+    [
+        (lambda x: (x.square(), x), 1),
+        (lambda x: [x, x.square()], 0),
+        (lambda x: (x,), -1),
+        (lambda x: {"logits": x, "aux": x.square()}, "logits"),
+        (lambda x: OrderedDict(out=x), "out"),
+        (lambda x: Pair(x.square(), x), "logits"),
+        (lambda x: Pair(x.square(), x), 1),
+        (lambda x: SimpleNamespace(logits=x), "logits"),
+    ],
+)
+@pytest.mark.parametrize("scales", [None, (1.0, 0.5)])
+@pytest.mark.parametrize("method", ["tif", "gradcam", "saliency"])
+def test_output_chooses_the_logits(form, output, scales, method):
+    labels = torch.ones(2, 4)
+    wanted = attribute(Net(lambda x: x), IMAGES, labels, method=method, scales=scales).maps
+    model = Net(form)
+    before = state(model)
+    found = attribute(model, IMAGES, labels, method=method, scales=scales, output=output).maps
+    torch.testing.assert_close(found, wanted)
+    assert state(model) == before
+
+
+@pytest.mark.parametrize(
+    ("form", "output", "words"),
+    [
+        (
+            lambda x: (x, x),
+            2,
+            r"the model gives a tuple of 2: \(2, 4\), \(2, 4\), and nothing call",
+        ),
+        (lambda x: {"a": x}, "b", r"the model gives a dict with 'a', and nothing called 'b'"),
+        (lambda x: x, "b", r"the model gives a tensor of \(2, 4\), and nothing called 'b'"),
+        (
+            lambda x: (x, {"a": x}),
+            1,
+            r"expected \(B, K\) logits as its output, got a dict with 'a'",
+        ),
+        (lambda x: None, 0, r"the model gives a NoneType"),
+    ],
+)
+def test_an_output_that_is_not_there(form, output, words):
+    model = Net(form)
+    before = state(model)
+    with pytest.raises(ValueError, match=words):
+        attribute(model, IMAGES, torch.ones(2, 4), layers="block.0", output=output)
     assert state(model) == before
 
 

@@ -7,8 +7,10 @@ from torch import nn
 
 from wsss.attribution.engine import Attribution, attribute_many
 from wsss.attribution.gradients import GradientConfig
+from wsss.attribution.layout import Reader
 from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
+from wsss.attribution.state import chosen_output
 from wsss.attribution.targets import Labels
 from wsss.attribution.tif import TIFConfig
 
@@ -24,6 +26,8 @@ def attribute(
     gradient: GradientConfig | None = None,
     scales: MultiScaleConfig | Sequence[float] | float | None = None,
     size: tuple[int, int] | None = None,
+    output: int | str | None = None,
+    reshape: Reader | None = None,
 ) -> Attribution:
     """Explain the given classes of a batch of images.
 
@@ -40,6 +44,9 @@ def attribute(
         method, layers, tif, gradient: See `AttributionConfig`; None takes its defaults.
         scales: Factors of the images' size whose maps are averaged, or sizes and flip.
         size: Height and width of the maps; those of the images if None. Not with scales.
+        output: Of a model that gives a tuple or a dict: the index or the key of the logits.
+        reshape: Of layers whose layout is not known: a function from what they give to
+            (B, C, h, w). Gradients go through it too, so it moves and chooses values alone.
 
     Returns:
         The maps. They are not yet normalised over the image.
@@ -56,16 +63,18 @@ def attribute(
         tif=tif or TIFConfig(),
         gradient=gradient or GradientConfig(),
     )
-    # a single pass at the images' own size, whose maps may have any size
-    if scales is None:
-        return attribute_many(model, images, labels, [config], size=size)[0]
-    if size is not None:
-        raise ValueError("size: the maps of several scales have the size of the images")
-    if isinstance(scales, float | int):
-        scales = (scales,)
-    if not isinstance(scales, MultiScaleConfig):
-        scales = MultiScaleConfig(scales=tuple(scales), flip=False)
-    return attribute_at_sizes(model, images, labels, scales, [config])[0]
+    with chosen_output(model, output):
+        # a single pass at the images' own size, whose maps may have any size
+        if scales is None:
+            many = attribute_many(model, images, labels, [config], size=size, reshape=reshape)
+            return many[0]
+        if size is not None:
+            raise ValueError("size: the maps of several scales have the size of the images")
+        if isinstance(scales, float | int):
+            scales = (scales,)
+        if not isinstance(scales, MultiScaleConfig):
+            scales = MultiScaleConfig(scales=tuple(scales), flip=False)
+        return attribute_at_sizes(model, images, labels, scales, [config], reshape)[0]
 
 
 def _listed(layers: str | Sequence[str] | int | None) -> list[str] | int | None:

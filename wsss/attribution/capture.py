@@ -28,7 +28,12 @@ class Captured:
 
 
 @contextmanager
-def capture(model: nn.Module, layers: Sequence[str], images: torch.Tensor) -> Iterator[Captured]:
+def capture(
+    model: nn.Module,
+    layers: Sequence[str],
+    images: torch.Tensor,
+    reshape: Reader | None = None,
+) -> Iterator[Captured]:
     """Collect the outputs of modules during one forward pass.
 
     The first of them to run becomes the start of the graph, so nothing before it is
@@ -40,6 +45,7 @@ def capture(model: nn.Module, layers: Sequence[str], images: torch.Tensor) -> It
         model: Any module.
         layers: Names as ``model.named_modules()`` gives them, or `INPUT`.
         images: (B, 3, H, W) that the model will be given.
+        reshape: See `wsss.attribution.layout.grid_reader`.
 
     Yields:
         The record that the forward pass of ``model(captured.images)`` fills.
@@ -52,7 +58,7 @@ def capture(model: nn.Module, layers: Sequence[str], images: torch.Tensor) -> It
     modules = dict(model.named_modules())
     unknown = [layer for layer in layers if layer != INPUT and (layer not in modules or not layer)]
     if unknown or not layers:
-        raise ValueError(unknown_layers(model, images, unknown))
+        raise ValueError(unknown_layers(model, images, unknown, reshape))
     if len(set(layers)) != len(layers):
         raise ValueError(f"layers: each can be given once, got {list(layers)}")
     captured = Captured(images)
@@ -71,7 +77,7 @@ def capture(model: nn.Module, layers: Sequence[str], images: torch.Tensor) -> It
             if name in outputs:
                 raise ValueError(f"layer {name!r} runs more than once in a forward pass")
             try:
-                readers[name] = grid_reader(module, output, images.shape)
+                readers[name] = grid_reader(module, output, images.shape, reshape)
             except ValueError as error:
                 raise ValueError(f"layer {name!r}: {error}") from error
             # nothing before asks for a gradient (parameters are frozen), so the graph starts here;

@@ -10,6 +10,7 @@ from torch import nn
 from wsss.attribution.fusion import fuse_layers
 from wsss.attribution.gradients import GradientConfig, LayerRound, layer_rounds
 from wsss.attribution.layers import find_layers
+from wsss.attribution.layout import Reader
 from wsss.attribution.methods import AttributionConfig
 from wsss.attribution.state import prepared
 from wsss.attribution.targets import Labels, Targets, targets_of
@@ -38,11 +39,12 @@ def attribute_many(
     configs: Sequence[AttributionConfig],
     *,
     size: tuple[int, int] | None = None,
+    reshape: Reader | None = None,
 ) -> list[Attribution]:
     """Explain images by several methods that share passes: one set for each kind of gradient.
 
     Args:
-        model, images, labels, size: See `attribute`.
+        model, images, labels, size, reshape: See `attribute`.
         configs: The methods with their options.
 
     Returns:
@@ -54,7 +56,7 @@ def attribute_many(
     _check(images)
     targets = targets_of(labels, images)
     size = size or (images.shape[2], images.shape[3])
-    names = [layers_of(model, config, images) for config in configs]
+    names = [layers_of(model, config, images, reshape) for config in configs]
     # one row a pair: images without a present class have none, and enter no pass
     maps = [images.new_zeros((len(targets.image_index), *size)) for _ in configs]
     groups: dict[GradientConfig, list[int]] = defaultdict(list)
@@ -77,7 +79,7 @@ def attribute_many(
         layers = list(dict.fromkeys(name for i in members for name in names[i]))
         # images with equally many classes fill every backward pass of their bucket
         for chosen, classes, rows in targets.buckets():
-            rounds = layer_rounds(model, images[chosen], classes, layers, gradient)
+            rounds = layer_rounds(model, images[chosen], classes, layers, gradient, reshape)
             _check_classes(rounds[0], targets)
             for r, one in enumerate(rounds):
                 for i in members:
@@ -89,7 +91,10 @@ def attribute_many(
 
 
 def layers_of(
-    model: nn.Module, config: AttributionConfig, images: torch.Tensor | None = None
+    model: nn.Module,
+    config: AttributionConfig,
+    images: torch.Tensor | None = None,
+    reshape: Reader | None = None,
 ) -> list[str]:
     """Name the layers that a configuration explains.
 
@@ -98,6 +103,7 @@ def layers_of(
         config: Method and options.
         images: Any that the network takes. By them the layers of a network without
             ``default_layers`` are found.
+        reshape: See `wsss.attribution.layout.grid_reader`.
 
     Raises:
         ValueError: The method is not defined for this network, or there are no such layers.
@@ -115,7 +121,7 @@ def layers_of(
             raise ValueError(
                 f"layers: {type(model).__name__} has no default_layers; name modules of the model"
             )
-        names = find_layers(model, images)
+        names = find_layers(model, images, reshape)
     # layers is a number or None here; None leaves the choice to the method
     count = config.layers or (len(names) if config.spec.several_layers else 1)
     if count > len(names):

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from wsss.attribution.capture import Captured, capture
+from wsss.attribution.layout import Reader
+from wsss.attribution.places import misplaced, out_of_place
 from wsss.attribution.state import checked_logits, prepared
 
 GradientKind = Literal["plain", "integrated", "smooth", "guided"]
@@ -59,6 +61,7 @@ def layer_rounds(
     classes: torch.Tensor,
     layers: Sequence[str],
     config: GradientConfig,
+    reshape: Reader | None = None,
 ) -> list[LayerRound]:
     """Run one forward pass, then one backward pass for each class, for a whole batch.
 
@@ -71,6 +74,7 @@ def layer_rounds(
         classes: (B, R) int64: the classes to explain, R an image.
         layers: Names of modules, or ``input`` for the images.
         config: Which gradient.
+        reshape: See `wsss.attribution.layout.grid_reader`.
 
     Returns:
         R rounds; round ``r`` belongs to ``classes[:, r]``.
@@ -79,15 +83,17 @@ def layer_rounds(
         ValueError: A layer that cannot be used, or a model that gives no (B, K) logits.
     """
     with prepared(model, guided=config.kind == "guided"):
+        if reshape is None:
+            _check_places(model, images, layers)
         if config.kind in ("plain", "guided"):
-            return _rounds(model, images, classes, layers)
+            return _rounds(model, images, classes, layers, reshape)
         # activations and logits are those of the image itself; only gradients are averaged
-        with torch.no_grad(), capture(model, layers, images) as captured:
+        with torch.no_grad(), capture(model, layers, images, reshape) as captured:
             logits = model(captured.images)
         activations = _grids(captured, captured.outputs)
         sums: list[dict[str, torch.Tensor]] = []
         for changed in _changed_inputs(images, config):
-            rounds = _rounds(model, changed, classes, layers)
+            rounds = _rounds(model, changed, classes, layers, reshape)
             if not sums:
                 # the first gradients become the sums: no zeros of that size are made before
                 sums = [{k: g / config.steps for k, g in one.gradients.items()} for one in rounds]
@@ -105,13 +111,26 @@ _HIDDEN = (
 )
 
 
+def _check_places(model: nn.Module, images: torch.Tensor, layers: Sequence[str]) -> None:
+    """Refuse layers whose cells do not lie as the image does; unknown ones are left to `capture`.
+
+    Raises:
+        ValueError: There is one.
+    """
+    modules = dict(model.named_modules())
+    known = [(name, modules[name]) for name in layers if name and name in modules]
+    for name in sorted(out_of_place(model, images, known)):
+        raise ValueError(misplaced(name))
+
+
 def _rounds(
     model: nn.Module,
     images: torch.Tensor,
     classes: torch.Tensor,
     layers: Sequence[str],
+    reshape: Reader | None,
 ) -> list[LayerRound]:
-    with capture(model, layers, images) as captured:
+    with capture(model, layers, images, reshape) as captured:
         logits = checked_logits(model(captured.images))
     if classes.numel() and int(classes.max()) >= logits.shape[1]:
         raise ValueError(

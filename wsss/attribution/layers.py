@@ -1,7 +1,7 @@
 """Layers of a model that can be explained, and the default ones of a model that names none."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from wsss.attribution.layout import INPUT, Reader, grid_reader
+from wsss.attribution.places import out_of_place
 from wsss.attribution.state import checked_logits, prepared
 
 _FINEST = 4
@@ -38,24 +39,48 @@ class _Seen(NamedTuple):
     reader: Reader
 
 
-def _mixed(logits: object) -> torch.Tensor:
-    """One number that all logits move: a sum would be constant behind a softmax.
+def _mixed(output: object) -> torch.Tensor:
+    """One number that all values of an output move: a sum would be constant behind a softmax.
 
     Raises:
-        ValueError: The model gives no (B, K) logits.
+        ValueError: It holds no tensor that depends on anything.
     """
-    found = checked_logits(logits)
     generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(found.shape[1], generator=generator).to(found)
-    return (found * weights).sum()
+    parts = [
+        (found * torch.randn(found.shape, generator=generator).to(found)).sum()
+        for found in _tensors(output)
+        if found.is_floating_point() and found.requires_grad
+    ]
+    if not parts:
+        # says what it gave
+        checked_logits(output)
+        raise ValueError("model: its output does not depend on the images")
+    return torch.stack(parts).sum()
 
 
-def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
+def _tensors(output: object) -> Iterator[torch.Tensor]:
+    """List the tensors of an output, whatever holds them."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from _tensors(value)
+    elif isinstance(output, list | tuple):
+        for value in output:
+            yield from _tensors(value)
+    elif hasattr(output, "__dict__"):
+        yield from _tensors(vars(output))
+
+
+def feature_maps(
+    model: nn.Module, images: torch.Tensor, reshape: Reader | None = None
+) -> list[FeatureMap]:
     """Find the modules that run once, give a grid of more than one cell, and move the output.
 
     Args:
-        model: (B, 3, H, W) images to (B, K) logits.
+        model: (B, 3, H, W) images to (B, K) logits, or to anything that holds tensors.
         images: Any images that the model takes; the first of them is used.
+        reshape: See `wsss.attribution.layout.grid_reader`.
 
     Returns:
         In the order in which they end: a module after those inside it.
@@ -70,8 +95,8 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
             # twice is not taken for one that runs once
             found = None
             try:
-                reader = grid_reader(module, output, one.shape)
-            except ValueError:
+                reader = grid_reader(module, output, one.shape, reshape)
+            except (ValueError, RuntimeError, IndexError):  # a user's function raises anything
                 reader = None
             if reader is not None and isinstance(output, torch.Tensor):
                 rows, columns = reader(output).shape[2:]
@@ -104,27 +129,30 @@ def feature_maps(model: nn.Module, images: torch.Tensor) -> list[FeatureMap]:
         gradients = torch.autograd.grad(
             _mixed(logits), [seen.output for seen in once.values()], allow_unused=True
         )
+        modules = [(name, model.get_submodule(name)) for name in once]
+        wrong = set() if reshape is not None else out_of_place(model, one, modules)
     maps = []
     for (name, seen), gradient in zip(once.items(), gradients, strict=True):
         # exactly 0 everywhere: a branch that is computed but not used, or a dead end
-        if gradient is not None and gradient.any():
+        if name not in wrong and gradient is not None and gradient.any():
             cells = seen.reader(gradient)
             rows, columns = cells.shape[2:]
             maps.append(FeatureMap(name, rows, columns, bool(cells.any())))
     return maps
 
 
-def usable_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
+def usable_layers(
+    model: nn.Module, images: torch.Tensor, reshape: Reader | None = None
+) -> list[str]:
     """Names of the modules that run once, give a grid of more than one cell, and move the output.
 
     Args:
-        model: (B, 3, H, W) images to (B, K) logits.
-        images: Any images that the model takes; one of them is looked at.
+        model, images, reshape: See `feature_maps`.
     """
-    return [one.name for one in feature_maps(model, images)]
+    return [one.name for one in feature_maps(model, images, reshape)]
 
 
-def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
+def find_layers(model: nn.Module, images: torch.Tensor, reshape: Reader | None = None) -> list[str]:
     """Find the last layer of each resolution from stride 4 on, shallow to deep.
 
     A network that has no such stride is taken in all its resolutions. Of the modules of one
@@ -137,12 +165,13 @@ def find_layers(model: nn.Module, images: torch.Tensor) -> list[str]:
     Args:
         model: (B, 3, H, W) images to (B, K) logits, convolutional or a transformer.
         images: Any images that the model takes; the first of them is used.
+        reshape: See `wsss.attribution.layout.grid_reader`.
 
     Raises:
         ValueError: There is none.
     """
     height, width = images.shape[2:]
-    found = feature_maps(model, images)
+    found = feature_maps(model, images, reshape)
     maps = _of_the_image(model, [one for one in found if one.cells_count], height / width)
     if not maps:
         which = "of them moves the output" if found else "gives a grid of cells that does"
@@ -201,9 +230,14 @@ def _longest_fall(values: Sequence[int]) -> list[int]:
     return found[::-1]
 
 
-def unknown_layers(model: nn.Module, images: torch.Tensor, unknown: Sequence[str]) -> str:
+def unknown_layers(
+    model: nn.Module,
+    images: torch.Tensor,
+    unknown: Sequence[str],
+    reshape: Reader | None = None,
+) -> str:
     """Message about layers that do not exist: near names first, then all that work."""
-    usable = usable_layers(model, images)
+    usable = usable_layers(model, images, reshape)
     near = [name for word in unknown for name in get_close_matches(word, usable, n=3, cutoff=0.5)]
     # sorting is stable, so that the least deep come first and 60 are enough to choose from
     shallow = sorted(usable, key=lambda name: name.count("."))[:60]

@@ -10,34 +10,47 @@ Reader = Callable[[torch.Tensor], torch.Tensor]
 INPUT = "input"
 """Name under which the images themselves count as a layer."""
 
+RESHAPE = "; reshape= takes a function that makes (B, C, h, w) of it"
+"""What to do about a layout that is not known."""
+
 MAX_PREFIX_TOKENS = 8
 """Most tokens before the grid's (class, distillation and register tokens)."""
 
 
-def grid_reader(module: nn.Module, output: object, images: torch.Size) -> Reader:
+def grid_reader(
+    module: nn.Module, output: object, images: torch.Size, reshape: Reader | None = None
+) -> Reader:
     """Find how a module's output, and a gradient of its shape, is read as a grid of cells.
 
-    - (B, C, h, w) is taken as it is.
-    - (B, h, w, C), as in Swin transformers, is recognised by the ``LayerNorm`` and ``Linear``
-      layers inside the module, which work on the last dimension, or, where there is no layer, by
-      which two dimensions have the image's shape.
+    - (B, C, h, w) and (B, h, w, C), as in Swin transformers, are told apart by which two dimensions
+      make square cells on the image; where both do, by the layers inside the module.
     - (B, p + h w, C) tokens, as in ViT, lose their first p <= 8 tokens; h and w are those of
       square patches of the image.
+
+    Shapes do not tell in which order tokens are; `wsss.attribution.places` tries that.
 
     Args:
         module: The module.
         output: What it gave.
         images: Shape (B, 3, H, W) of the model's input.
+        reshape: What the user knows better: from the output to (B, C, h, w). It moves and chooses
+            values, and changes none.
 
     Returns:
         A function from a tensor of the output's shape to (B, C, h, w).
 
     Raises:
-        ValueError: The output is no tensor or has no grid.
+        ValueError: The output is no tensor, has no grid, or one that cannot be told.
     """
     if not isinstance(output, torch.Tensor) or not output.is_floating_point():
         raise ValueError("gives no tensor")
     shape, image_size = tuple(output.shape), (images[2], images[3])
+    if reshape is not None:
+        found = reshape(output)
+        if not isinstance(found, torch.Tensor) or found.dim() != 4 or len(found) != images[0]:
+            got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            raise ValueError(f"reshape: expected (B, C, h, w) of {shape}, got {got}")
+        return reshape
     # such as the windows inside a Swin block, which are moved into the batch
     if output.dim() > 0 and shape[0] != images[0]:
         raise ValueError(f"gives {shape} for {images[0]} images; expected one row an image")
@@ -50,9 +63,9 @@ def grid_reader(module: nn.Module, output: object, images: torch.Size) -> Reader
         raise ValueError(
             f"gives (B, N, C) = {shape}, but N is no grid of square patches of an image of "
             f"{image_size[0]} x {image_size[1]} pixels, with up to {MAX_PREFIX_TOKENS} tokens "
-            "before it"
+            f"before it{RESHAPE}"
         )
-    raise ValueError(f"gives {shape}, expected (B, C, h, w), (B, h, w, C) or (B, N, C)")
+    raise ValueError(f"gives {shape}, expected (B, C, h, w), (B, h, w, C) or (B, N, C){RESHAPE}")
 
 
 def token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
@@ -75,17 +88,52 @@ def token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | No
 
 
 def _is_channels_last(module: nn.Module, shape: tuple[int, ...], image: tuple[int, int]) -> bool:
-    """Tell whether (B, a, b, c) is (B, h, w, C): by the layers inside, else by the aspect ratio."""
+    """Tell whether (B, a, b, c) is (B, h, w, C).
+
+    Raises:
+        ValueError: Neither reading has square cells on the image.
+    """
+    first, last = _is_square(shape[2:4], image), _is_square(shape[1:3], image)
+    leaf = not any(module.children())
+    # a layer by itself works on the dimension that it is made for
+    if leaf and _last_width(module) is not None:
+        first = False
+    elif leaf and isinstance(module, _CHANNELS_FIRST):
+        last = False
+    if not first and not last:
+        raise ValueError(
+            f"gives {shape}, which has no square cells on an image of {image[0]} x {image[1]} "
+            f"pixels, read as (B, C, h, w) or as (B, h, w, C){RESHAPE}"
+        )
+    if first != last:
+        return last
+    # about as many channels as rows and columns: by the layers inside
     leaves = [part for part in module.modules() if not any(part.children())]
     if any(isinstance(leaf, nn.Conv2d) for leaf in leaves):
         return _last_width(leaves[-1]) == shape[3]  # a convolution that is flattened and normed
-    # no convolution inside: channels are where the layers' last dimension is
     widths = {width for leaf in leaves if (width := _last_width(leaf)) is not None}
-    if widths:
-        return shape[3] in widths
-    # neither: the middle two dimensions have the image's aspect ratio and the last two clearly not;
-    # a square image with as many channels as cells stays channels first
-    return _stretch(shape[1:3], image) < 1.1 and _stretch(shape[2:4], image) > 1.3
+    # without any, channels stand first, as in most networks
+    return shape[3] in widths
+
+
+_CHANNELS_FIRST = (
+    nn.Conv2d, nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, nn.MaxPool2d, nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.ConvTranspose2d, nn.Upsample,
+)  # fmt: skip
+"""Layers that work on (B, C, h, w)."""
+
+
+def _is_square(grid: tuple[int, ...], image: tuple[int, int]) -> bool:
+    """Whether cells of one stride both ways make such a grid of the image.
+
+    Padding adds a cell or so, and its lack takes some from each side.
+    """
+    least, most = 0.0, float("inf")
+    for cells, side in zip(grid, image, strict=True):
+        slack = 1 + 0.05 * cells
+        least = max(least, side / (cells + slack))
+        most = min(most, side / (cells - slack) if cells > slack else float("inf"))
+    return least <= most
 
 
 def _last_width(leaf: nn.Module) -> int | None:
@@ -96,12 +144,6 @@ def _last_width(leaf: nn.Module) -> int | None:
     if isinstance(leaf, nn.LayerNorm) and not type(leaf).__name__.endswith("2d"):
         return int(leaf.normalized_shape[-1])
     return None
-
-
-def _stretch(grid: tuple[int, ...], image: tuple[int, int]) -> float:
-    """Ratio, at least 1, of the longer to the shorter side of a grid's cells in pixels."""
-    ratio = (image[0] / grid[0]) / (image[1] / grid[1])
-    return max(ratio, 1 / ratio)
 
 
 def _as_is(tensor: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from wsss.attribution.engine import Attribution, attribute_many, layers_of
+from wsss.attribution.layout import Reader
 from wsss.attribution.methods import AttributionConfig
 from wsss.attribution.targets import Labels, targets_of
 from wsss.views import resized, views
@@ -94,6 +95,7 @@ def attribute_at_sizes(
     labels: Labels,
     sizes: MultiScaleConfig,
     configs: Sequence[AttributionConfig],
+    reshape: Reader | None = None,
 ) -> list[Attribution]:
     """Maps of a batch of images of one size, averaged over sizes and flips.
 
@@ -103,6 +105,7 @@ def attribute_at_sizes(
         labels: Which classes; see `attribute`.
         sizes: Sizes and flip.
         configs: Methods and options, which share passes.
+        reshape: See `attribute`.
 
     Returns:
         For each configuration the maps of the present (image, class) pairs, ordered by image, then
@@ -118,7 +121,7 @@ def attribute_at_sizes(
     pairs = (targets.image_index, targets.class_index)
     # no pass, and no search for layers, where there is nothing to explain
     # found once, at the images' own size: all views look at the same layers
-    names = [layers_of(model, config, images) for config in configs]
+    names = [layers_of(model, config, images, reshape) for config in configs]
     if not present:
         return [
             Attribution(total, *pairs, tuple(found))
@@ -132,7 +135,9 @@ def attribute_at_sizes(
     # the mirrored half of a view holds the same images, so it has the same classes
     view_targets = targets.repeated(copies)
     for view in views(images, sizes.sizes(height, width), flip=sizes.flip):
-        found_maps = attribute_many(model, view.images, view_targets, fixed, size=(height, width))
+        found_maps = attribute_many(
+            model, view.images, view_targets, fixed, size=(height, width), reshape=reshape
+        )
         for total, one in zip(totals, found_maps, strict=True):
             for maps in view.undo(one.maps):
                 # summed and divided once: no view's maps are kept

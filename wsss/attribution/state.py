@@ -16,18 +16,57 @@ def checked_logits(logits: object) -> torch.Tensor:
     """
     if isinstance(logits, torch.Tensor) and logits.dim() == 2:
         return logits
-    if isinstance(logits, torch.Tensor):
-        what = f"a tensor of {tuple(logits.shape)}"
-    elif isinstance(logits, dict):
-        what = f"a {type(logits).__name__} with {', '.join(map(repr, logits))}"
-    elif isinstance(logits, tuple | list):
-        what = f"a {type(logits).__name__} of {len(logits)}"
-    else:
-        what = f"a {type(logits).__name__}"
     raise ValueError(
-        f"model: expected (B, K) logits as its output, got {what}; give a module whose forward "
-        "returns the logits alone"
+        f"model: expected (B, K) logits as its output, got {described(logits)}; output= takes the "
+        "index or the key of the logits, or give a module whose forward returns them alone"
     )
+
+
+@contextmanager
+def chosen_output(model: nn.Module, output: int | str | None) -> Iterator[None]:
+    """Let a model give one of its outputs alone; undone on leaving.
+
+    Args:
+        model: Any module.
+        output: Index in its tuple, key in its dict, or attribute of its output; None leaves it as
+            it is.
+
+    Raises:
+        ValueError: In a forward pass: it gives nothing of that index or key.
+    """
+    if output is None:
+        yield
+        return
+
+    def choose(module: nn.Module, inputs: object, found: Any) -> torch.Tensor:
+        try:
+            # a dataclass or a named tuple holds its parts as attributes
+            named = isinstance(output, str) and not isinstance(found, dict)
+            chosen = getattr(found, str(output)) if named else found[output]
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"output: the model gives {described(found)}, and nothing called {output!r}"
+            ) from error
+        return checked_logits(chosen)
+
+    handle = model.register_forward_hook(choose)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def described(output: object) -> str:
+    """Say what a model gives, as a person would."""
+    if isinstance(output, torch.Tensor):
+        return f"a tensor of {tuple(output.shape)}"
+    if isinstance(output, dict):
+        return f"a {type(output).__name__} with {', '.join(map(repr, output))}"
+    if isinstance(output, tuple | list):
+        parts = (str(tuple(p.shape)) if isinstance(p, torch.Tensor) else type(p).__name__
+                 for p in output)  # fmt: skip
+        return f"a {type(output).__name__} of {len(output)}: {', '.join(parts)}"
+    return f"a {type(output).__name__}"
 
 
 @contextmanager
