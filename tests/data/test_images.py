@@ -2,15 +2,19 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.data import ImageReadError, read_image
+from wsss.data import DataConfig, ImageReadError, load_records, read_image
+from wsss.data.cache import ImageCache
 from wsss.data.colours import read_colours
 from wsss.data.images import IMAGE_SUFFIXES, find_images, image_size
 from wsss.data.masks import read_mask
+from wsss.pipeline.init import init
 
 PIXELS = np.array(
     [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [0, 0, 0], [255, 255, 255]]], np.uint8
@@ -309,3 +313,59 @@ def test_the_size_by_the_header_is_that_of_the_decoded_image(tmp_path, orientati
         exif[0x0112] = orientation
     Image.new("RGB", (7, 4)).save(tmp_path / "a.jpg", exif=exif)
     assert image_size(tmp_path / "a.jpg") == read_image(tmp_path / "a.jpg").shape[:2]
+
+
+class TestFewerBits:
+    """Cameras of 12 bits write 0..4095 into 16."""
+
+    @pytest.fixture
+    def grey(self, tmp_path):
+        values = np.array([[0, 15, 16, 2048], [4095, 4096, 65535, 255]], np.uint16)
+        Image.fromarray(values).save(tmp_path / "a.png")
+        return tmp_path / "a.png"
+
+    @pytest.mark.parametrize(
+        ("bits", "expected"),
+        [
+            (16, [[0, 0, 0, 8], [15, 16, 255, 0]]),
+            (12, [[0, 0, 1, 128], [255, 255, 255, 15]]),
+            (8, [[0, 15, 16, 255], [255, 255, 255, 255]]),
+        ],
+    )
+    def test_their_upper_eight_are_read(self, grey, bits, expected):
+        assert read_image(grey, bits)[..., 0].tolist() == expected
+
+    def test_eight_bits_are_what_they_are(self, tmp_path):
+        Image.fromarray(np.full((2, 2), 200, np.uint8)).save(tmp_path / "a.png")
+        assert (read_image(tmp_path / "a.png", 12) == 200).all()
+
+    def test_a_data_set_says_so(self, tmp_path, grey):
+        for name in ("cat", "owl"):
+            (tmp_path / f"set/{name}").mkdir(parents=True)
+            for i in range(4):
+                (tmp_path / f"set/{name}/{i}.png").write_bytes(grey.read_bytes())
+        data = DataConfig(root=tmp_path / "set", layout="folders", classes={"cat": 1, "owl": 2},
+                          images=Path("."), lists=Path("lists"), grey_bits=12)  # fmt: skip
+        (tmp_path / "set/lists").mkdir()
+        (tmp_path / "set/lists/train.txt").write_text("cat/0\n")
+        (record,) = load_records(data, "train", with_labels=True)
+        assert record.read()[1, 0, 0] == 255
+        with pytest.raises(ValueError, match=r"data\.grey_bits: expected 8\.\.16, got 20"):
+            replace(data, grey_bits=20)
+
+    def test_a_cache_keeps_them_apart(self, tmp_path, grey):
+        for bits, value in ((16, 15), (12, 255), (16, 15)):
+            cache = ImageCache(tmp_path / "kept", 10**6, [grey], bits)
+            assert cache(grey)[1, 0, 0] == cache(grey)[1, 0, 0] == value
+        assert len(list((tmp_path / "kept").iterdir())) == 2
+
+    @pytest.mark.parametrize(("most", "bits"), [(4095, 12), (1000, 10), (60000, None), (0, None)])
+    def test_init_asks(self, tmp_path, most, bits):
+        for name in ("cat", "owl"):
+            (tmp_path / f"set/{name}").mkdir(parents=True)
+            for i in range(4):
+                values = np.full((40, 40), most, np.uint16)
+                Image.fromarray(values).save(tmp_path / f"set/{name}/{i}.png")
+        text = init(tmp_path / "set", tmp_path / "out")
+        assert (f"set grey_bits: {bits} in data.yaml" in text) == (bits is not None)
+        assert ("16-bit grey" in text) == (bits is not None)

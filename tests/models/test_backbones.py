@@ -7,7 +7,8 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock
 
 from tests.models.conftest import SMALL
-from wsss.models import BackboneConfig, build_backbone
+from wsss.attribution import attribute
+from wsss.models import BackboneConfig, build_backbone, build_classifier
 from wsss.models.backbones import BACKBONES, freeze_up_to
 from wsss.models.narrow_resnet import narrow_resnet10
 
@@ -193,6 +194,48 @@ class TestTimm:
         assert features.shape[:2] == (2, backbone.channels)
         assert abs(features.shape[2] - 2 * side / stride) <= 1
         assert abs(features.shape[3] - 3 * side / stride) <= 1
+
+    @pytest.mark.parametrize(
+        ("name", "stride", "layers"),
+        [
+            ("deit_tiny_distilled_patch16_224", 16,
+             [f"network.blocks.{i}" for i in (2, 5, 8)] + [""]),
+            # its table of stages names no module, or modules that give several maps
+            ("hrnet_w18_small", 32,
+             ["network.layer1", "network.incre_modules.1", "network.incre_modules.2", ""]),
+            ("twins_pcpvt_small", 32, [""]),
+            ("swinv2_tiny_window8_256", 32, [f"network.layers.{i}" for i in range(3)] + [""]),
+            ("xcit_nano_12_p16_224", 16, [f"network.blocks.{i}" for i in (2, 5, 8)] + [""]),
+        ],
+    )  # fmt: skip
+    @pytest.mark.slow
+    def test_default_layers_exist_and_can_be_explained(self, name, stride, layers):
+        torch.manual_seed(0)
+        config = BackboneConfig(name=f"timm/{name}", output_stride=stride)
+        assert build_backbone(config).layers == layers
+        model = build_classifier(config, 3).eval()
+        images = torch.randn(1, 3, 160, 224)
+        assert attribute(model, images, 1).layers == tuple(model.default_layers)
+        assert set(model.default_layers) <= set(dict(model.named_modules()))
+
+    @pytest.mark.parametrize(
+        ("name", "stride"),
+        [("hiera_tiny_224", 32), ("mvitv2_tiny", 32), ("levit_128s", 64), ("cait_xxs24_224", 16),
+         ("mixer_s32_224", 32)],
+    )  # fmt: skip
+    @pytest.mark.slow
+    def test_networks_of_one_size_are_refused_by_name(self, name, stride):
+        message = (
+            rf"model\.name: timm/{name} takes no image of 96 x 288 pixels, as masks of photogr"
+        )
+        with pytest.raises(ValueError, match=message):
+            build_backbone(BackboneConfig(name=f"timm/{name}", output_stride=stride))
+
+    def test_the_trial_leaves_the_network_as_it_was(self):
+        body = build_backbone(BackboneConfig(name="timm/resnet18", output_stride=32)).body
+        assert all(module.training for module in body.modules())
+        assert not any(module._forward_hooks for module in body.modules())
+        assert body.network.bn1.num_batches_tracked == 0
 
     def test_a_state_dict_of_timm_is_loaded(self, tmp_path):
         import timm

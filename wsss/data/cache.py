@@ -22,10 +22,14 @@ class ImageCache:
         folder: Receives the files; made if need be.
         limit: Bytes that the images may take.
         images: All images that will be read.
+        grey_bits: See `read_image`.
     """
 
-    def __init__(self, folder: Path, limit: int, images: Iterable[Path]) -> None:
+    def __init__(
+        self, folder: Path, limit: int, images: Iterable[Path], grey_bits: int = 16
+    ) -> None:
         self.folder = folder
+        self.grey_bits = grey_bits
         self.kept: set[Path] = set()
         # chosen before anything is read: all processes agree on what is kept
         for path in dict.fromkeys(images):
@@ -43,14 +47,14 @@ class ImageCache:
             OSError: The cache's folder cannot be written, or the disk is full.
         """
         if path not in self.kept:
-            return read_image(path)
+            return read_image(path, self.grey_bits)
         file = self.file(path)
         try:
             with file.open("rb") as opened:
                 return read_array(opened)
         # not there yet, or cut off by a full disk: decoded and written again
         except (FileNotFoundError, ValueError):
-            image = read_image(path)
+            image = read_image(path, self.grey_bits)
         with atomic_write(file) as written:
             np.save(written, image)
         return image
@@ -59,4 +63,6 @@ class ImageCache:
         """Path of the decoded bytes of an image; the name changes with the image."""
         facts = path.stat()
         name = f"{path.resolve()} {facts.st_mtime_ns} {facts.st_size}"
+        if self.grey_bits != 16:
+            name += f" {self.grey_bits}"
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"

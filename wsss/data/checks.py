@@ -111,7 +111,7 @@ def check_image(item: Item, split: str, config: DataConfig, has_mask: bool) -> C
     """
     checked = CheckedImage(split, item)
     try:
-        image = read_image(item.image)
+        image = read_image(item.image, config.grey_bits)
     except FileNotFoundError:
         checked.add("missing image", item.image, f"named in {item.origin}")
     except (ImageReadError, OSError) as error:
@@ -237,6 +237,7 @@ def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:
         if one.content is not None:
             alike[one.content].append(one)
     groups: dict[object, list[CheckedImage]] = defaultdict(list)
+    # of all bits: alike in fewer is not alike
     for one in itertools.chain(*(part for part in alike.values() if len(part) > 1)):
         groups[pixel_digest(read_image(one.item.image), rows=1)].append(one)
     # an id in two splits is the same picture even where it cannot be read

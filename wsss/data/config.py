@@ -125,6 +125,8 @@ class DataConfig:
         masks: Folder of the ground-truth masks: indexed or grey PNG, 0 = background, 255 = ignore.
         lists: Folder of the split lists, ``<split>.txt`` with one image id a line.
         annotations: Folder of the VOC XML files.
+        grey_bits: Of photographs in 16-bit grey, how many bits are used, 8..16: 12 for many cameras
+            and microscopes. Photographs of 8 bits are what they are.
     """
 
     root: Root
@@ -137,6 +139,7 @@ class DataConfig:
     masks: Path = Path("SegmentationClass")
     lists: Path = Path("ImageSets/Segmentation")
     annotations: Path = Path("Annotations")
+    grey_bits: int = 16
 
     def __post_init__(self) -> None:
         # imported here: the readers in the table take this class
@@ -147,6 +150,8 @@ class DataConfig:
             raise ValueError(
                 f"data.layout: expected one of {', '.join(SOURCES)}, got {self.layout!r}"
             )
+        if not 8 <= self.grey_bits <= 16:
+            raise ValueError(f"data.grey_bits: expected 8..16, got {self.grey_bits}")
         if not self.classes:
             raise ValueError("data.classes: expected at least one class, got none")
         for name, value in self.classes.items():

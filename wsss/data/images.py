@@ -82,15 +82,17 @@ def too_large(path: Path, what: str) -> str:
     )
 
 
-def read_image(path: Path | str) -> np.ndarray:
+def read_image(path: Path | str, grey_bits: int = 16) -> np.ndarray:
     """Read an image as RGB.
 
     Grey images are repeated into three channels, palette and CMYK images converted, an alpha
-    channel is dropped, 16-bit grey is scaled to 8 bits by its upper byte, and the orientation
+    channel is dropped, 16-bit grey is scaled to 8 bits by its upper bits, and the orientation
     that the camera noted in EXIF is applied.
 
     Args:
         path: Image file; a text may be a URL.
+        grey_bits: How many of the 16 bits of such grey are used, 8..16: a camera of 12 bits writes
+            0..4095, of which the upper byte alone would be nearly black. Larger values are white.
 
     Returns:
         (H, W, 3) uint8, RGB, values in [0, 255], contiguous.
@@ -108,7 +110,7 @@ def read_image(path: Path | str) -> np.ndarray:
                 raise ValueError("floating-point pixels have no known range; convert it to 8 bits")
             # Pillow's own conversion clips 16 bits at 255, which leaves white
             if image.mode.startswith("I"):
-                return _grey(image)
+                return _grey(image, grey_bits)
             return np.array(image.convert("RGB"), order="C")
     except Image.DecompressionBombError as error:
         raise ImageReadError(too_large(path, "image")) from error
@@ -117,12 +119,12 @@ def read_image(path: Path | str) -> np.ndarray:
         raise ImageReadError(f"cannot decode image {path}: {error or repr(error)}") from error
 
 
-def _grey(image: Image.Image) -> np.ndarray:
+def _grey(image: Image.Image, bits: int) -> np.ndarray:
     """Scale deep grey to 8 bits, by the depth of the file and not by what is in it."""
     values = np.asarray(image).astype(np.int64)
     if image.mode == "I" and not 0 <= values.min() <= values.max() < 2**16:
         raise ValueError("32-bit grey beyond 16 bits has no known range; convert it to 8 bits")
-    grey = (values >> 8).astype(np.uint8)
+    grey = np.minimum(values >> (bits - 8), 255).astype(np.uint8)
     return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
 
 
@@ -151,6 +153,15 @@ def image_size(path: Path) -> tuple[int, int] | None:
         with path.open("rb") as opened, Image.open(opened, formats=safe_formats()) as image:
             width, height = image.size
             return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+    except Exception:  # decoders raise nearly everything; `read_image` says what is wrong
+        return None
+
+
+def grey_maximum(path: Path) -> int | None:
+    """Largest value of an image in 16-bit grey; None for any other, and for what cannot be read."""
+    try:
+        with path.open("rb") as opened, Image.open(opened, formats=safe_formats()) as image:
+            return int(np.asarray(image).max()) if image.mode.startswith("I") else None
     except Exception:  # decoders raise nearly everything; `read_image` says what is wrong
         return None
 

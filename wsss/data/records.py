@@ -7,6 +7,7 @@ import numpy as np
 
 from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
+from wsss.data.images import read_image
 from wsss.data.labels import label_vector
 from wsss.data.sources import SOURCES
 from wsss.data.storage import is_remote
@@ -21,12 +22,18 @@ class Record:
         image: Path of the image.
         mask: Path of its ground-truth mask, which need not exist, or the mask to draw.
         labels: (K,) float32 multi-hot, or None where labels were not asked for.
+        grey_bits: See `wsss.data.images.read_image`.
     """
 
     image_id: str
     image: Path
     mask: Path | DrawnMask
     labels: np.ndarray | None
+    grey_bits: int = 16
+
+    def read(self) -> np.ndarray:
+        """Read the image, (H, W, 3) uint8 RGB; see `wsss.data.images.read_image`."""
+        return read_image(self.image, self.grey_bits)
 
 
 def load_records(
@@ -61,6 +68,7 @@ def load_records(
             image=item.image,
             mask=item.mask,
             labels=label_vector(config, item) if with_labels else None,
+            grey_bits=config.grey_bits,
         )
         for item in items
     ]

@@ -15,7 +15,7 @@ from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.folds import stratified_folds
-from wsss.data.images import read_image, write_picture
+from wsss.data.images import write_picture
 from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
 from wsss.metrics.label_noise import confident_counts, disagreement
@@ -233,7 +233,7 @@ def _sheet(doubts: Sequence[Doubt], records: Sequence[Record], names: Sequence[s
     strips = []
     for rank, doubt in enumerate(doubts, start=1):
         caption = f"{rank} {names[doubt.label]} {doubt.kind} p={doubt.probability:.2f}"
-        image = read_image(records[doubt.image].image)
+        image = records[doubt.image].read()
         beside = max(0, image.shape[0] * 4 // 3 - image.shape[1])  # room for the caption
         image = np.pad(image, ((0, 0), (0, beside), (0, 0)), constant_values=255)
         strips.append(strip([image], [caption], height=160))

@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
-from wsss.data.images import read_image
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
 from wsss.data.scores import Scores, read_scores
@@ -165,7 +164,7 @@ def _colour_curve(maps: _Maps) -> np.ndarray:
     """
     curves = [
         colour_separation(
-            read_image(record.image), stored.scores.max(axis=0).astype(np.float32) / 255, CANDIDATES
+            record.read(), stored.scores.max(axis=0).astype(np.float32) / 255, CANDIDATES
         )
         for record, labels, stored in maps
         if len(labels)
@@ -190,7 +189,7 @@ def _refinement_curve(maps: _Maps, names: list[str], refinement: RefinementChain
         if not len(labels):
             continue
         full = stored.full_size()
-        picture = Picture(read_image(record.image), [names[i - 1] for i in labels], record.image_id)
+        picture = Picture(record.read(), [names[i - 1] for i in labels], record.image_id)
         refine = refinement.prepare([picture], context)  # once, for all candidates
         pixels += full[0].size
         for j, threshold in enumerate(CANDIDATES):

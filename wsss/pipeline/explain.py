@@ -32,6 +32,7 @@ def explain(
     gradient: GradientConfig = GradientConfig(),
     multiscale: MultiScaleConfig = MultiScaleConfig(scales=(1.0,), long_side=512),
     height: int = 320,
+    grey_bits: int = 16,
     device: Device = "auto",
 ) -> Path:
     """Explain one photograph and save a picture of its class maps.
@@ -55,6 +56,7 @@ def explain(
         gradient: Which gradient the attribution is made of.
         multiscale: Sizes at which the photograph is explained.
         height: Height of the picture in pixels, without the captions.
+        grey_bits: Of a photograph in 16-bit grey, how many bits are used.
         device: Where the network runs.
 
     Returns:
@@ -64,7 +66,7 @@ def explain(
     if top < 1 or height < 1:
         raise ValueError(f"top and height: expected at least 1, got {top} and {height}")
     place = resolve_device(device)
-    pixels = read_image(image)
+    pixels = read_image(image, grey_bits)
     model, classes = load_classifier(checkpoint)
     model.to(place)
     names = list(classes)

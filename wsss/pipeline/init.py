@@ -16,7 +16,7 @@ from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.datasets import check_same_size
 from wsss.data.division import divide
-from wsss.data.images import image_size
+from wsss.data.images import grey_maximum, image_size
 from wsss.data.masks import existing_masks, read_mask
 from wsss.data.recognise import recognise
 from wsss.data.sources import SOURCES, Item
@@ -36,6 +36,7 @@ _COMMENTS = {
     "masks": "ground truth, for scoring alone; it need not exist",
     "lists": "<split>.txt, one image a line",
     "annotations": "folder of the XML files",
+    "grey_bits": "of photographs in 16-bit grey, how many bits are used",
 }
 """Comments that data.yaml has above each of its keys."""
 
@@ -74,6 +75,7 @@ def init(
         text = "".join(f"{item.image_id}\n" for item in part)
         atomic_write_text(output / "lists" / f"{name}.txt", text)
     config, train, val, parts, _ = division
+    _note_depth(parts[0], found.notes)
     # without masks to validate on, run.yaml has no steps that score
     scored = _can_be_scored(parts[1], found.notes)
     atomic_write_text(output / "data.yaml", _data_yaml(found, config))
@@ -82,7 +84,18 @@ def init(
 
 
 _TRIED = 50
-"""Masks that init reads, to see whether they can be scored with."""
+"""Masks and photographs that init reads, to see what they are."""
+
+
+def _note_depth(items: Sequence[Item], notes: list[str]) -> None:
+    """Note photographs in 16-bit grey that use fewer bits, of which the upper eight are dark."""
+    largest = [value for item in items[:_TRIED] if (value := grey_maximum(item.image)) is not None]
+    if largest and 0 < max(largest) < 2**14:
+        bits = max(8, max(largest).bit_length())
+        notes.append(
+            f"the photographs are 16-bit grey, and of {len(largest)} none has a value above "
+            f"{max(largest)}; if their camera has {bits} bits, set grey_bits: {bits} in data.yaml"
+        )
 
 
 def _can_be_scored(items: Sequence[Item], notes: list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,7 @@ def predict(
     trust: TrustConfig = TrustConfig(),
     save_scores: bool = False,
     overlays: bool = False,
+    grey_bits: int = 16,
     device: Device = "auto",
     workers: int | None = None,
 ) -> Path:
@@ -86,6 +88,8 @@ def predict(
             make_pseudo_masks --scores_from takes them (uint8, stride 4); there,
             background: {kind: remainder} gives the background what the classes leave.
         overlays: Write a picture of each image with its mask.
+        grey_bits: With images: of those in 16-bit grey, how many bits are used; a data set says so
+            itself.
         device: Where the network runs.
         workers: Threads for network (on a CPU), refinement and files; null takes one for each
             core.
@@ -99,6 +103,8 @@ def predict(
     if trust.silent == "rescue" and label_mode != "given":
         raise ValueError("trust.silent: rescue needs the labels of each image, label_mode: given")
     records = _records(images, data, split, output, with_labels=label_mode == "given")
+    if data is None:
+        records = [replace(record, grey_bits=grey_bits) for record in records]
     model, classes = load_segmenter(checkpoint, data)
     likely = None if classifier is None else _classifier(classifier, classes)
     identity = {"checkpoint_sha256": file_sha256(checkpoint), **contents_of(refinement)}

@@ -82,7 +82,7 @@ def train_boundary(
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
-        read=image_reader(trainer, [] if features == "cache" else train),
+        read=image_reader(trainer, [] if features == "cache" else train, data.grey_bits),
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
     lightning.callbacks += kept  # type: ignore[attr-defined]

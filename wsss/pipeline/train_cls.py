@@ -88,7 +88,7 @@ def train_cls(
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
-        read=image_reader(trainer, [] if features == "cache" else [*train, *val]),
+        read=image_reader(trainer, [] if features == "cache" else [*train, *val], data.grey_bits),
     )
     lightning = build_trainer(trainer, output, epochs, monitor="val_map")
     lightning.callbacks += kept  # type: ignore[attr-defined]

@@ -99,7 +99,7 @@ def train_seg(
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
-        read=image_reader(trainer, [] if features == "cache" else [*train, *val]),
+        read=image_reader(trainer, [] if features == "cache" else [*train, *val], data.grey_bits),
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
     lightning.callbacks += kept  # type: ignore[attr-defined]

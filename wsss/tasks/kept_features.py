@@ -96,7 +96,9 @@ class KeepFeatures(pl.Callback):
         # before the optimiser is made, for whose schedule Lightning starts the loaders' workers
         frozen: Frozen = pl_module.frozen  # type: ignore[assignment]
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        store = FeatureStore(self.folder, frozen.digest())
+        bits = data.train.records[0].grey_bits
+        # the bytes of an image do not tell how many of its bits are read
+        store = FeatureStore(self.folder, frozen.digest() + (f" {bits}" if bits != 16 else ""))
         if process_rank() == 0:
             _mention_others(store)
         data.train = KeptImages(data.train, store, self.augment, whole=False)

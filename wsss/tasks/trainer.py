@@ -1,5 +1,6 @@
 """Lightning trainer of both training tasks."""
 
+import functools
 import logging
 import signal
 import sys
@@ -116,12 +117,18 @@ def decoding_workers(config: TrainerConfig) -> int:
     return min(16, cores_per_process(launch.per_node) - 1)
 
 
-def image_reader(config: TrainerConfig, records: Iterable[Record]) -> Reader:
-    """Function that reads the images of a training, through the cache if there is one."""
+def image_reader(config: TrainerConfig, records: Iterable[Record], grey_bits: int) -> Reader:
+    """Function that reads the images of a training, through the cache if there is one.
+
+    Args:
+        config: How it trains.
+        records: The images that the cache may keep.
+        grey_bits: See `wsss.data.images.read_image`.
+    """
     if config.cache is None:
-        return read_image
+        return functools.partial(read_image, grey_bits=grey_bits)
     limit = int(config.cache_gib * 2**30)
-    return ImageCache(config.cache, limit, (record.image for record in records))
+    return ImageCache(config.cache, limit, (record.image for record in records), grey_bits)
 
 
 class _Quiet(pl.Callback):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
-from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
 from wsss.models.classifier import Classifier
@@ -34,7 +33,7 @@ class Explainer:
 
     def read(self, record: Record) -> torch.Tensor:
         """(3, H, W) image as the network expects it, on the network's device."""
-        return normalise(read_image(record.image), self.model.normalisation).to(self.device)
+        return normalise(record.read(), self.model.normalisation).to(self.device)
 
     def maps(self, image: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
         """(P, H, W) maps of the P present classes, by each candidate.

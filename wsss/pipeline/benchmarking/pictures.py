@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsss.data.images import read_image, write_picture
+from wsss.data.images import write_picture
 from wsss.pipeline.benchmarking.comparing import THRESHOLDS, Result, best_of_methods
 from wsss.pipeline.benchmarking.explaining import Explainer
 from wsss.pipeline.benchmarking.lists import LabelledImage
@@ -107,7 +107,7 @@ def _extremes(energy: np.ndarray) -> list[_Case]:
 
 def _tiles(explainer: Explainer, one: LabelledImage, k: int) -> list[np.ndarray]:
     """An image, and over it the maps of one class by each candidate."""
-    picture = read_image(one.record.image)
+    picture = one.record.read()
     row = one.classes.tolist().index(k)
     tiles = [picture]
     for maps in explainer.maps(explainer.read(one.record), one.labels):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.feature_store import Entry, FeatureStore
-from wsss.data.images import pixel_digest, read_image
+from wsss.data.images import pixel_digest
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
 from wsss.models.folding import fold_batchnorm
@@ -70,6 +70,8 @@ def image_features(
     """
     store = None if cache is None else FeatureStore(cache / "features", body_digest(body))
     view = f"mean and maximum, {multiscale}, {normalisation}"
+    if records and records[0].grey_bits != 16:
+        view += f", {records[0].grey_bits} bits"
     if device.type == "cpu":
         keep_memory()
     # a copy: the caller's network stays as it is
@@ -80,7 +82,7 @@ def image_features(
     def read(numbered: tuple[int, Record]) -> _Read:
         place, record = numbered
         try:
-            pixels = read_image(record.image)
+            pixels = record.read()
         # a result, not an exception, which would end the whole stream
         except (OSError, ValueError) as error:
             return _Read(place, None, "", str(error))

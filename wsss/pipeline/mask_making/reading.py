@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.data.images import image_size, read_image
+from wsss.data.images import image_size
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record
 from wsss.data.scores import Scores, read_scores
@@ -38,7 +38,7 @@ def read_photograph(record: Record) -> Photograph:
     Raises:
         OSError, ValueError: It cannot be decoded; the message names it.
     """
-    return Photograph(record, read_image(record.image))
+    return Photograph(record, record.read())
 
 
 def scores_folder(folder: Path) -> Path:
@@ -57,7 +57,7 @@ def stored_scores(folders: Sequence[Path], label_map: LabelMap) -> Callable[[Rec
     below = [scores_folder(folder) for folder in folders]
 
     def read(record: Record) -> Scored:
-        image = read_image(record.image)
+        image = record.read()
         paths = [folder / f"{record.image_id}.npz" for folder in below]
         found = [read_scores(path) for path in paths]
         for path, scores in zip(paths, found, strict=True):

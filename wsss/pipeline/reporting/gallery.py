@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask, voc_palette
 from wsss.data.records import Record, load_records
 from wsss.data.scores import read_scores
@@ -97,7 +96,7 @@ class Gallery:
             raise ValueError(
                 f"{image_id} has {truth.size:,} pixels, more than a page can threshold"
             )
-        photograph = read_image(record.image)
+        photograph = record.read()
         layers, lost = [], []
         for index, evaluation in enumerate(self.evaluations):
             if image_id not in self.place[index]:
