@@ -1,6 +1,7 @@
 """Splits as tools and people lay them out: every list, file and folder is used, or named."""
 
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -316,6 +317,20 @@ class TestXML:
         init(root, tmp_path / "out")
         assert len(found(tmp_path / "out", "train")) == 10
         assert len(found(tmp_path / "out", "valid")) == 4
+
+    @pytest.mark.parametrize("masks", ["masks", "SegmentationClass", "gt"])
+    def test_masks_are_no_photographs(self, tmp_path, masks):
+        """They are called as the XML files and the rows of a table are, too."""
+        self.draw(tmp_path / "data", "photos", "xml")
+        for i in range(10):
+            photograph(tmp_path / f"data/{masks}/{i}.png", size=(24, 32), seed=50 + i)
+        init(tmp_path / "data", tmp_path / "out")
+        assert data_of(tmp_path / "out").images == Path("photos")
+        shutil.rmtree(tmp_path / "data/xml")
+        rows = [f"{i},{('cat', 'dog')[i % 2]}" for i in range(10)]
+        (tmp_path / "data/labels.csv").write_text("\n".join(["image,labels", *rows]))
+        init(tmp_path / "data", tmp_path / "out2")
+        assert data_of(tmp_path / "out2").images == Path("photos")
 
     def test_of_nothing_that_is_there(self, tmp_path):
         self.draw(tmp_path / "data", "images", "Annotations")

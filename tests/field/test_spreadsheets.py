@@ -140,6 +140,16 @@ def test_what_is_not_read_is_named_with_the_reason(shots, tmp_path, content, wor
     assert not (tmp_path / "out").exists()
 
 
+def test_numbers_that_are_names_of_a_few_images_are_no_table(tmp_path):
+    """A table of weather by day, in a folder of 1.jpg, 2.jpg, ..."""
+    for i in range(12):
+        photograph(tmp_path / f"data/{('cat', 'owl')[i % 2]}/{i}.jpg", seed=i)
+    (tmp_path / "data/weather.csv").write_text("day,rain\n2,0\n4,1\n")
+    text = init(tmp_path / "data", tmp_path / "out")
+    assert "not used: weather.csv: its column 'day' has no file names" in text
+    assert set(data_of(tmp_path / "out").classes) == {"cat", "owl"}
+
+
 def test_a_spreadsheet_is_named(shots, tmp_path):
     (shots / "labels.xlsx").write_bytes(b"PK\x03\x04")
     with pytest.raises(ValueError, match=r"not used: labels\.xlsx: a spreadsheet; save it as CSV"):

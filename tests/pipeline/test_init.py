@@ -171,7 +171,7 @@ def test_the_machine_is_that_which_the_process_may_use(tmp_path, monkeypatch):
     draw(tmp_path, "cat/1.jpg", "owl/1.jpg")
     init(tmp_path)
     first = (tmp_path / "wsss/run.yaml").read_text().splitlines()[0]
-    assert first.endswith("1 training images and a processor with 3 cores.")
+    assert first.endswith("2 training images and a processor with 3 cores.")
 
 
 def test_whatever_a_source_configures_can_be_written():
@@ -228,7 +228,7 @@ def test_every_step_it_writes_has_settings_that_its_command_takes(tmp_path, mask
 def test_from_the_command_line(tmp_path, capsys):
     draw(tmp_path / "mine", "cat/1.jpg", "owl/1.jpg")
     assert command("init", [str(tmp_path / "mine"), f"--output={tmp_path}/out"]) == 0
-    assert re.search(r"train: 1 images.*\nval: 1 images", capsys.readouterr().out)
+    assert re.search(r"train: 2 images.*\nval: 1 images", capsys.readouterr().out)
     assert command("init", [str(tmp_path / "mine"), f"--output={tmp_path}/out"]) == 1
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["cat", "owl"]
 
@@ -257,6 +257,17 @@ class TestSplit:
     def test_a_single_image_is_in_both(self):
         (item,) = self.items([["a"]])
         assert split_images([item], 0.2, 0) == ([item], [item])
+
+    @pytest.mark.parametrize("labels", [[["a"], ["b"]], [["a"], ["b", "c"], ["d"]]])
+    def test_where_each_is_the_only_one_of_a_class_one_is_in_both(self, labels):
+        items = self.items(labels)
+        train, val = split_images(items, 0.2, 0)
+        assert train == items
+        assert len(val) == 1
+
+    def test_one_without_labels_is_held_out_before(self):
+        items = self.items([["a"], ["b"], []])
+        assert split_images(items, 0.2, 0) == (items[:2], items[2:])
 
     def test_the_seed_alone_decides(self):
         items = self.items([["a"], ["b"]] * 20)

@@ -8,11 +8,14 @@ import re
 import shutil
 
 import pytest
+import yaml
 
 from tests.pipeline.two_steps import masks, steps
+from wsss.cli import command
 from wsss.data import read_mask, write_mask
 from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.run import _clock, run
+from wsss.pipeline.settings import command_parser
 
 __all__ = ["masks", "steps"]
 
@@ -138,3 +141,29 @@ def test_commands_without_results_are_no_steps(shapes, tmp_path, command_name):
     message = "steps, number 1: expected a command among check_labels, train_cls"
     with pytest.raises(ValueError, match=message):
         run(shapes, [{"command": command_name}], tmp_path)
+
+
+@pytest.mark.parametrize("text", ["2023", "no", "1e3", "null", "on", "0x10"])
+def test_texts_in_quotes_stay_texts(tmp_path, text):
+    """A split may be called so."""
+    path = tmp_path / "run.yaml"
+    step = {"name": text, "command": "check_data", "train_split": text, "nested": {"a": [text]}}
+    content = {"output": "x", "data": {"root": ".", "classes": {text: 1}}, "steps": [step]}
+    path.write_text(json.dumps(content))
+    parser = command_parser("run", COMMANDS["run"])
+    parsed = parser.instantiate(parser.parse_args([f"--config={path}"]))
+    assert list(parsed.steps) == [step]
+    assert parsed.data.classes == {text: 1}
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [("x", "expected a list of steps, got str"), ({"a": 1}, "expected a list of steps, got dict"),
+     (["train_cls"], "number 1: expected keys such as command: train_cls, got 'train_cls'")],
+)  # fmt: skip
+def test_what_are_no_steps(tmp_path, capsys, steps, words):
+    content = {"output": "x", "data": {"root": ".", "classes": {"a": 1}}, "steps": steps}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(SystemExit):
+        command("run", [f"--config={tmp_path / 'run.yaml'}"])
+    assert words in " ".join(capsys.readouterr().err.split())

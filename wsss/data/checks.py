@@ -230,7 +230,7 @@ def _black_and_white(
 
 
 def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:
-    """Find images with the pixels, or the id, of another image."""
+    """Find images with the pixels, or the file, of another image."""
     # the digest of every eighth row sorts out nearly all; only those that share it are read again
     alike: dict[object, list[CheckedImage]] = defaultdict(list)
     for one in checked:
@@ -240,14 +240,15 @@ def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:
     # of all bits: alike in fewer is not alike
     for one in itertools.chain(*(part for part in alike.values() if len(part) > 1)):
         groups[pixel_digest(read_image(one.item.image), rows=1)].append(one)
-    # an id in two splits is the same picture even where it cannot be read
-    by_id: dict[object, list[CheckedImage]] = defaultdict(list)
+    # a file in two splits is the same picture even where it cannot be read; its id alone is not:
+    # each split may have a folder of its own
+    by_file: dict[object, list[CheckedImage]] = defaultdict(list)
     for one in checked:
-        by_id[one.item.image_id].append(one)
+        by_file[one.item.image].append(one)
     findings = []
     told = set()
-    for group in itertools.chain(groups.values(), by_id.values()):
-        # one finding for copies that are found both by their pixels and by their id
+    for group in itertools.chain(groups.values(), by_file.values()):
+        # one finding for copies that are found both by their pixels and by their file
         places = tuple(dict.fromkeys((one.split, one.item.image_id) for one in group))
         if len(places) < 2 or places in told:
             continue
@@ -264,6 +265,14 @@ def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:
             )
         )
     return findings
+
+
+def _place_of_labels(config: DataConfig, split: str) -> Path:
+    """The file, or else the folder, in which the labels of a split stand."""
+    if config.layout == "folders":
+        return config.at(config.images, split)
+    labels = config.annotations if config.labels is None else config.labels
+    return config.at(labels, split)
 
 
 def _labels(
@@ -288,7 +297,8 @@ def _labels(
     for name, count in counts.items():
         if count == 0:
             text = f"no image has the label {name!r}"
-            findings.append(Finding("class without images", split, "", "", text))
+            place = str(_place_of_labels(config, split))
+            findings.append(Finding("class without images", split, "", place, text))
         elif count < few:
             text = f"{count} images have the label {name!r}; expected at least {few}"
             findings.append(Finding("class with few images", split, "", "", text))

@@ -56,6 +56,8 @@ def divide(found: Found, root: Path, lists: Path, seed: int) -> Division:
         found.notes.append(f"the split {split!r} has no images")
         del parts[split]
     train, val = train_and_val(parts)
+    if parts:
+        _note_unlisted(found, root, [item for part in parts.values() for item in part])
     if templates and len(parts) == 1:
         _without_template(found, next(iter(parts)))
     if (train is None or val is None) and templates and len(parts) > 1:
@@ -109,6 +111,28 @@ def _note_the_rest(found: Found, parts: Mapping[str, Sequence[Item]], used: set[
         found.notes.append(f"no step uses {named}")
 
 
+def _note_unlisted(found: Found, root: Path, items: Sequence[Item]) -> None:
+    """Note images that lie among those of the data set, and that nothing tells the labels of."""
+    config = found.config(root)
+    splits = found.splits or [""]
+    places = {config.at(config.images, split) for split in splits}
+    masks = {config.at(config.masks, split) for split in splits}
+    # a link, or a path of another writing, is the same file
+    used = {item.image.resolve() for item in items}
+    left = [
+        name
+        for name in found.files
+        if places & {root / name, *(root / name).parents}
+        and not masks & set((root / name).parents)
+        and (root / name).resolve() not in used
+    ]
+    if left:
+        found.notes.append(
+            f"{len(left)} images are not used, since nothing says what they show, for example "
+            f"{left[0]}"
+        )
+
+
 def _note_shared(found: Found, parts: Mapping[str, Sequence[Item]], used: tuple[str, str]) -> None:
     """Note images that train and validate."""
     # files of two folders may have one name
@@ -147,6 +171,7 @@ def _drawn(
         if listing is None:
             raise ValueError(f"{root}: {found.what}, but no split says which images there are")
         items = listing(config)
+        _note_unlisted(found, root, items)
     if not items:
         raise ValueError(f"{root}: {found.what}, but no image was found")
     if val is None:
@@ -155,6 +180,11 @@ def _drawn(
             f"no split of its own: {len(divided[0])} images train, {len(divided[1])} validate "
             f"(drawn at random, seed {seed}; photographs of one scene belong into one list)"
         )
+        if len(divided[0]) == len(items):
+            found.notes.append(
+                f"{divided[1][0].image_id} trains and validates: every image is the only one of "
+                "some class"
+            )
     else:
         held = {item.image_id for item in parts[val]}
         divided = [item for item in items if item.image_id not in held], list(parts[val])
@@ -176,8 +206,8 @@ def split_images(items: Sequence[Item], share: float, seed: int) -> tuple[list[I
         seed: Of the order in which they are drawn.
 
     Returns:
-        The rest and those held out, in the given order. A single image is in both; the last image
-        of a class is never held out.
+        The rest and those held out, in the given order. The last image of a class is never held
+        out: where all are the last of one, one image is in both.
     """
     if len(items) == 1:
         return list(items), list(items)
@@ -201,8 +231,9 @@ def split_images(items: Sequence[Item], share: float, seed: int) -> tuple[list[I
             held.update(names)
             left.subtract(names)
     # every image may be the only one of its class; something has to be validated on
-    if not out:
-        out = {order[-1]}
+    if not out and items[order[-1]].labels:
+        return list(items), [items[order[-1]]]
+    out = out or {order[-1]}
     return (
         [item for index, item in enumerate(items) if index not in out],
         [item for index, item in enumerate(items) if index in out],

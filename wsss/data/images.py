@@ -206,7 +206,9 @@ def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:
     # JPEG first: where a photograph and its mask share a folder and a name, the mask is the PNG
     for image_id in image_ids:
         inside, _, name = image_id.rpartition("/")
-        there = index(inside).get(_composed(name), {})
+        known = index(inside)
+        # tables and lists lose a space at the end of a name
+        there = known.get(_composed(name)) or known.get(f"{_composed(name).strip()} ", {})
         file = next((there[s] for s in IMAGE_SUFFIXES if s in there), f"{name}.jpg")
         found[image_id] = folder / inside / file if inside else folder / file
     return found
@@ -221,8 +223,9 @@ def find_files(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     @functools.cache
     def listed(inside: Path) -> dict[str, str]:
         there = file_names(inside)
-        # as it is written first
-        return {_composed(name): name for name in there} | {name: name for name in there}
+        # as it is written first; tables lose a space at its ends
+        bare = {_composed(name).strip(): name for name in there}
+        return bare | {_composed(name): name for name in there} | {name: name for name in there}
 
     found = {}
     for name in names:
@@ -241,6 +244,9 @@ def _by_stem(folder: Path) -> dict[str, dict[str, str]]:
         if is_image_name(name):
             stem, _, suffix = name.rpartition(".")
             found.setdefault(_composed(stem), {}).setdefault(f".{suffix.lower()}", name)
+    # a key of its own, which no other stem is
+    for stem in [stem for stem in found if stem != stem.strip()]:
+        found.setdefault(f"{stem.strip()} ", found[stem])
     return found
 
 

@@ -24,6 +24,7 @@ def recognise(path: Path) -> Found:
     for source in sorted(SOURCES.values(), key=lambda source: source.evidence):
         found = source.detect(folder)
         if found is not None:
+            found.files = [name for name in folder.images if not folder.is_passed_over(name)]
             found.notes += [*folder.sentences(), *folder.listing.left_out]
             return found
     why = "".join(f"; {text}" for text in [*folder.sentences(), *folder.listing.left_out])

@@ -16,11 +16,12 @@ from wsss.parallel.environment import place_among_several
 from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.settings import parse_settings
 from wsss.runs.settings import Settings, plain
+from wsss.runs.steps import Steps
 
 log = logging.getLogger(__name__)
 
 
-def run(data: DataConfig, steps: list[dict[str, Any]], output: Path) -> None:
+def run(data: DataConfig, steps: Steps, output: Path) -> None:
     """Run commands one after another.
 
     A step whose folder says that it ended with the same settings is skipped, unless a step

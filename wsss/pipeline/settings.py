@@ -19,6 +19,7 @@ from wsss.data.storage import is_remote, is_store_error, to_path
 from wsss.pipeline.commands import COMMANDS, Command
 from wsss.refinement.steps import STEPS, RefinementChain, check_kinds
 from wsss.runs.renamed import settings_in_new_names, text_in_new_names, words_in_new_names
+from wsss.runs.steps import Steps
 
 __all__ = ["arguments", "built", "command_parser", "is_store_error", "parse_settings"]
 
@@ -106,6 +107,12 @@ register_type(
     deserializer=_root,
     deserializer_exceptions=(ValueError, TypeError),
     type_check=lambda value, _: isinstance(value, Path) or is_remote(value),
+    fail_already_registered=False,
+)
+register_type(
+    Steps,
+    serializer=Steps.plain,
+    deserializer=lambda given: Steps(yaml.safe_load(given) if isinstance(given, str) else given),
     fail_already_registered=False,
 )
 register_type(MethodName, serializer=str, deserializer=MethodName, fail_already_registered=False)

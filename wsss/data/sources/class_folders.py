@@ -9,7 +9,7 @@ from typing import NamedTuple
 from wsss.data.config import DataConfig
 from wsss.data.images import image_names
 from wsss.data.listing import list_images
-from wsss.data.sources.detection import Folder, Found, mask_folder, with_classes
+from wsss.data.sources.detection import Folder, Found, with_classes
 from wsss.data.sources.items import Item, distinct, real_labels
 from wsss.data.sources.lists import selected
 from wsss.data.sources.source import DataSource, Evidence
@@ -110,8 +110,7 @@ class _Tree(NamedTuple):
 def detect_class_folders(folder: Folder) -> Found | None:
     """Recognise a folder of images for each class, possibly inside of one for each split."""
     # a folder of masks is no class beside the others
-    place = mask_folder(folder)
-    images = [name for name in folder.images if place is None or not name.startswith(f"{place}/")]
+    images = folder.photographs
     if not images:
         return None
     # an archive may be unpacked into a folder of its own

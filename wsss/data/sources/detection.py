@@ -38,6 +38,7 @@ class Found:
         notes: What a person should look at.
         listed: Whether the images of each split are known; else `wsss init` writes lists of what
             the source finds for it.
+        files: The images that were seen, below the data set's folder.
     """
 
     what: str
@@ -47,6 +48,7 @@ class Found:
     splits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     listed: bool = True
+    files: list[str] = field(default_factory=list)
 
     def config(self, root: Path, **changes: Any) -> DataConfig:
         """Build the data set's configuration."""
@@ -90,6 +92,12 @@ class Folder:
         """
         return self.listing.images
 
+    @functools.cached_property
+    def photographs(self) -> list[str]:
+        """Those of them that are no masks, which are called as their photographs."""
+        place = mask_folder(self)
+        return [name for name in self.images if not place or not name.startswith(f"{place}/")]
+
     def files(self, *suffixes: str, depth: int = _DEPTH) -> list[str]:
         """List the relative names of the files with these suffixes; upper folders first.
 
@@ -109,6 +117,10 @@ class Folder:
         # readers name the whole path, which the sentence begins with
         text = str(reason).removeprefix(str(self.path / name)).lstrip(":, ")
         self.unused.setdefault(name, text or "not read")
+
+    def is_passed_over(self, name: str) -> bool:
+        """Whether a file, or a folder above it, was passed over."""
+        return any(name == other or name.startswith(f"{other}/") for other in self.unused)
 
     def sentences(self) -> list[str]:
         """Say which files are not used, and why; many of one reason together."""
@@ -135,7 +147,7 @@ def find_lists(folder: Folder, images_in: str) -> tuple[str, list[str]] | None:
         list of which less than half is there is none, as is said.
     """
     prefix = "" if images_in == "." else f"{images_in}/"
-    names = image_names(folder.images)
+    names = image_names(folder.photographs)
     known = {
         part
         for file, name in names.items()

@@ -20,11 +20,13 @@ class Entry(NamedTuple):
 
     Args:
         image: The image's id, or its file.
+        line: The line as it stands there: a name may begin or end with a space.
         mask: File of its mask; empty where the line names none.
         origin: File and line, for errors.
     """
 
     image: str
+    line: str
     mask: str
     origin: str
 
@@ -48,7 +50,7 @@ def read_entries(path: Path) -> list[Entry]:
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
-        entry = _entry(line.strip(), f"{path}, line {number}")
+        entry = _entry(line, f"{path}, line {number}")
         if entry.image in first_line:
             raise ValueError(
                 f"{entry.origin}: image {entry.image!r} is listed twice "
@@ -62,19 +64,19 @@ def read_entries(path: Path) -> list[Entry]:
 
 
 def _entry(line: str, origin: str) -> Entry:
-    pair = _PAIR.fullmatch(line)
-    image, mask = pair.groups() if pair else (line, "")
+    pair = _PAIR.fullmatch(line.strip())
+    image, mask = pair.groups() if pair else (line.strip(), "")
     if not is_image_name(image):
         # an id is taken to the letter
         check_id(image, origin)
-        return Entry(image, "", origin)
+        return Entry(image, line, "", origin)
     # a whole path of this machine stays one
     if image.startswith("/") and not Path(image).is_file():
         image = image.lstrip("/")
     image = file_name(image)
     if not image.startswith("/"):
         check_id(image, origin)
-    return Entry(image, file_name(mask), origin)
+    return Entry(image, line, file_name(mask), origin)
 
 
 def read_list(path: Path) -> list[str]:
@@ -97,12 +99,18 @@ def listed_images(config: DataConfig, split: str, limit: int | None) -> list[Ite
     entries = read_entries(config.at(config.lists) / f"{split}.txt")[:limit]
     folder, masks = config.at(config.images, split), config.at(config.masks, split)
     # most lists hold ids; where a line is a file, its id is that of the file
-    files = find_images(folder, (entry.image for entry in entries))
+    names = {name for entry in entries for name in (entry.image, entry.line)}
+    files = find_images(folder, sorted(names))
     ids = {}
     for entry in entries:
         ids[entry.image] = entry.image
-        if is_image_name(entry.image) and not files[entry.image].is_file():
-            ids[entry.image] = _below(entry.image, folder, config.root).rpartition(".")[0]
+        bare = entry.line != entry.image and not entry.mask
+        if bare and files[entry.line].is_file():
+            ids[entry.image] = entry.line
+        elif is_image_name(entry.image) and not files[entry.image].is_file():
+            places = (folder / entry.line, config.root / entry.line)
+            name = entry.line if bare and any(map(Path.is_file, places)) else entry.image
+            ids[entry.image] = _below(name, folder, config.root).rpartition(".")[0]
     files |= find_images(folder, (image_id for name, image_id in ids.items() if name != image_id))
     first: dict[str, str] = {}
     items = []
@@ -157,14 +165,14 @@ def chosen(items: Iterable[Item], path: Path, config: DataConfig) -> list[Item]:
         inside = file.removeprefix(f"{config.root.as_posix()}/")
         stem = inside.rpartition(".")[0]
         suffix = item.image.suffix
-        # the end of a line is stripped, and with it a space at the end of a name
-        for name in (file, inside, stem, f"{item.image_id}{suffix}", item.image_id.strip()):
+        for name in (file, inside, stem, f"{item.image_id}{suffix}"):
             by_name.setdefault(name, item)
     entries = read_entries(path)
     found = {}
     missing = []
     for entry in entries:
-        one = by_id.get(entry.image) or by_name.get(entry.image)
+        # to the letter first: a name may begin or end with a space
+        one = by_id.get(entry.line) or by_id.get(entry.image) or by_name.get(entry.image)
         if one is None:
             missing.append(entry.image)
         elif one.image_id in found:

@@ -36,6 +36,7 @@ _LABEL_COLUMNS = (
     "label_name",
 )  # fmt: skip
 _SEPARATORS = (";", "|", ",")
+_DOUBT = "set csv.separator to"
 
 
 class Row(NamedTuple):
@@ -111,14 +112,17 @@ def rows_of(path: Path, config: DataConfig) -> list[Row]:
             labels = [name for name in classes if _is_one(cells[name], name, where)]
         row = Row(
             file_name(cells[form.image]),
-            real_labels(labels, config.classes, _NONE),
+            labels,
             where,
             cells[form.split] if form.split in sheet.columns else None,
             file_name(cells.get(form.mask, "")),
         )
         before = found.get(row.image)
         found[row.image] = row if before is None else _joined(before, row, classes is None)
-    return list(found.values())
+    return [
+        row._replace(labels=real_labels(row.labels, config.classes, _NONE))
+        for row in found.values()
+    ]
 
 
 def _joined(first: Row, second: Row, may_add: bool) -> Row:
@@ -225,9 +229,10 @@ class _Candidate(NamedTuple):
     """How one CSV file may be read.
 
     Args:
-        form: The changed fields of `CSVFormat`.
+        form: The fields of `CSVFormat` that are known.
         images_in: Relative folder of the images.
         kind: A phrase for a person.
+        cells: What stands in the column of labels; none where each class has a column.
         names: All labels.
         splits: Names in the column of splits.
         notes: What a person should look at.
@@ -236,6 +241,7 @@ class _Candidate(NamedTuple):
     form: dict[str, str]
     images_in: str
     kind: str
+    cells: list[str]
     names: set[str]
     splits: list[str]
     notes: list[str]
@@ -256,6 +262,10 @@ def detect_table(folder: Folder) -> Found | None:
         return None
     files = choose_files(list(candidates))
     template, by_split = files.template, files.by_split
+    # one file may need a separator where another has single labels
+    together = [cell for name in by_split.values() for cell in candidates[name].cells]
+    for name in by_split.values():
+        candidates[name] = _separated(candidates[name], together, name)
     places = {_template(candidates[name].images_in, split) for split, name in by_split.items()}
     forms = [candidates[name].form for name in by_split.values()]
     # files that are written in different ways cannot be read by one configuration
@@ -268,8 +278,9 @@ def detect_table(folder: Folder) -> Found | None:
             folder.pass_over(name, f"{template} is used")
     images_in = min(places) if by_split else first.images_in
     settings: dict[str, Any] = {"labels": Path(template), "images": Path(images_in)}
-    if first.form:
-        settings["csv"] = CSVFormat(**first.form)
+    written = CSVFormat(**first.form)
+    if written != CSVFormat():
+        settings["csv"] = written
     found = Found(
         f"{template}: {first.kind}, images in {images_in}",
         "csv",
@@ -310,23 +321,38 @@ def _candidate(folder: Folder, name: str) -> _Candidate:
         if column is not None:
             form[role] = column
             rest.remove(column)
-    kind, form, names, notes = _label_columns(sheet, rest, form)
+    kind, form, cells, names, notes = _label_columns(sheet, rest, form)
     splits: list[str] = []
     if "split" in form:
-        cells = sheet.column(form["split"])
-        splits = sorted({cell for cell in cells if cell})
-        if "" in cells:
-            where = sheet.origins[cells.index("")]
-            notes.append(f"{where}: no split; so have {cells.count('')} rows, which are not used")
+        parts = sheet.column(form["split"])
+        splits = sorted({part for part in parts if part})
+        if "" in parts:
+            where = sheet.origins[parts.index("")]
+            notes.append(f"{where}: no split; so have {parts.count('')} rows, which are not used")
     images = Counter(sheet.column(image))
     if len(images) < len(sheet.rows):
         notes.append(
             f"{name}: {sum(count > 1 for count in images.values())} images have several rows, for "
             f"example {images.most_common(1)[0][0]!r}; their labels are joined"
         )
-    defaults = CSVFormat()
-    changed = {key: value for key, value in form.items() if value != getattr(defaults, key)}
-    return _Candidate(changed, images_in, kind, names, splits, notes)
+    found = _Candidate(form, images_in, kind, cells, names, splits, notes)
+    return _separated(found, cells, name)
+
+
+def _separated(one: _Candidate, cells: Sequence[str], name: str) -> _Candidate:
+    """Read the labels of a file by what separates those of these cells."""
+    if not one.cells:
+        return one
+    separator, doubt = _separator(cells, one.form["delimiter"])
+    form = {**one.form, "separator": separator}
+    changed = CSVFormat(**form)
+    return one._replace(
+        form=form,
+        kind=f"labels in the column {form['labels']!r}, separated by {separator!r}",
+        names={label for cell in one.cells for label in changed.names(cell)},
+        notes=[note for note in one.notes if _DOUBT not in note]
+        + ([f"{name}: {doubt}"] if doubt else []),
+    )
 
 
 _SAMPLE = 200
@@ -345,14 +371,14 @@ def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str,
     Raises:
         ValueError: None does, or too few of the images are there.
     """
-    names = image_names(folder.images)
+    names = image_names(folder.photographs)
     everywhere = {*names, *names.values()}
     if any(file_name(column) in everywhere for column in sheet.columns):
         image = next(column for column in sheet.columns if file_name(column) in everywhere)
         raise ValueError(
             f"it begins with the image {image!r} and no header; write 'image,labels' above it"
         )
-    folders = list(dict.fromkeys(name.rpartition("/")[0] for name in folder.images))
+    folders = list(dict.fromkeys(name.rpartition("/")[0] for name in folder.photographs))
     parents = [parent for name in folders for parent in (name, name.rpartition("/")[0])]
     root = folder.path.resolve()
     columns = {
@@ -364,8 +390,9 @@ def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str,
     places = dict.fromkeys([*parents, ""])
     for place in sorted(places, key=lambda place: split not in place.split("/")):
         prefix = f"{place}/" if place else ""
-        there = _composed(name[len(prefix) :] for name in names if name.startswith(prefix))
-        there |= _composed(n[len(prefix) :] for n in names.values() if n.startswith(prefix))
+        below = [n[len(prefix) :] for n in (*names, *names.values()) if n.startswith(prefix)]
+        # a cell has lost a space at the ends of a name
+        there = _composed(below) | _composed(map(_stripped, below))
         for column, cells in columns.items():
             hits = len(_composed(cells) & there)
             if hits > best[0]:
@@ -382,6 +409,16 @@ def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str,
         raise ValueError(
             f"of the images in its column {column!r}, {hits} of {len(cells)} are there; "
             f"{missing!r} is not"
+        )
+    # numbers of days are names of images too, where those are called 1.jpg and 2.jpg
+    prefix = "" if place == "." else f"{place}/"
+    named = set(sheet.column(column))
+    few = all(cell.isdigit() and len(cell) < 4 for cell in named)
+    inside = sum(few or name.startswith(prefix) for name in names)
+    if not any(map(is_image_name, named)) and 2 * len(named) < inside:
+        raise ValueError(
+            f"its column {column!r} has no file names, and could mean {hits} of {inside} images; "
+            "write whole file names if it does"
         )
     return column, place
 
@@ -400,13 +437,19 @@ def _no_image(sheet: Sheet) -> str:
     return f"no column names images that are there; its columns are {', '.join(sheet.columns)}"
 
 
+def _stripped(name: str) -> str:
+    """A path without spaces at the ends of its last part."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.strip()
+
+
 def _composed(names: Iterable[str]) -> set[str]:
     return {unicodedata.normalize("NFC", name) for name in names}
 
 
 def _label_columns(
     sheet: Sheet, columns: Sequence[str], form: Mapping[str, str]
-) -> tuple[str, dict[str, str], set[str], list[str]]:
+) -> tuple[str, dict[str, str], list[str], set[str], list[str]]:
     """Find how labels are written.
 
     Args:
@@ -415,7 +458,8 @@ def _label_columns(
         form: Fields of `CSVFormat` that are known so far.
 
     Returns:
-        A phrase for a person, all known fields of `CSVFormat`, the labels that occur, and notes.
+        A phrase for a person, all known fields of `CSVFormat`, the cells of the column of labels,
+        the names of the columns of classes, and notes.
 
     Raises:
         ValueError: No column holds labels, or it is not known which does.
@@ -431,16 +475,14 @@ def _label_columns(
     if column is not None:
         other = [name for name in filled if name != column]
         notes = [_not_labels(sheet, other)] if other else []
-        separator, doubt = _separator(sheet.column(column), form["delimiter"])
-        if doubt:
-            notes.append(f"{sheet.path.name}: {doubt}")
-        whole = {**form, "labels": column, "separator": separator}
-        names = {name for c in sheet.column(column) for name in CSVFormat(**whole).names(c)}
-        kind = f"labels in the column {column!r}, separated by {separator!r}"
-        return kind, whole, names, notes
+        return "", {**form, "labels": column}, sheet.column(column), set(), notes
     if binary and (len(binary) > 1 or not texts):
         notes = [_not_labels(sheet, texts)] if texts else []
-        return "a column of 0 and 1 for each class", dict(form), set(binary), notes
+        # names of columns may hold what separates labels elsewhere
+        marks = (" ", *_SEPARATORS, "||")
+        free = [m for m in marks if m != form["delimiter"] and not any(m in n for n in binary)]
+        whole = {**form, "separator": free[0]}
+        return "a column of 0 and 1 for each class", whole, [], set(binary), notes
     if not filled:
         raise ValueError(f"it has no column of labels beside {form['image']!r}")
     raise ValueError(
@@ -480,9 +522,9 @@ def _separator(cells: Sequence[str], delimiter: str) -> tuple[str, str]:
     if words & alone or moved or len(words) < len(spaced):
         return " ", (
             f"{spaced[0]!r} is read as {' and '.join(map(repr, spaced[0].split()))}; if it is one "
-            f"name, set csv.separator to {whole!r}"
+            f"name, {_DOUBT} {whole!r}"
         )
-    return whole, f"{spaced[0]!r} is read as one name; if it is several, set csv.separator to ' '"
+    return whole, f"{spaced[0]!r} is read as one name; if it is several, {_DOUBT} ' '"
 
 
 TABLE = DataSource(

@@ -118,9 +118,9 @@ def detect_voc(folder: Folder) -> Found | None:
 
     Lists beside a CSV file are recognised with that file; see `wsss.data.sources.table`.
     """
-    if not folder.images:
+    if not folder.photographs:
         return None
-    counts = Counter(name.rpartition("/")[0] for name in folder.images)
+    counts = Counter(name.rpartition("/")[0] for name in folder.photographs)
     # VOC's name for it, then where most images are
     places = sorted(counts, key=lambda place: (place != "JPEGImages", -counts[place], place))
     for images_in in (place or "." for place in places):
@@ -190,7 +190,7 @@ def _without_lists(folder: Folder) -> Found | None:
     """Recognise XML files that are called as the images, in one folder or one for each split."""
     annotated = _annotations(folder)
     images: dict[str, set[str]] = {}
-    for name, image in image_names(folder.images).items():
+    for name, image in image_names(folder.photographs).items():
         place = name.rpartition("/")[0]
         images.setdefault(place or ".", set()).add(image.rpartition("/")[2])
     pairs = {}
