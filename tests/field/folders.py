@@ -7,6 +7,7 @@ leave beside; now and then something is missing, damaged or contradicts itself.
 import json
 import random
 import unicodedata
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,9 @@ class Drawn:
 def picture(path: Path, rng: random.Random, size: tuple[int, int] = (40, 48)) -> None:
     """Write a photograph in one of the modes that cameras and programs write."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (*size, 3), np.uint8)
+    # by its path: no two are alike, whatever is drawn
+    seed = zlib.crc32(path.as_posix().encode())
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
     image = Image.fromarray(pixels)
     suffix = path.suffix.lower()
     formats = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}

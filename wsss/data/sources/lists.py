@@ -104,7 +104,8 @@ def listed_images(config: DataConfig, split: str, limit: int | None) -> list[Ite
     ids = {}
     for entry in entries:
         ids[entry.image] = entry.image
-        bare = entry.line != entry.image and not entry.mask
+        # where spaces at its ends are the difference
+        bare = entry.line != entry.image == entry.line.strip()
         if bare and files[entry.line].is_file():
             ids[entry.image] = entry.line
         elif is_image_name(entry.image) and not files[entry.image].is_file():

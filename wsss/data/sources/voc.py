@@ -12,8 +12,8 @@ from wsss.data.sources.detection import Folder, Found, check_lists, find_lists, 
 from wsss.data.sources.items import Item, real_labels
 from wsss.data.sources.label_arrays import load_dict, read_label_arrays
 from wsss.data.sources.lists import listed_images
+from wsss.data.sources.rows import check_class_names, rows_of
 from wsss.data.sources.source import DataSource, Evidence
-from wsss.data.sources.table import check_class_names, rows_of
 from wsss.data.splits import choose_files, split_in, templated
 from wsss.data.storage import file_names, readable
 
