@@ -411,6 +411,13 @@ class TestClassFolders:
         assert ".jpg: it lies in no folder of a class" in said(text)
         assert len(both(tmp_path / "out")) == 16
 
+    def test_what_lies_in_a_split_itself_is_named(self, tmp_path):
+        self.draw(tmp_path / "data", "train/cat", "train/dog", "val/cat", "val/dog")
+        photograph(tmp_path / "data/train/stray.jpg", seed=7)
+        text = init(tmp_path / "data", tmp_path / "out")
+        assert "not used: train/stray.jpg: it lies in no folder of a class" in said(text)
+        assert len(both(tmp_path / "out")) == 16
+
     def test_masks_beside_their_images_are_no_photographs(self, tmp_path):
         root = tmp_path / "data"
         for name in ("benign", "normal"):

@@ -98,6 +98,16 @@ def test_what_has_one_meaning_is_read(shots, tmp_path, content):
     assert set(data_of(tmp_path / "out").classes) == {"cat", "dog"}
 
 
+def test_a_class_that_is_called_as_an_image(shots, tmp_path):
+    """Its column is no image, and the table has a header."""
+    (shots / "labels.csv").write_text(rows("{name},{one},{two}", "image,00,dog"))
+    init(shots, tmp_path / "out")
+    assert set(data_of(tmp_path / "out").classes) == {"00", "dog"}
+    (shots / "labels.csv").write_text(rows("{stem},{labels}").partition("\n")[2])
+    with pytest.raises(ValueError, match="begins with the image '00' and no header"):
+        init(shots, tmp_path / "out2")
+
+
 def test_whole_paths_of_this_machine(shots, tmp_path):
     lines = [f"{shots / name},{LABELS[i % 4]}" for i, name in enumerate(NAMES)]
     (shots / "labels.csv").write_text("\n".join(["image,labels", *lines]))

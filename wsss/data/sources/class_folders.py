@@ -1,7 +1,6 @@
 """Source for a folder of images for each class: ``images/cat/1.jpg`` is a cat."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -66,24 +65,24 @@ class _Tree(NamedTuple):
 
     Args:
         beside: Images that lie in no folder below it.
-        direct: Folders that hold images themselves, with the number of those.
+        direct: The images that lie in each folder itself.
         nested: Folders inside each folder that hold images.
     """
 
     beside: list[str]
-    direct: Counter[str]
+    direct: dict[str, list[str]]
     nested: dict[str, set[str]]
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "_Tree":
         """Sort images by the folders of their relative names."""
-        tree = cls([], Counter(), {})
+        tree = cls([], {}, {})
         for name in names:
             first, *rest = name.split("/")
             if not rest:
                 tree.beside.append(name)
             elif len(rest) == 1:
-                tree.direct[first] += 1
+                tree.direct.setdefault(first, []).append(name)
             else:
                 tree.nested.setdefault(first, set()).add(rest[0])
         return tree
@@ -91,12 +90,14 @@ class _Tree(NamedTuple):
     def splits(self) -> list[str]:
         """Folders that hold a folder for each class: by their names, or because all hold the same.
 
-        A class may be called as a split is; it holds its images itself.
+        A class may be called as a split is; it stands beside others and holds its images itself.
         """
+        strays = all(map(is_split, self.direct.keys() | self.nested.keys()))
         within = {
             name: inside
             for name, inside in self.nested.items()
-            if not self.direct[name] and not {one.lower() for one in inside} <= _GENERIC
+            if (strays or name not in self.direct)
+            and not {one.lower() for one in inside} <= _GENERIC
         }
         named = sorted(name for name in within if is_split(name))
         if named:
@@ -134,7 +135,8 @@ def _with_splits(folder: Folder, tree: _Tree, prefix: str, splits: list[str]) ->
     images_in = f"{prefix}{{split}}"
     for name in sorted((tree.direct.keys() | tree.nested.keys()) - set(splits)):
         folder.pass_over(f"{prefix}{name}", f"a folder beside {splits[0]}, which is a split")
-    for name in tree.beside:
+    strays = [name for split in splits for name in tree.direct.get(split, [])]
+    for name in (*tree.beside, *strays):
         folder.pass_over(f"{prefix}{name}", "it lies in no folder of a class")
     found = Found(
         f"a folder of images for each class, in {images_in}",

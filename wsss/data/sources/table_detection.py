@@ -172,11 +172,16 @@ def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str,
     """
     names = image_names(folder.photographs)
     everywhere = {*names, *names.values()}
-    if any(file_name(column) in everywhere for column in sheet.columns):
-        image = next(column for column in sheet.columns if file_name(column) in everywhere)
-        raise ValueError(
-            f"it begins with the image {image!r} and no header; write 'image,labels' above it"
-        )
+    everywhere |= {name.rpartition("/")[2] for name in everywhere}
+    for column in sheet.columns:
+        cells = [file_name(cell) in everywhere for cell in sheet.column(column)]
+        # a class may be called as an image is without its suffix
+        if file_name(column) in everywhere and (
+            is_image_name(column) or 2 * sum(cells) > len(cells)
+        ):
+            raise ValueError(
+                f"it begins with the image {column!r} and no header; write 'image,labels' above it"
+            )
     folders = list(dict.fromkeys(name.rpartition("/")[0] for name in folder.photographs))
     parents = [parent for name in folders for parent in (name, name.rpartition("/")[0])]
     root = folder.path.resolve()
