@@ -224,10 +224,10 @@ class TestThroughput:
         monkeypatch.setattr("wsss.tasks.speed.time.perf_counter", lambda: clock() + spent)
         for wait in (0.0, 10.0):
 
-            def slow(path, wait=wait):
+            def slow(path, grey_bits=16, wait=wait):
                 nonlocal spent
                 spent += wait
-                return read_image(path)
+                return read_image(path, grey_bits)
 
             monkeypatch.setattr("wsss.tasks.trainer.read_image", slow)
             train(shapes, tmp_path / str(wait), CPU)

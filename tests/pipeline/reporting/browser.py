@@ -41,6 +41,8 @@ class Opened:
     def show_all(self) -> None:
         """Make the window so high that every card is drawn."""
         self.page.set_viewport_size({"width": 1300, "height": 6000})
+        # the page is told of what is visible some time later
+        self.page.wait_for_function("() => [...visible].length === $('cards').children.length")
         self.settle()
 
     def settle(self) -> None:
