@@ -102,6 +102,11 @@ def _is_mask_beside(stem: str, stems: Set[str]) -> bool:
     return bare not in ("", name) and (f"{folder}/{bare}" if folder else bare) in stems
 
 
+def _raise(error: OSError) -> None:
+    """A folder that may not be read is none that is empty."""
+    raise error
+
+
 def _files(folder: Path, depth: int | None, without: Path | None) -> Iterator[str]:
     """List the relative names of all files."""
     own = None if without is None else without.resolve()
@@ -112,7 +117,11 @@ def _files(folder: Path, depth: int | None, without: Path | None) -> Iterator[st
             if near and own not in path.resolve().parents and path.is_file():
                 yield name
         return
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        # what a command of ours has written, below the data set by default
+        if {"config.yaml", "manifest.json"} <= set(files):
+            folders.clear()
+            continue
         real, above = Path(place).resolve(), Path(place).parent.resolve()
         # a link to a folder above would be walked for ever; one to a folder beside is a folder
         if real == own or (place != str(folder) and (real == above or real in above.parents)):

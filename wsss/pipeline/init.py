@@ -146,8 +146,8 @@ def _data_yaml(found: Found, config: DataConfig) -> str:
         wanted["csv"] = {key: v for key, v in wanted["csv"].items() if v != form[key]}
     *names, last = SOURCES
     comments = {**_COMMENTS, "layout": f"{_COMMENTS['layout']}: {', '.join(names)} or {last}"}
-    lines = ["# Written by wsss init. " + found.what + "."]
-    lines += [f"# Please check: {note}." for note in found.notes]
+    lines = ["# Written by wsss init. " + _one_line(found.what) + "."]
+    lines += [f"# Please check: {_one_line(note)}." for note in found.notes]
     for key, value in wanted.items():
         text = yaml.dump(
             {key: value}, Dumper=_Quoting, sort_keys=False, allow_unicode=True, width=1000
@@ -222,6 +222,14 @@ def _machine(gpu: bool) -> str:
     return torch.cuda.get_device_name() if gpu else f"a processor with {available_cores()} cores"
 
 
+def _one_line(note: str) -> str:
+    """Write what cannot be printed, such as a file name's line break, as Python would."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in note
+    )
+
+
 def _quoted(text: str) -> str:
     """Quote a text for YAML."""
     return json.dumps(text, ensure_ascii=False)
@@ -235,16 +243,16 @@ def _summary(
     output: Path,
 ) -> str:
     """Describe what was found, and what comes next."""
-    lines = [found.what]
+    lines = [_one_line(found.what)]
     for split, part in zip(splits, parts, strict=True):
         counts = Counter(name for item in part for name in set(item.labels or ()))
         named = ", ".join(f"{name} {counts[name]}" for name in config.classes)
         lines.append(f"{split}: {len(part)} images: {named}")
-    lines += [f"please check: {note}" for note in found.notes]
+    lines += [f"please check: {_one_line(note)}" for note in found.notes]
     lines.append(f"wrote {output / 'data.yaml'} and {output / 'run.yaml'}")
     data, run = (shlex.quote(str(output / name)) for name in ("data.yaml", "run.yaml"))
     named = "".join(
-        f" --{key} {shlex.quote(split)}"
+        f" --{key}={shlex.quote(split)}"
         for key, split, usual in zip(
             ("train_split", "val_split"), splits, ("train", "val"), strict=True
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from wsss.data.config import DataConfig
 from wsss.data.images import image_names
 from wsss.data.listing import list_images
-from wsss.data.sources.detection import Folder, Found, with_classes
+from wsss.data.sources.detection import DEPTH, Folder, Found, with_classes
 from wsss.data.sources.items import Item, distinct, real_labels
 from wsss.data.sources.lists import selected
 from wsss.data.sources.source import DataSource, Evidence
@@ -35,7 +35,7 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
     masks = config.at(config.masks, split)
     files = {}
     # where masks lie beside the classes, they are none
-    for relative in list_images(folder, without=masks).images:
+    for relative in list_images(folder, DEPTH, without=masks).images:
         name, inside, _ = relative.partition("/")
         if inside:
             files[relative] = (name, folder / relative)

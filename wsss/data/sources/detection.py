@@ -11,18 +11,14 @@ from typing import Any
 from wsss.data.config import VOC_CLASSES, DataConfig
 from wsss.data.images import image_names
 from wsss.data.listing import Listing, images_among, is_hidden, list_files
+from wsss.data.mask_folders import mask_folders
 from wsss.data.sources.items import NO_CLASS, read_text, real_labels
 from wsss.data.sources.lists import listed_images, read_list
+from wsss.ignore import IGNORE
 
-_LIST_FOLDERS = ("ImageSets/Segmentation", "ImageSets/Main", "lists", "splits", "ImageSets", ".")
-_MASK_FOLDERS = (
-    "SegmentationClassAug",
-    "SegmentationClass",
-    "masks",
-    "labels",
-    "gt",
-    "annotations",
-)
+_LIST_FOLDERS = (
+    "ImageSets/Segmentation", "ImageSets/Main", "lists", "splits", "ImageSets", "meta", ".",
+)  # fmt: skip
 
 
 @dataclass
@@ -56,7 +52,7 @@ class Found:
         return DataConfig(root=root, layout=self.layout, classes=self.classes, **settings)
 
 
-_DEPTH = 3
+DEPTH = 3
 """Folders down in which the files of a data set are searched."""
 _SHOWN = 4
 """Files of one reason that are named one by one."""
@@ -77,7 +73,7 @@ class Folder:
 
     @functools.cached_property
     def _all(self) -> list[str]:
-        return list_files(self.path, _DEPTH)
+        return list_files(self.path, DEPTH)
 
     @functools.cached_property
     def listing(self) -> Listing:
@@ -94,11 +90,19 @@ class Folder:
 
     @functools.cached_property
     def photographs(self) -> list[str]:
-        """Those of them that are no masks, which are called as their photographs."""
-        place = mask_folder(self)
-        return [name for name in self.images if not place or not name.startswith(f"{place}/")]
+        """Those of them that lie in no folder of masks."""
+        return [
+            name
+            for name in self.images
+            if not any(name.startswith(f"{place}/") for place in self.masks)
+        ]
 
-    def files(self, *suffixes: str, depth: int = _DEPTH) -> list[str]:
+    @functools.cached_property
+    def masks(self) -> dict[str, int]:
+        """Folders of masks; see `wsss.data.mask_folders`."""
+        return mask_folders(self.images)
+
+    def files(self, *suffixes: str, depth: int = DEPTH) -> list[str]:
         """List the relative names of the files with these suffixes; upper folders first.
 
         Args:
@@ -156,12 +160,15 @@ def find_lists(folder: Folder, images_in: str) -> tuple[str, list[str]] | None:
     }
     known |= {name.strip() for name in known}
     chosen: tuple[str, list[str]] | None = None
-    for place in _LIST_FOLDERS:
-        texts = [
-            name
-            for name in folder.files(".txt")
-            if (name.rpartition("/")[0] or ".") == place and name.endswith(".txt")
-        ]
+    above = images_in.rpartition("/")[0]
+    texts_in: dict[str, list[str]] = {}
+    for name in folder.files(".txt"):
+        if name.endswith(".txt"):
+            texts_in.setdefault(name.rpartition("/")[0] or ".", []).append(name)
+    # beside the images first: a data set may be unpacked into a folder of its own
+    places = [f"{above}/{place}" for place in _LIST_FOLDERS[:-1] if above] + list(_LIST_FOLDERS)
+    for place in places:
+        texts = texts_in.get(place, [])
         lists = [name for name in texts if _is_list_of(known, folder, name, named=place != ".")]
         if lists and chosen is None:
             chosen = place, [Path(name).stem for name in lists]
@@ -238,11 +245,33 @@ def with_classes(
     note_names(found, names, none)
     if not found.classes:
         raise ValueError(f"{folder.path}: {found.what}, but no image has a label")
-    place = mask_folder(folder)
-    if place is not None:
-        found.settings["masks"] = Path(place)
-        found.notes.append(f"masks for scoring in {place}")
+    check_classes(found, folder.path)
+    for number, (place, count) in enumerate(folder.masks.items()):
+        if number == 0:
+            found.settings["masks"] = Path(place)
+            found.notes.append(f"masks for scoring in {place}")
+        else:
+            found.notes.append(f"{count} pictures in {place} are taken for masks and are not used")
     return found
+
+
+def check_classes(found: Found, path: Path) -> None:
+    """Refuse classes that no configuration can have, by the name of the data set.
+
+    Raises:
+        ValueError: There are too many, or one has a name that cannot be used.
+    """
+    if len(found.classes) > IGNORE - 1:
+        raise ValueError(
+            f"{path}: {found.what}: {len(found.classes)} classes; masks hold {IGNORE - 1} at most. "
+            "Train on a part of them, or join some"
+        )
+    for name in found.classes:
+        if name != name.strip() or not name.strip() or not name.isprintable():
+            raise ValueError(
+                f"{path}: {found.what}: the class {name!r} begins or ends with a space, or cannot "
+                "be printed; rename it there"
+            )
 
 
 def note_names(found: Found, names: Iterable[str], none: Sequence[str] = NO_CLASS) -> None:
@@ -274,7 +303,11 @@ def note_names(found: Found, names: Iterable[str], none: Sequence[str] = NO_CLAS
 def _numbered(found: Found, names: Set[str], file: Path) -> dict[str, int]:
     """Number the classes: the author's values if known, VOC's if those fit, else alphabetical."""
     lines = [line.strip() for line in read_text(file).splitlines()] if file.is_file() else []
-    if names <= set(lines):
+    lacking = sorted(names - set(lines))
+    if lines and (lacking or len(lines) >= IGNORE):
+        why = f"it lacks {lacking[0]!r}" if lacking else f"it has {len(lines)} lines"
+        found.notes.append(f"not used: {file.name}: {why}; expected the name of a class a line")
+    elif lines:
         found.notes.append(f"the classes' order and values are those of {file.name}")
         # masks number the lines of such a file; background is 0 whether it is written or not
         first = 0 if lines[0] in ("background", "_background_") else 1
@@ -284,15 +317,3 @@ def _numbered(found: Found, names: Set[str], file: Path) -> dict[str, int]:
     if names <= set(VOC_CLASSES):
         return {name: value for name, value in VOC_CLASSES.items() if name in names}
     return {name: value for value, name in enumerate(sorted(names), start=1)}
-
-
-def mask_folder(folder: Folder) -> str | None:
-    """Find the folder of PNG files that share their names with images elsewhere."""
-    ids = set(image_names(folder.images).values())
-    for place in _MASK_FOLDERS:
-        # masks are images too, and would be found to be their own
-        others = {name for name in ids if not name.startswith(f"{place}/")}
-        masks = {name.removeprefix(f"{place}/") for name in ids - others}
-        if masks & others or masks & {name.rpartition("/")[2] for name in others}:
-            return place
-    return None

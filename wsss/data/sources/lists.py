@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """Read a list file, one image a line; blank lines are skipped.
+    """Read a list file, one image a line; blank lines and comments (``# ...``) are skipped.
 
     A line is an id, or the image's file, or two files: the image and its mask, as DeepLab's lists
     have them. Their leading slash means the data set's folder.
@@ -48,7 +48,8 @@ def read_entries(path: Path) -> list[Entry]:
     first_line: dict[str, int] = {}
     entries = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
+        # a comment has a space behind its mark; the name of an image may begin with one
+        if not line.strip() or line.startswith("# "):
             continue
         entry = _entry(line, f"{path}, line {number}")
         if entry.image in first_line:
