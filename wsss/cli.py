@@ -1,6 +1,7 @@
 """Command line: ``wsss <command>``, and the scripts under ``tools/``."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +48,8 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     try:
         settings = arguments(parser, parsed)
         result = entry.function(**settings)
+    except BrokenPipeError:
+        return _unheard()
     except KeyboardInterrupt:
         print(f"wsss {name}: interrupted; give the command again to go on", file=sys.stderr)
         return 130
@@ -68,10 +71,20 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     if first_of_all():
         shown = entry.shown(result, settings)
         if shown is not None:
-            print(shown)
+            try:
+                print(shown, flush=True)
+            except BrokenPipeError:
+                return _unheard()
         if ended is not None:
             print(f"wsss {name}: {ended}", file=sys.stderr)
     return 0 if ended is None else ended.exit_code
+
+
+def _unheard() -> int:
+    """End where nobody reads any more, as behind ``| head``; as a program that this signal ends."""
+    # Python writes what is left when it ends, which would fail again
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13
 
 
 def _failed(name: str, error: Exception) -> int:

@@ -85,6 +85,9 @@ class CSVFormat:
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)"|([^\s,;'"][^,;'"]*)""")
 
 
+_PAIRS = re.compile(r"""['"]([^'"]*)['"]\s*:\s*([\w.]+)""")
+
+
 def in_brackets(cell: str) -> list[str] | None:
     """Read the texts of a list as Python, NumPy and JSON write it; None for any other text."""
     cell = cell.strip()
@@ -93,6 +96,9 @@ def in_brackets(cell: str) -> list[str] | None:
     quoted = cell[:1] + cell[-1:] in ("()", "{}") and inner.strip()[:1] in ("'", '"')
     if len(cell) < 2 or not (cell[0] + cell[-1] == "[]" or quoted):
         return None
+    pairs = _PAIRS.findall(inner) if cell[0] == "{" else []
+    if pairs:  # a dict of classes and whether they are there
+        return [name for name, value in pairs if value.lower() in ("1", "1.0", "true")]
     texts = ("".join(found).strip() for found in _QUOTED.findall(inner))
     return [text for text in texts if text]
 

@@ -55,9 +55,11 @@ def divide(found: Found, root: Path, lists: Path, seed: int) -> Division:
     for split in [split for split, part in parts.items() if not part]:
         found.notes.append(f"the split {split!r} has no images")
         del parts[split]
+    every = [item for part in parts.values() for item in part]
+    _leave_unlabelled(found, parts)
     train, val = train_and_val(parts)
     if parts:
-        _note_unlisted(found, root, [item for part in parts.values() for item in part])
+        _note_unlisted(found, root, every)
     if templates and len(parts) == 1:
         _without_template(found, next(iter(parts)))
     if (train is None or val is None) and templates and len(parts) > 1:
@@ -69,6 +71,15 @@ def divide(found: Found, root: Path, lists: Path, seed: int) -> Division:
         config = found.config(root, **({"lists": lists} if written else {}))
         return Division(config, train, val, (parts[train], parts[val]), written)
     return _drawn(found, root, lists, seed, parts, train, val)
+
+
+def _leave_unlabelled(found: Found, parts: dict[str, list[Item]]) -> None:
+    """Leave out splits of which no image has a label where others have: what is to be guessed."""
+    labelled = {split for split, part in parts.items() if any(item.labels for item in part)}
+    for split in [split for split in parts if split not in labelled and labelled]:
+        found.notes.append(
+            f"no image of {split!r} has a label; its {len(parts.pop(split))} images are not used"
+        )
 
 
 def _without_template(found: Found, split: str) -> None:
@@ -111,26 +122,27 @@ def _note_the_rest(found: Found, parts: Mapping[str, Sequence[Item]], used: set[
         found.notes.append(f"no step uses {named}")
 
 
+_FOLDERS = 4
+"""Folders of unused images that are named one by one."""
+
+
 def _note_unlisted(found: Found, root: Path, items: Sequence[Item]) -> None:
     """Note images that lie among those of the data set, and that nothing tells the labels of."""
-    config = found.config(root)
-    splits = found.splits or [""]
-    places = {config.at(config.images, split) for split in splits}
-    masks = {config.at(config.masks, split) for split in splits}
     # a link, or a path of another writing, is the same file
     used = {item.image.resolve() for item in items}
-    left = [
-        name
-        for name in found.files
-        if places & {root / name, *(root / name).parents}
-        and not masks & set((root / name).parents)
-        and (root / name).resolve() not in used
-    ]
-    if left:
+    used |= {item.mask.resolve() for item in items if isinstance(item.mask, Path)}
+    left: dict[str, list[str]] = {}
+    for name in found.files:
+        if (root / name).resolve() not in used:
+            left.setdefault(name.rpartition("/")[0] or ".", []).append(name)
+    for place, names in list(left.items())[:_FOLDERS]:
         found.notes.append(
-            f"{len(left)} images are not used, since nothing says what they show, for example "
-            f"{left[0]}"
+            f"{len(names)} images in {place} are not used, for example {names[0]}: no row, list or "
+            "annotation that is used names them"
         )
+    if len(left) > _FOLDERS:
+        rest = sum(map(len, list(left.values())[_FOLDERS:]))
+        found.notes.append(f"{rest} images in {len(left) - _FOLDERS} more folders are not used")
 
 
 def _note_shared(found: Found, parts: Mapping[str, Sequence[Item]], used: tuple[str, str]) -> None:

@@ -236,6 +236,30 @@ def find_files(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     return found
 
 
+def find_below(folder: Path, missing: Iterable[str], without: Path) -> dict[str, Path]:
+    """Find images that do not lie in a folder itself anywhere below it, by their names alone.
+
+    Args:
+        folder: Where.
+        missing: Names of files, or ids; those with a folder in them are not searched.
+        without: A folder that is not searched, such as that of the masks.
+
+    Returns:
+        The file of each that is there once; others are left out.
+    """
+    from wsss.data.listing import list_images  # it needs this module's suffixes
+
+    wanted = {_composed(name).strip(): name for name in missing if "/" not in name}
+    if not wanted or not folder.is_dir():
+        return {}
+    found: dict[str, list[Path]] = {}
+    for inside in list_images(folder, without=without).images:
+        file = _composed(inside.rpartition("/")[2])
+        for name in {file.strip(), file.rpartition(".")[0].strip()} & wanted.keys():
+            found.setdefault(wanted[name], []).append(folder / inside)
+    return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+
+
 def _by_stem(folder: Path) -> dict[str, dict[str, str]]:
     """Map the stem of each image file to its name by its suffix in small letters."""
     found: dict[str, dict[str, str]] = {}

@@ -39,11 +39,11 @@ def mask_folders(images: Sequence[str]) -> dict[str, int]:
     others = set()
     for name in images:
         path = PurePosixPath(name)
-        place = next((p for p in reversed(path.parents) if _CALLED.fullmatch(p.name)), None)
-        if place is None:
-            others.add(_stem(path))
+        above = [parent.as_posix() for parent in path.parents if _CALLED.fullmatch(parent.name)]
+        if above:
+            trees.setdefault(above[-1], []).append(name)
         else:
-            trees.setdefault(place.as_posix(), []).append(name)
+            others.add(_stem(path))
     found = {}
     for place, names in trees.items():
         paths = [PurePosixPath(name) for name in names]

@@ -2,8 +2,24 @@
 
 from pathlib import Path
 
-from wsss.data.sources import SOURCES
+from wsss.data.sources import SOURCES, DataSource
 from wsss.data.sources.detection import Folder, Found
+
+
+def _weaker(path: Path, chosen: DataSource, found: Found) -> list[str]:
+    """Say what else could be taken for labels, by evidence that is weaker."""
+    notes = []
+    for source in SOURCES.values():
+        if source.evidence > chosen.evidence:
+            folder = Folder(path)
+            try:
+                other = source.detect(folder)
+            except (OSError, ValueError):
+                continue
+            # the same classes told twice are no contradiction
+            if other is not None and other.classes.keys() != found.classes.keys():
+                notes.append(f"not used: {other.what}; the labels are those of {found.what}")
+    return notes
 
 
 def recognise(path: Path) -> Found:
@@ -24,7 +40,8 @@ def recognise(path: Path) -> Found:
     for source in sorted(SOURCES.values(), key=lambda source: source.evidence):
         found = source.detect(folder)
         if found is not None:
-            found.files = [name for name in folder.images if not folder.is_passed_over(name)]
+            found.notes += _weaker(path, source, found)
+            found.files = [name for name in folder.photographs if not folder.is_passed_over(name)]
             found.notes += [*folder.sentences(), *folder.listing.left_out]
             return found
     why = "".join(f"; {text}" for text in [*folder.sentences(), *folder.listing.left_out])

@@ -14,7 +14,7 @@ _TOKEN = re.compile(rf"(?<![a-z])(?:{'|'.join(_NAMES)})\d*(?![a-z])", re.IGNOREC
 
 
 def is_split(name: str) -> bool:
-    """Whether a name is one that people give to a split, such as Train, val2017 or testing."""
+    """Whether a name is one that people give to a split: Train, val2017, testing, seg_train."""
     return _bare(name) in (*_TRAIN, *_VAL)
 
 
@@ -27,8 +27,10 @@ def train_and_val(splits: Iterable[str]) -> tuple[str | None, str | None]:
 
 
 def _bare(name: str) -> str:
-    """A split's name without its year and in small letters."""
-    return name.strip().lower().rstrip("0123456789")
+    """A split's name in small letters, without its year and the words before it."""
+    found = _TOKEN.findall(name)
+    end = bool(found) and name.strip().endswith(found[-1])
+    return (found[-1] if end else name.strip()).lower().rstrip("0123456789")
 
 
 class Files(NamedTuple):

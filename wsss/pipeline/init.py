@@ -71,6 +71,10 @@ def init(
     found = recognise(folder)
     root = folder.resolve()
     division = divide(found, root, (output / "lists").resolve(), seed)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"output: {output} cannot be made ({error}); give --output") from error
     for name, part in division.lists.items():
         text = "".join(f"{item.image_id}\n" for item in part)
         atomic_write_text(output / "lists" / f"{name}.txt", text)

@@ -1,18 +1,19 @@
 """Source for a folder of images for each class: ``images/cat/1.jpg`` is a cat."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import NamedTuple
 
 from wsss.data.config import DataConfig
 from wsss.data.images import image_names
 from wsss.data.listing import list_images
-from wsss.data.sources.detection import DEPTH, Folder, Found, with_classes
+from wsss.data.sources.detection import DEPTH, Folder, Found, find_lists, with_classes
 from wsss.data.sources.items import Item, distinct, real_labels
 from wsss.data.sources.lists import selected
 from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.splits import is_split
+from wsss.data.storage import is_remote
 
 
 def read_class_folders(
@@ -101,10 +102,15 @@ class _Tree(NamedTuple):
         }
         named = sorted(name for name in within if is_split(name))
         if named:
-            return named
+            # one that is misspelt, or of another language, holds the same classes
+            classes = set().union(*(within[name] for name in named))
+            return sorted(
+                n for n in within if n in named or 2 * len(within[n] & classes) > len(classes)
+            )
         shared = frozenset.intersection(*map(frozenset, within.values())) if within else frozenset()
         every = frozenset().union(*within.values())
         same = len(within) > 1 and len(shared) > 1 and 2 * len(shared) >= len(every)
+        same = same and not all(map(is_split, shared))
         return sorted(within) if same and not self.direct else []
 
 
@@ -117,22 +123,35 @@ def detect_class_folders(folder: Folder) -> Found | None:
     # an archive may be unpacked into a folder of its own
     common = os.path.commonpath([name.rpartition("/")[0] for name in images])
     for prefix in dict.fromkeys(("", f"{common}/" if common else "", "images/", "data/")):
-        tree = _Tree.of(name[len(prefix) :] for name in images if name.startswith(prefix))
+        below = [name[len(prefix) :] for name in images if name.startswith(prefix)]
+        tree = _Tree.of(below)
+        double = not tree.direct and all(inside == {n} for n, inside in tree.nested.items())
+        if double:  # train/train/cat/1.jpg, as archives are unpacked into folders of their name
+            tree = _Tree.of(name.partition("/")[2] for name in below)
         splits = tree.splits()
         found: Found | None = None
         if splits:
-            found = _with_splits(folder, tree, prefix, splits)
+            found = _with_splits(folder, tree, prefix, splits, double)
+        elif double:
+            continue
         # a single folder is rather the one that holds all photographs than the only class
         elif len(tree.direct.keys() | tree.nested.keys()) > 1:
             found = _classes(folder, tree, prefix)
+        elif tree.direct and not tree.beside:
+            (name,) = tree.direct
+            folder.pass_over(
+                f"{prefix}{name}", "a single folder of images; a class needs another to differ from"
+            )
         if found is not None:
             return found
     return None
 
 
-def _with_splits(folder: Folder, tree: _Tree, prefix: str, splits: list[str]) -> Found:
-    """Describe folders of classes inside of one for each split."""
-    images_in = f"{prefix}{{split}}"
+def _with_splits(
+    folder: Folder, tree: _Tree, prefix: str, splits: list[str], double: bool
+) -> Found:
+    """Describe folders of classes in one for each split, or in one of its name inside of that."""
+    images_in = f"{prefix}{{split}}/{{split}}" if double else f"{prefix}{{split}}"
     for name in sorted((tree.direct.keys() | tree.nested.keys()) - set(splits)):
         folder.pass_over(f"{prefix}{name}", f"a folder beside {splits[0]}, which is a split")
     strays = [name for split in splits for name in tree.direct.get(split, [])]
@@ -144,6 +163,8 @@ def _with_splits(folder: Folder, tree: _Tree, prefix: str, splits: list[str]) ->
         settings={"images": Path(images_in)},
         splits=splits,
     )
+    for split in splits:
+        _note_empty(found, folder.path / images_in.replace("{split}", split), tree.nested[split])
     return with_classes(found, set().union(*(tree.nested[split] for split in splits)), folder)
 
 
@@ -158,20 +179,39 @@ def _classes(folder: Folder, tree: _Tree, prefix: str) -> Found | None:
                 "would have none",
             )
         return None
-    if all(map(is_split, names)):
-        for name in sorted(names):
-            folder.pass_over(
-                f"{prefix}{name}", "called as a split, but without a folder for each class"
-            )
+    for name in sorted(names):
+        if all(map(is_split, names)):
+            why = "called as a split, but without a folder for each class"
+        elif tree.nested and all(map(is_split, set().union(*tree.nested.values()))):
+            why = "it holds splits of its own: give such a folder to wsss init"
+        else:
+            break
+        folder.pass_over(f"{prefix}{name}", why)
+    else:
         return None
     found = Found(
         f"a folder of images for each class, in {prefix.rstrip('/') or '.'}",
         "folders",
         settings={"images": Path(prefix.rstrip("/") or ".")},
     )
+    _note_empty(found, folder.path / prefix, names)
+    lists = find_lists(folder, prefix.rstrip("/") or ".")
+    if lists is not None:
+        found.settings["lists"], found.splits = Path(lists[0]), lists[1]
     for name, inside in sorted(tree.nested.items()):
         found.notes.append(f"all in {prefix}{name} is {name!r}, {', '.join(sorted(inside))} too")
     return with_classes(found, set(names), folder)
+
+
+def _note_empty(found: Found, place: Path, names: Set[str]) -> None:
+    """Note folders beside those of the classes that hold no image."""
+    if is_remote(place) or not place.is_dir():
+        return
+    inside = {one for one in place.iterdir() if one.is_dir() and not one.name.startswith(".")}
+    # what else lies there is spoken of elsewhere, or holds what is no image
+    empty = sorted(one.name for one in inside if one.name not in names and not any(one.iterdir()))
+    if empty:
+        found.notes.append(f"no image is in {', '.join(map(repr, empty))}, folders in {place.name}")
 
 
 CLASS_FOLDERS = DataSource(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 
 from wsss.data.sources.coco_format import CocoFile, load_coco
-from wsss.data.sources.detection import Folder, Found, note_names
+from wsss.data.sources.detection import Folder, Found, check_classes, find_lists, note_names
 from wsss.data.sources.items import real_labels
 from wsss.data.splits import choose_files
 from wsss.ignore import IGNORE
@@ -30,6 +30,15 @@ def detect_coco(folder: Folder) -> Found | None:
     found.what = f"COCO instances JSON ({chosen.template}), images in {images_in}"
     found.settings["labels"] = Path(chosen.template)
     _join_categories(found, used)
+    if not found.classes:
+        raise ValueError(f"{folder.path / chosen.used[0]}: categories: expected at least one")
+    check_classes(found, folder.path / chosen.used[0])
+    lists = find_lists(folder, images_in) if "{split}" not in images_in else None
+    if lists is not None and found.splits:
+        for name in lists[1]:
+            folder.pass_over(f"{lists[0]}/{name}.txt", f"the splits are those of {chosen.template}")
+    elif lists is not None:
+        found.settings["lists"], found.splits = Path(lists[0]), lists[1]
     return found
 
 
@@ -42,10 +51,13 @@ def _find_files(folder: Folder) -> dict[str, CocoFile]:
     files = {}
     names = folder.files(".json")
     if len(names) > _MOST_FILES:
-        names = [name for name in names if name.count("/") <= 1][:_MOST_FILES]
-        folder.pass_over(
-            (folder.files(".json"))[_MOST_FILES], "of so many JSON files the first are opened"
-        )
+        # a file of a whole data set is larger than one of an image
+        largest = sorted(names, key=lambda name: -(folder.path / name).stat().st_size)
+        for name in largest[_MOST_FILES:]:
+            folder.pass_over(name, "of so many JSON files the largest are opened")
+        names = [name for name in names if name in largest[:_MOST_FILES]]
+    for name in folder.files(".jsonl"):
+        folder.pass_over(name, "not read; make a CSV file of it")
     for name in names:
         path = folder.path / name
         # JSON files may be about anything, so that none is an error by itself

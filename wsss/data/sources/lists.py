@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsss.data.config import DataConfig
-from wsss.data.images import IMAGE_SUFFIXES, find_images, is_image_name
+from wsss.data.images import IMAGE_SUFFIXES, find_below, find_images, is_image_name
 from wsss.data.sources.items import Item, Lister, check_id, file_name, read_text
-from wsss.data.storage import below, to_path
+from wsss.data.storage import below, existing, to_path
 
 _SUFFIX = "|".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
 _PAIR = re.compile(rf"(\S.*?\.(?:{_SUFFIX}))[\s,;]+(\S.*\.(?:{_SUFFIX}))", re.IGNORECASE)
@@ -114,6 +114,8 @@ def listed_images(config: DataConfig, split: str, limit: int | None) -> list[Ite
             name = entry.line if bare and any(map(Path.is_file, places)) else entry.image
             ids[entry.image] = _below(name, folder, config.root).rpartition(".")[0]
     files |= find_images(folder, (image_id for name, image_id in ids.items() if name != image_id))
+    there = existing(files[image_id] for image_id in ids.values())
+    files |= find_below(folder, [i for i in ids.values() if files[i] not in there], masks)
     first: dict[str, str] = {}
     items = []
     for entry in entries:
@@ -125,7 +127,7 @@ def listed_images(config: DataConfig, split: str, limit: int | None) -> list[Ite
             )
         mask = masks / f"{image_id}.png"
         if entry.mask:
-            mask = _mask_file(entry.mask, config.root, masks)
+            mask = mask_file(entry.mask, config, split)
         items.append(Item(image_id, files[image_id], mask, None, entry.origin))
     return items
 
@@ -138,16 +140,19 @@ def _below(name: str, folder: Path, root: Path) -> str:
     return name.removeprefix(f"{inside}/")
 
 
-def _mask_file(name: str, root: Path, masks: Path) -> Path:
-    """File of a mask that a list names, below the root or the folder of masks."""
+def mask_file(name: str, config: DataConfig, split: str) -> Path:
+    """File of a mask that a list or a table names: below the masks, the root or the images."""
     inside = to_path(name.lstrip("/"))
-    places = [to_path(name), below(root, inside), below(masks, inside)]
-    # none may be there yet; a name without a folder lies in that of the masks
-    usual = places[1] if "/" in name else places[2]
+    masks, images = config.at(config.masks, split), config.at(config.images, split)
+    places = [to_path(name), *(below(place, inside) for place in (masks, config.root, images))]
+    # none may be there yet: a leading slash means the data set's folder, and so does that of the
+    # masks in a name
+    from_root = name.startswith(("/", f"{masks.name}/"))
+    usual = places[2] if from_root else places[1]
     return next((place for place in places if place.is_file()), usual)
 
 
-def chosen(items: Iterable[Item], path: Path, config: DataConfig) -> list[Item]:
+def chosen(items: Iterable[Item], path: Path, config: DataConfig, split: str) -> list[Item]:
     """Choose the items that a list names, in its order.
 
     Args:
@@ -155,6 +160,7 @@ def chosen(items: Iterable[Item], path: Path, config: DataConfig) -> list[Item]:
         path: The list. A line may be an item's id, its file below the folder of images or below
             the root, or its whole path.
         config: The data set.
+        split: The split whose list it is.
 
     Raises:
         ValueError: It names one that is not there, or one twice.
@@ -180,8 +186,7 @@ def chosen(items: Iterable[Item], path: Path, config: DataConfig) -> list[Item]:
         elif one.image_id in found:
             raise ValueError(f"{entry.origin}: image {one.image_id!r} is listed twice")
         elif entry.mask:
-            mask = _mask_file(entry.mask, config.root, config.at(config.masks))
-            found[one.image_id] = replace(one, mask=mask)
+            found[one.image_id] = replace(one, mask=mask_file(entry.mask, config, split))
         else:
             found[one.image_id] = one
     if missing:
@@ -207,7 +212,7 @@ def selected(every: Lister, config: DataConfig, split: str, key: str) -> list[It
     # a list comes before {split}: it is what a person adds to a data set
     wanted = list_of(config, split)
     if wanted is not None:
-        return chosen(every(config, split), wanted, config)
+        return chosen(every(config, split), wanted, config, split)
     if "{split}" not in str(getattr(config, key)):
         raise ValueError(no_split(config, split, f"{{split}} in data.{key}"))
     return every(config, split)

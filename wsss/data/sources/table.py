@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from wsss.data.config import DataConfig
-from wsss.data.images import find_files, find_images, image_names, is_image_name
+from wsss.data.images import find_below, find_files, find_images, image_names, is_image_name
 from wsss.data.sources.items import Item, distinct, label_file
-from wsss.data.sources.lists import chosen, list_of, no_split
+from wsss.data.sources.lists import chosen, list_of, mask_file, no_split
 from wsss.data.sources.rows import Row, check_class_names, name_inside, rows_of
 from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.sources.table_detection import detect_table
-from wsss.data.storage import below, to_path
+from wsss.data.storage import existing
 
 
 def read_table(
@@ -20,7 +20,7 @@ def read_table(
     # who says which images a split has: a list, then the file's own name, then its column
     wanted = list_of(config, split)
     if wanted is not None:
-        return chosen(_items(rows, config, split), wanted, config)[:limit]
+        return chosen(_items(rows, config, split), wanted, config, split)[:limit]
     if "{split}" not in str(config.labels):
         if not rows or rows[0].split is None:
             raise ValueError(no_split(config, split, f"a column {config.csv.split!r} in {path}"))
@@ -55,10 +55,14 @@ def _items(rows: list[Row], config: DataConfig, split: str) -> list[Item]:
     ids = {name: name for name in names.values()} | image_names(files)
     found = find_images(folder, (name for name in names.values() if name not in files))
     found |= find_files(folder, files)
+    there = existing(found.values())
+    found |= find_below(folder, [name for name in found if found[name] not in there], masks)
     items = []
     for row in rows:
         name = names[row.image]
-        mask = below(masks, to_path(row.mask)) if row.mask else masks / f"{ids[name]}.png"
+        mask = masks / f"{ids[name]}.png"
+        if row.mask:
+            mask = mask_file(row.mask, config, split)
         items.append(Item(ids[name], found[name], mask, row.labels, row.origin))
     return distinct(items)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from wsss.data.config import CSVFormat, in_brackets
 from wsss.data.images import image_names, is_image_name
+from wsss.data.sources.class_folders import detect_class_folders
 from wsss.data.sources.detection import Folder, Found, check_lists, find_lists, with_classes
 from wsss.data.sources.items import file_name
 from wsss.data.sources.rows import NOTHING, is_binary, name_inside
@@ -18,7 +19,7 @@ _ROLES = {"split": ("split", "set", "subset"), "mask": ("mask", "mask_path")}
 """Names that people give to the columns of the split and of the mask."""
 _LABEL_COLUMNS = (
     "labels", "label", "classes", "class", "tags", "tag", "categories", "category", "class_name",
-    "label_name",
+    "label_name", "class_id", "classid", "label_id", "target", "finding labels",
 )  # fmt: skip
 _SEPARATORS = (";", "|", ",")
 _DOUBT = "set csv.separator to"
@@ -35,6 +36,8 @@ class _Candidate(NamedTuple):
         names: All labels.
         splits: Names in the column of splits.
         notes: What a person should look at.
+        images: Number of images.
+        sure: A name of the column, or 0 and 1 in several, says that it holds labels.
     """
 
     form: dict[str, str]
@@ -44,17 +47,30 @@ class _Candidate(NamedTuple):
     names: set[str]
     splits: list[str]
     notes: list[str]
+    images: int
+    sure: bool
 
 
 def detect_table(folder: Folder) -> Found | None:
     """Recognise CSV files whose rows name images: one, or one for each split."""
     candidates: dict[str, _Candidate] = {}
-    for name in folder.files(".csv", ".tsv", depth=2):
+    for name in folder.files(".csv", ".tsv"):
         # any CSV file may lie there, broken or about something else
         try:
             candidates[name] = _candidate(folder, name)
         except ValueError as error:
             folder.pass_over(name, error)
+    # any text may stand in a column: folders that are called as classes say more
+    if not all(one.sure for one in candidates.values()):
+        other = detect_class_folders(Folder(folder.path))
+        for name, one in list(candidates.items()):
+            if other is not None and not one.sure:
+                folder.pass_over(
+                    name,
+                    f"{other.what}; call the column {one.form['labels']!r} 'labels' if it holds "
+                    "them",
+                )
+                del candidates[name]
     for name in folder.files(".xlsx", ".xls", ".ods", depth=1):
         folder.pass_over(name, "a spreadsheet; save it as CSV")
     if not candidates:
@@ -69,7 +85,9 @@ def detect_table(folder: Folder) -> Found | None:
     forms = [candidates[name].form for name in by_split.values()]
     # files that are written in different ways cannot be read by one configuration
     if by_split and (len(places) > 1 or any(form != forms[0] for form in forms)):
-        template, by_split = by_split[train_and_val(by_split)[0] or min(by_split)], {}
+        by_split = {}
+    if not by_split:
+        template = _likeliest(candidates)
     used = {name: candidates[name] for name in by_split.values() or [template]}
     first = next(iter(used.values()))
     for name in candidates:
@@ -97,6 +115,20 @@ def detect_table(folder: Folder) -> Found | None:
     return found
 
 
+def _likeliest(candidates: Mapping[str, _Candidate]) -> str:
+    """Choose a file of several that do not go together: what trains, of most images."""
+
+    def rank(name: str) -> tuple[bool, bool, int, int]:
+        one = candidates[name]
+        split = split_in(name)
+        # competitions hand out what has to be filled in
+        given = "submission" in name.lower() or "sample" in name.lower()
+        other = split is not None and train_and_val([split])[0] is None
+        return given, other, -one.images, name.count("/")
+
+    return min(candidates, key=rank)
+
+
 def _template(images_in: str, split: str) -> str:
     """Write {split} for a folder of that name among those of the images."""
     return "/".join("{split}" if part == split else part for part in images_in.split("/"))
@@ -117,7 +149,8 @@ def _candidate(folder: Folder, name: str) -> _Candidate:
     # the split and the mask go first: what is left are labels, whatever their columns are called
     for role, known in _ROLES.items():
         column = next((column for column in rest if column.lower() in known), None)
-        if column is not None:
+        # a class may be called mask, or set
+        if column is not None and not is_binary(sheet.column(column)):
             form[role] = column
             rest.remove(column)
     kind, form, cells, names, notes = _label_columns(sheet, rest, form)
@@ -134,7 +167,8 @@ def _candidate(folder: Folder, name: str) -> _Candidate:
             f"{name}: {sum(count > 1 for count in images.values())} images have several rows, for "
             f"example {images.most_common(1)[0][0]!r}; their labels are joined"
         )
-    found = _Candidate(form, images_in, kind, cells, names, splits, notes)
+    sure = not cells or form["labels"].lower() in _LABEL_COLUMNS
+    found = _Candidate(form, images_in, kind, cells, names, splits, notes, len(images), sure)
     return _separated(found, cells, name)
 
 
@@ -154,10 +188,6 @@ def _separated(one: _Candidate, cells: Sequence[str], name: str) -> _Candidate:
     )
 
 
-_SAMPLE = 200
-"""Rows whose images are looked for."""
-
-
 def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str, str]:
     """Find the column that names images, and the folder they lie in.
 
@@ -174,44 +204,49 @@ def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str,
     everywhere = {*names, *names.values()}
     everywhere |= {name.rpartition("/")[2] for name in everywhere}
     for column in sheet.columns:
-        cells = [file_name(cell) in everywhere for cell in sheet.column(column)]
+        images = [file_name(cell) in everywhere for cell in sheet.column(column)]
         # a class may be called as an image is without its suffix
         if file_name(column) in everywhere and (
-            is_image_name(column) or 2 * sum(cells) > len(cells)
+            is_image_name(column) or 2 * sum(images) > len(images)
         ):
             raise ValueError(
                 f"it begins with the image {column!r} and no header; write 'image,labels' above it"
             )
-    folders = list(dict.fromkeys(name.rpartition("/")[0] for name in folder.photographs))
-    parents = [parent for name in folders for parent in (name, name.rpartition("/")[0])]
     root = folder.path.resolve()
     columns = {
-        column: [name_inside(file_name(cell), root) for cell in sheet.column(column)[:_SAMPLE]]
+        column: _composed(name_inside(file_name(cell), root) for cell in sheet.column(column))
         for column in sheet.columns
     }
-    best: tuple[int, str, str] = (0, "", ".")
-    # cells may be paths below any of the folders, with suffixes or without
-    places: dict[str, list[str]] = {place: [] for place in (*parents, "")}
+    places: dict[str, list[str]] = {}
     for name in (*names, *names.values()):
-        for above in ("", *map(str, PurePosixPath(name).parents)):
-            if above in places:
-                places[above].append(name[len(above) + 1 :] if above else name)
-    for place in sorted(places, key=lambda place: split not in place.split("/")):
-        # a cell has lost a space at the ends of a name
-        there = _composed(places[place]) | _composed(map(_stripped, places[place]))
-        for column, cells in columns.items():
-            hits = len(_composed(cells) & there)
-            if hits > best[0]:
-                best = (hits, column, place or ".")
+        for above in PurePosixPath(name).parents:
+            start = "" if above.name == "" else f"{above.as_posix()}/"
+            places.setdefault(start, []).append(name[len(start) :])
+    best: tuple[int, str, str] = (0, "", ".")
+    seen: set[str] = set()
+    # of equal ones that which the file's name speaks of, else that which trains, else the first;
+    # names of files alone may lie anywhere below a folder
+    wanted = split or train_and_val({part for place in places for part in place.split("/")})[0]
+    order = sorted(places, key=lambda place: (wanted not in place.split("/"), -place.count("/")))
+    for bare in (False, True):
+        for place in order:
+            below = _composed(places[place])
+            # a cell has lost a space at the ends of a name
+            there = below | _composed(map(_stripped, below))
+            if bare:
+                there |= {name.rpartition("/")[2] for name in there}
+            for column in sorted(columns, key=_rank):
+                hits = len(columns[column] & there)
+                if hits > best[0]:
+                    best = (hits, column, place.rstrip("/") or ".")
+                    seen = there
     hits, column, place = best
     if not hits:
         raise ValueError(_no_image(sheet))
-    cells = sorted(_composed(columns[column]))
+    cells = sorted(columns[column])
     # some images may be missing, which check_data tells; most of them are no coincidence
     if 2 * hits <= len(cells):
-        prefix = "" if place == "." else f"{place}/"
-        known = _composed([*names, *names.values()])
-        missing = next(cell for cell in cells if f"{prefix}{cell}" not in known)
+        missing = next(cell for cell in cells if cell not in seen)
         raise ValueError(
             f"of the images in its column {column!r}, {hits} of {len(cells)} are there; "
             f"{missing!r} is not"
@@ -227,6 +262,16 @@ def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str,
             "write whole file names if it does"
         )
     return column, place
+
+
+_IMAGE_COLUMNS = ("image", "file", "path", "name", "id")
+"""What stands in the names of columns of images, the likeliest first."""
+
+
+def _rank(column: str) -> int:
+    """How little a column's name looks like that of a column of images."""
+    words = [place for place, word in enumerate(_IMAGE_COLUMNS) if word in column.lower()]
+    return min(words, default=len(_IMAGE_COLUMNS))
 
 
 def _no_image(sheet: Sheet) -> str:
@@ -271,6 +316,7 @@ def _label_columns(
         ValueError: No column holds labels, or it is not known which does.
     """
     filled = [name for name in columns if any(sheet.column(name))]
+    empty = [name for name in columns if name not in filled]
     binary = [name for name in filled if is_binary(sheet.column(name))]
     known = [name for word in _LABEL_COLUMNS for name in filled if name.lower() == word]
     # one of several columns of 0 and 1 is a class, whatever it is called
@@ -279,11 +325,26 @@ def _label_columns(
     # one column by any other name holds labels too, unless it is that of a single class
     column = known[0] if known else texts[0] if len(texts) == 1 and not binary else None
     if column is not None:
+        lists = [in_brackets(cell) for cell in sheet.column(column)]
+        flags = {label for labels in lists for label in labels or ()}
+        if flags and flags <= {"0", "1", "0.0", "1.0"}:
+            raise ValueError(
+                f"its column {column!r} has lists of 0 and 1, and nothing says of which classes; "
+                "write a column for each class, or the names"
+            )
         other = [name for name in filled if name != column]
         notes = [_not_labels(sheet, other)] if other else []
         return "", {**form, "labels": column}, sheet.column(column), set(), notes
     if binary and (len(binary) > 1 or not texts):
         notes = [_not_labels(sheet, texts)] if texts else []
+        if empty:
+            notes.append(f"{sheet.path.name}: {', '.join(map(repr, empty))} are empty columns")
+        odd = [name for name in binary if name.lower() in _LABEL_COLUMNS]
+        if odd:
+            notes.append(
+                f"{sheet.path.name}: the columns {', '.join(map(repr, binary))} are taken for "
+                "classes"
+            )
         # names of columns may hold what separates labels elsewhere
         marks = (" ", *_SEPARATORS, "||")
         free = [m for m in marks if m != form["delimiter"] and not any(m in n for n in binary)]
@@ -312,10 +373,16 @@ def _separator(cells: Sequence[str], delimiter: str) -> tuple[str, str]:
         return whole, ""
     used = [mark for mark in _SEPARATORS if mark != delimiter and any(mark in c for c in cells)]
     if used:
-        return used[0], ""
+        other = [cell for cell in cells if any(mark in cell for mark in used[1:])]
+        if not other:
+            return used[0], _slashes(cells, used[0])
+        return used[0], (
+            f"labels are separated by {used[0]!r}, and {other[0]!r} has {used[1]!r} too; if that "
+            f"separates, {_DOUBT} {used[1]!r}, and write all of them so"
+        )
     spaced = sorted({cell for cell in cells if len(cell.split()) > 1})
     if not spaced:
-        return " ", ""
+        return " ", _slashes(cells, " ")
     alone = set(cells) - set(spaced)
     words = {word for cell in spaced for word in cell.split()}
     places: dict[str, set[int]] = {}
@@ -331,3 +398,14 @@ def _separator(cells: Sequence[str], delimiter: str) -> tuple[str, str]:
             f"name, {_DOUBT} {whole!r}"
         )
     return whole, f"{spaced[0]!r} is read as one name; if it is several, {_DOUBT} ' '"
+
+
+def _slashes(cells: Sequence[str], separator: str) -> str:
+    """Doubt about names that are made of others, such as cat/dog beside cat and dog."""
+    names = {name.strip() for cell in cells for name in cell.split(separator)}
+    for mark in ("/", "+", "&"):
+        for name in sorted(names):
+            parts = [part.strip() for part in name.split(mark)]
+            if len(parts) > 1 and names.issuperset(parts):
+                return f"{name!r} is read as one name; if it is several, {_DOUBT} {mark!r}"
+    return ""

@@ -1,13 +1,17 @@
 """Source for VOC's layout: a list of ids for each split; images, masks and labels by id."""
 
+import functools
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+
 from wsss.data.config import VOC_CLASSES, DataConfig
-from wsss.data.images import find_images, image_names
+from wsss.data.images import find_below, find_images, image_names
 from wsss.data.sources.detection import Folder, Found, check_lists, find_lists, with_classes
 from wsss.data.sources.items import Item, real_labels
 from wsss.data.sources.label_arrays import load_dict, read_label_arrays
@@ -15,7 +19,7 @@ from wsss.data.sources.lists import listed_images
 from wsss.data.sources.rows import check_class_names, rows_of
 from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.splits import choose_files, split_in, templated
-from wsss.data.storage import file_names, readable
+from wsss.data.storage import existing, file_names, readable
 
 
 def read_voc(config: DataConfig, split: str, *, with_labels: bool, limit: int | None) -> list[Item]:
@@ -37,7 +41,9 @@ def annotated_items(config: DataConfig, split: str = "") -> list[Item]:
     annotations = config.at(config.annotations, split)
     names = sorted(name for name in file_names(annotations) if name.lower().endswith(".xml"))
     ids = [name[:-4] for name in names if not name.startswith(".")]
-    images = find_images(folder, ids)
+    files, images = find_xml(annotations, ids), find_images(folder, ids)
+    there = existing(images.values())
+    images |= find_below(folder, [i for i in ids if images[i] not in there], masks)
     return [
         Item(
             image_id,
@@ -48,14 +54,27 @@ def annotated_items(config: DataConfig, split: str = "") -> list[Item]:
         )
         for image_id in ids
         if images[image_id].is_file()
-        for path in [annotations / f"{image_id}.xml"]
+        for path in [files[image_id]]
     ]
+
+
+def find_xml(folder: Path, ids: Iterable[str]) -> dict[str, Path]:
+    """Find the XML file of each id, by capitals or not; ``<id>.xml`` if there is none."""
+    names = functools.cache(
+        lambda inside: {n[:-4]: n for n in file_names(inside) if n[-4:] == ".XML"}
+    )
+    found = {}
+    for image_id in ids:
+        path = folder / f"{image_id}.xml"
+        other = names(path.parent).get(path.stem)
+        found[image_id] = path.with_name(other) if other and not path.is_file() else path
+    return found
 
 
 def _labels(config: DataConfig, split: str, ids: list[str]) -> Mapping[str, tuple[list[str], str]]:
     """Read the names of the labels of each image, with their place for messages."""
     if config.labels is None:
-        files = {i: config.at(config.annotations, split) / f"{i}.xml" for i in ids}
+        files = find_xml(config.at(config.annotations, split), ids)
         return {
             image_id: (real_labels(names_in_xml(path), config.classes), str(path))
             for image_id, path in files.items()
@@ -120,6 +139,9 @@ def detect_voc(folder: Folder) -> Found | None:
     """
     if not folder.photographs:
         return None
+    for name in folder.files(".npy"):
+        if "cls_labels" in name and not any(one.endswith(".txt") for one in folder.files(".txt")):
+            folder.pass_over(name, "it needs a list <split>.txt of the images")
     counts = Counter(name.rpartition("/")[0] for name in folder.photographs)
     # VOC's name for it, then where most images are
     places = sorted(counts, key=lambda place: (place != "JPEGImages", -counts[place], place))
@@ -138,7 +160,13 @@ def _with_lists(folder: Folder, images_in: str, lists_in: str, splits: list[str]
     # before the XML files: those come with VOC, an array is there because a person added it
     arrays = next((name for name in folder.files(".npy") if "cls_labels" in name), None)
     if arrays is not None:
-        load_dict(folder.path / arrays)
+        lengths = {len(np.atleast_1d(one)) for one in load_dict(folder.path / arrays).values()}
+        if lengths - {len(VOC_CLASSES)}:
+            raise ValueError(
+                f"{folder.path / arrays}: {min(lengths - {len(VOC_CLASSES)})} entries an image, "
+                f"and nothing says of which classes; VOC's has {len(VOC_CLASSES)}. Set labels, "
+                "lists and classes in a data.yaml of your own (docs/own-data.md)"
+            )
         what = f"VOC layout, labels from {Path(arrays).name}"
         # arrays name no classes; their entries are numbered as VOC's
         found = Found(what, "voc", dict(VOC_CLASSES), {**settings, "labels": Path(arrays)}, splits)
@@ -146,14 +174,14 @@ def _with_lists(folder: Folder, images_in: str, lists_in: str, splits: list[str]
         return found
     config = Found("", "voc", dict(VOC_CLASSES), settings, splits).config(folder.path)
     ids = [item.image_id for split in splits for item in listed_images(config, split, None)]
-    written = set(folder.files(".xml"))
+    written = {f"{name[:-4]}.xml": name for name in folder.files(".xml")}
     above = {parent.as_posix() for name in written for parent in Path(name).parents}
     files: dict[str, str] = {}
     place = "."
     # VOC's name for the folder first, should two have equally many
     for candidate in sorted(above, key=lambda name: (name != "Annotations", name)):
         names = {i: f"{i}.xml" if candidate == "." else f"{candidate}/{i}.xml" for i in ids}
-        there = {image_id: name for image_id, name in names.items() if name in written}
+        there = {i: written[name] for i, name in names.items() if name in written}
         if len(there) > len(files):
             place, files = candidate, there
     if not files:
@@ -189,38 +217,38 @@ def _annotations(folder: Folder) -> dict[str, dict[str, str]]:
 def _without_lists(folder: Folder) -> Found | None:
     """Recognise XML files that are called as the images, in one folder or one for each split."""
     annotated = _annotations(folder)
+    if not annotated:
+        return None
     images: dict[str, set[str]] = {}
     for name, image in image_names(folder.photographs).items():
         place = name.rpartition("/")[0]
         images.setdefault(place or ".", set()).add(image.rpartition("/")[2])
+    # the XML of each folder of images: names repeat among splits, so that of equally many that of
+    # the same split is taken, and then that in the same folder
     pairs = {}
-    for place, files in annotated.items():
-        # names of files repeat among splits: of two folders, that of the same split, then the same
+    for where, stems in images.items():
         best = max(
-            images,
-            key=lambda where: (
-                len(images[where] & files.keys()),
-                split_in(where) == split_in(place),
-                where == place,
+            annotated,
+            key=lambda place: (
+                len(annotated[place].keys() & stems),
+                split_in(place) == split_in(where),
+                place == where,
             ),
         )
-        if images[best] & files.keys():
-            pairs[place] = best
-        else:
-            folder.pass_over(place, "no XML file in it is called as an image")
+        if annotated[best].keys() & stems:
+            pairs[where] = best
+    for place in annotated.keys() - set(pairs.values()):
+        example = min(annotated[place].values())
+        folder.pass_over(
+            place if place != "." else example, "no XML file in it is called as an image"
+        )
     if not pairs:
         return None
-    chosen = choose_files(list(pairs))
-    place, images_in = chosen.template, pairs[chosen.used[0]]
-    places = {templated(pairs[name], split) for split, name in chosen.by_split.items()}
-    splits = list(chosen.by_split)
-    if len(places) == 1:
-        images_in = min(places)
-    elif splits:
-        place, splits = chosen.used[0], []
-    for other in pairs:
-        if other not in (chosen.used if splits else [place]):
-            folder.pass_over(other, f"{place} is used")
+    images_in, place, splits = _together(pairs)
+    used = [where for where in pairs if splits or _is_below(where, images_in)]
+    used = [where for where in used if splits or pairs[where] == place]
+    for where in pairs.keys() - set(used):
+        folder.pass_over(pairs[where], f"{place} is used")
     found = Found(
         f"VOC's XML files in {place}, images in {images_in}",
         "voc",
@@ -228,22 +256,41 @@ def _without_lists(folder: Folder) -> Found | None:
         splits=splits,
         listed=False,
     )
-    names = set()
-    for one in chosen.used if splits else [place]:
-        there = images[pairs[one]]
-        names |= {
-            name
-            for image, file in annotated[one].items()
-            if image in there
-            for name in names_in_xml(folder.path / file)
-        }
-        without = sorted(there - annotated[one].keys())
+    names: set[str] = set()
+    for where in used:
+        files = {i: f for i, f in annotated[pairs[where]].items() if i in images[where]}
+        names |= {name for file in files.values() for name in names_in_xml(folder.path / file)}
+        without = sorted(images[where] - files.keys())
         if without:
             found.notes.append(
-                f"{len(without)} of {len(there)} images in {pairs[one]} have no XML file and are "
-                f"left out, for example {without[0]}"
+                f"{len(without)} of {len(images[where])} images in {where} have no XML file and "
+                f"are left out, for example {without[0]}"
             )
     return with_classes(found, names, folder)
+
+
+def _together(pairs: Mapping[str, str]) -> tuple[str, str, list[str]]:
+    """Find the folders of images and of XML that one configuration can name, and the splits.
+
+    Args:
+        pairs: The folder of XML of each folder of images.
+
+    Returns:
+        The folder of the images, that of the XML, either with ``{split}``, and the splits.
+    """
+    chosen = choose_files(list(pairs))
+    places = {templated(pairs[name], split) for split, name in chosen.by_split.items()}
+    if len(places) == 1 and not chosen.others:
+        return chosen.template, min(places), list(chosen.by_split)
+    # images are searched below a folder, too
+    most = Counter(pairs.values()).most_common(1)[0][0]
+    together = [where for where in pairs if pairs[where] == most]
+    common = "" if "." in together else os.path.commonpath(together)
+    return common or ".", most, []
+
+
+def _is_below(name: str, folder: str) -> bool:
+    return folder == "." or name == folder or name.startswith(f"{folder}/")
 
 
 VOC = DataSource(
