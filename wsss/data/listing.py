@@ -29,7 +29,7 @@ class Listing(NamedTuple):
 
 
 _BESIDE = re.compile(
-    r"[ _.-]+(mask|masks|gt|seg|segmentation|annotation)s?([ _.-]*\d+)?$", re.IGNORECASE
+    r"[ _.-]+(mask|gt|seg|segmentation|annotation|label)s?([ _.-]*\d+)?$", re.IGNORECASE
 )
 """What names of masks have behind the name of their photograph."""
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from wsss.data.sources import SOURCES, DataSource
 from wsss.data.sources.detection import Folder, Found
+from wsss.data.splits import split_in
 
 
 def _weaker(path: Path, chosen: DataSource, found: Found) -> list[str]:
@@ -16,8 +17,11 @@ def _weaker(path: Path, chosen: DataSource, found: Found) -> list[str]:
                 other = source.detect(folder)
             except (OSError, ValueError):
                 continue
-            # the same classes told twice are no contradiction
-            if other is not None and other.classes.keys() != found.classes.keys():
+            if other is None:
+                continue
+            # the same classes told twice are no contradiction, and parts of a data set no classes
+            parts = any(split_in(name) or "image" in name.lower() for name in other.classes)
+            if not parts and other.classes.keys() != found.classes.keys():
                 notes.append(f"not used: {other.what}; the labels are those of {found.what}")
     return notes
 
@@ -47,7 +51,7 @@ def recognise(path: Path) -> Found:
     why = "".join(f"; {text}" for text in [*folder.sentences(), *folder.listing.left_out])
     # only now: a COCO file is recognised before its photographs are there
     if not folder.images:
-        raise ValueError(f"{path}: no image was found there or three folders down{why}")
+        raise ValueError(f"{path}: no image was found there or five folders down{why}")
     raise ValueError(
         f"{path}: {len(folder.images)} images, but nothing says what they show. Put a file "
         f"{path / 'labels.csv'} beside them, with the header 'image,labels' and a row such "

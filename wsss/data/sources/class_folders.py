@@ -8,6 +8,7 @@ from typing import NamedTuple
 from wsss.data.config import DataConfig
 from wsss.data.images import image_names
 from wsss.data.listing import list_images
+from wsss.data.mask_folders import mask_folders
 from wsss.data.sources.detection import DEPTH, Folder, Found, find_lists, with_classes
 from wsss.data.sources.items import Item, distinct, real_labels
 from wsss.data.sources.lists import selected
@@ -35,8 +36,10 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
         raise FileNotFoundError(f"data.images: no such folder: {folder}")
     masks = config.at(config.masks, split)
     files = {}
-    # where masks lie beside the classes, they are none
-    for relative in list_images(folder, DEPTH, without=masks).images:
+    # where masks lie beside the classes, or inside of them, they are no photographs
+    names = list_images(folder, DEPTH, without=masks).images
+    others = tuple(f"{place}/" for place in mask_folders(names))
+    for relative in (name for name in names if not name.startswith(others)):
         name, inside, _ = relative.partition("/")
         if inside:
             files[relative] = (name, folder / relative)

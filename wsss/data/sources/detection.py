@@ -52,7 +52,7 @@ class Found:
         return DataConfig(root=root, layout=self.layout, classes=self.classes, **settings)
 
 
-DEPTH = 3
+DEPTH = 5
 """Folders down in which the files of a data set are searched."""
 _SHOWN = 4
 """Files of one reason that are named one by one."""
@@ -77,7 +77,7 @@ class Folder:
 
     @functools.cached_property
     def listing(self) -> Listing:
-        """The image files at most three folders down."""
+        """The image files at most five folders down."""
         return images_among(self._all)
 
     @property
@@ -246,8 +246,10 @@ def with_classes(
     if not found.classes:
         raise ValueError(f"{folder.path}: {found.what}, but no image has a label")
     check_classes(found, folder.path)
+    called = [Path(place).name for place in folder.masks]
     for number, (place, count) in enumerate(folder.masks.items()):
-        if number == 0:
+        # of masks in a folder for each class, one configuration names none
+        if number == 0 and called.count(called[0]) == 1:
             found.settings["masks"] = Path(place)
             found.notes.append(f"masks for scoring in {place}")
         else:

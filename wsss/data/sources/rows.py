@@ -46,6 +46,9 @@ def rows_of(path: Path, config: DataConfig) -> list[Row]:
     more = f"; labels are separated by {form.separator!r}, columns by {form.delimiter!r}"
     sheet = read_sheet(path, form.delimiter, more)
     classes = _class_columns(sheet, config)
+    # a class may be called mask, or split
+    roles = {name for name in (form.split, form.mask) if name in sheet.columns}
+    roles -= set(classes or ())
     found: dict[str, Row] = {}
     for cells, where in zip(sheet.rows, sheet.origins, strict=True):
         if classes is None:
@@ -56,8 +59,8 @@ def rows_of(path: Path, config: DataConfig) -> list[Row]:
             file_name(cells[form.image]),
             labels,
             where,
-            cells[form.split] if form.split in sheet.columns else None,
-            file_name(cells.get(form.mask, "")),
+            cells[form.split] if form.split in roles else None,
+            file_name(cells[form.mask]) if form.mask in roles else "",
         )
         before = found.get(row.image)
         found[row.image] = row if before is None else _joined(before, row, classes is None)
@@ -93,7 +96,8 @@ def _class_columns(sheet: Sheet, config: DataConfig) -> list[str] | None:
     form = config.csv
     if form.image in sheet.columns and form.labels in sheet.columns:
         return None
-    rest = [name for name in sheet.columns if name not in (form.image, form.split, form.mask)]
+    roles = {form.split, form.mask} - set(config.classes)
+    rest = [name for name in sheet.columns if name != form.image and name not in roles]
     if form.image not in sheet.columns or not set(rest) & set(config.classes):
         raise ValueError(
             f"{sheet.header}: expected a header with the columns '{form.image}{form.delimiter}"
