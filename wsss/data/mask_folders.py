@@ -10,8 +10,8 @@ _NAMES = (
 """Names of such folders, the first that is there before the others."""
 
 _CALLED = re.compile(
-    r"masks?|gt.*|ground_?truth|.*annots?|annotations?|labels?|seg|segmentations?|trimaps?|"
-    r"segmentation(class|object).*",
+    r"(.*[ _-])?masks|mask|gt.*|ground_?truth|.*annots?|annotations?|labels?|seg|segmentations?|"
+    r"trimaps?|segmentation(class|object).*",
     re.IGNORECASE,
 )
 _LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
