@@ -238,7 +238,7 @@ def test_the_trial_is_made_once_and_leaves_nothing(monkeypatch):
     handle = net.register_forward_pre_hook(lambda module, inputs: passes.append(len(inputs[0])))
     attribute(net, IMAGES, 1, layers="mix", method="gradcam")
     attribute(net, IMAGES, 1, layers="mix", method="gradcam")
-    assert passes == [4, 2, 2]
+    assert passes == [1, 1, 1, 1, 2, 2]
     handle.remove()
     assert not any(module._forward_hooks for module in net.modules())
 
@@ -274,3 +274,33 @@ def test_layouts_by_square_cells(shape, image, last):
 def test_cells_that_are_not_square_are_refused(shape):
     with pytest.raises(ValueError, match=r"no square cells on an image of 224 x 224.*reshape="):
         grid_reader(nn.Identity(), torch.zeros(shape), torch.Size((1, 3, 224, 224)))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_images_of_any_number_of_bands(channels):
+    net = nn.Sequential(
+        nn.Conv2d(channels, 8, 3, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    ).eval()
+    found = attribute(net, torch.randn(1, channels, 48, 64), 1, layers="1", method="gradcam")
+    assert found.maps.shape == (1, 48, 64)
+
+
+def test_what_takes_one_image_at_a_time():
+    net = Shuffled("rows").eval()
+
+    def single(module, inputs):
+        assert len(inputs[0]) == 1
+
+    net.register_forward_pre_hook(single)
+    assert attribute(net, IMAGES[:1], 1, layers="mix", method="gradcam").maps.any()
+
+
+def test_what_is_too_coarse_to_be_seen_is_tried_again():
+    net = Shuffled("columns").eval()
+    attribute(net, IMAGES[..., :24, :24], 1, layers="mix", method="gradcam")
+    with pytest.raises(ValueError, match="its cells do not lie"):
+        attribute(net, IMAGES, 1, layers="mix", method="gradcam")

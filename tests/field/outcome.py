@@ -131,6 +131,10 @@ def _losses(drawn: Drawn, output: Path, text: str) -> list[str]:
     except (ValueError, OSError):
         return []  # check_data says what is wrong
     losses = []
+    shown = {name for one in drawn.photographs for name in one.labels} - _NONE
+    for name in sorted(shown - set(data.classes)):
+        if drawn.plain and repr(name) not in text:
+            losses.append(f"class {name!r}")
     for one in drawn.photographs:
         path = (drawn.root / one.path).resolve()
         said = one.witnesses & _words(text) or one.path in text or Path(one.path).name in text

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,13 @@ from PIL import Image
 
 from tests.field.drawn import photograph
 from tests.pipeline.test_init import both, data_of, found
-from wsss.data import load_records
+from wsss.data import DataConfig, load_records
+from wsss.data.config import in_brackets
+from wsss.data.splits import train_and_val
 from wsss.pipeline.check_data import check_data
 from wsss.pipeline.init import init
+from wsss.runs.folder import OutputFolder
+from wsss.runs.settings import Settings
 
 
 def images(root, *names):
@@ -82,12 +87,11 @@ class TestNotes:
 def test_what_wsss_has_written_is_no_photograph(root, tmp_path):
     classes(root)
     for step in ("classifier", "masks"):
-        (root / f"wsss/run/{step}").mkdir(parents=True)
-        for name in ("config.yaml", "manifest.json"):
-            (root / f"wsss/run/{step}/{name}").write_text("{}")
+        OutputFolder(root / f"wsss/run/{step}", Settings("predict", {}, {}))
     pictures(root, *[f"wsss/run/masks/masks/{c}/{i}.png" for c in ("cat", "owl") for i in range(6)])
-    init(root, tmp_path / "out")
+    text = init(root, tmp_path / "out")
     assert len(both(tmp_path / "out")) == 12
+    assert "wsss/run/masks is the output of a command, and holds no photographs" in text
 
 
 class TestTables:
@@ -347,3 +351,83 @@ def test_a_folder_that_cannot_be_made(root, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"output: .*file/x cannot be made.*give --output"):
         init(root, tmp_path / "file/x")
+
+
+class TestListsAndNames:
+    @pytest.mark.parametrize(
+        ("names", "train", "val"),
+        [
+            (["train_list", "val_list"], "train_list", "val_list"),
+            (["train_val_list", "test_list"], "train_val_list", "test_list"),
+            (["train_val", "test"], "train_val", "test"),
+            (["val_images", "train_images"], "train_images", "val_images"),
+            (["trainset", "x"], None, None),
+        ],
+    )
+    def test_words_around_a_split(self, names, train, val):
+        assert train_and_val(names) == (train, val)
+
+    def test_masks_of_pairs_stay_when_lists_are_drawn(self, root, tmp_path):
+        images(root, *[f"photo/{i}.jpg" for i in range(10)])
+        annotate(root, "xml", range(10))
+        pictures(root, *[f"truth/{i}_t.png" for i in range(10)])
+        (root / "lists").mkdir()
+        lines = [f"/photo/{i}.jpg /truth/{i}_t.png" for i in range(10)]
+        (root / "lists/train.txt").write_text("\n".join(lines))
+        init(root, tmp_path / "out")
+        for split in ("train", "val"):
+            for record in load_records(data_of(tmp_path / "out"), split, with_labels=True):
+                assert record.mask == root / f"truth/{record.image_id}_t.png"
+
+    def test_the_working_folder_says_nothing_about_masks(self, root, tmp_path, monkeypatch):
+        images(root, *[f"images/{i}.png" for i in range(4)])
+        rows = [f"{i}.png,{'ab'[i % 2]},{i}.png,t" for i in range(4)]
+        table(root, "labels.csv", "image,labels,mask,split", rows)
+        monkeypatch.chdir(root / "images")
+        data = DataConfig(root=root, layout="csv", classes={"a": 1, "b": 2},
+                          images=Path("images"), masks=Path("masks"))  # fmt: skip
+        record = load_records(data, "t", with_labels=True)[0]
+        assert record.mask == root / "masks/0.png", "a photograph is not its own mask"
+
+    def test_a_list_that_names_the_file_gets_that_file(self, root):
+        images(root, "JPEGImages/a.jpg", "JPEGImages/a.png")
+        (root / "ImageSets/Segmentation").mkdir(parents=True)
+        (root / "ImageSets/Segmentation/train.txt").write_text("a.png\n")
+        data = DataConfig(root=root, classes={"cat": 1})
+        (record,) = load_records(data, "train", with_labels=False)
+        assert (record.image_id, record.image.name) == ("a", "a.png")
+
+    def test_an_image_that_is_missing_is_not_another_of_its_name(self, root):
+        images(root, *[f"JPEGImages/{i}.jpg" for i in range(4)], "JPEGImages/preview/gone.jpg")
+        (root / "ImageSets/Segmentation").mkdir(parents=True)
+        (root / "ImageSets/Segmentation/train.txt").write_text("0\n1\n2\n3\ngone\n")
+        data = DataConfig(root=root, classes={"cat": 1})
+        records = load_records(data, "train", with_labels=False)
+        assert records[-1].image == root / "JPEGImages/gone.jpg"
+
+    def test_a_class_called_mask_of_photographs(self, root, tmp_path):
+        for name in ("mask", "nomask", "cap"):
+            images(root, *[f"{name}/{i}.png" for i in range(5)])
+        init(root, tmp_path / "out")
+        assert set(data_of(tmp_path / "out").classes) == {"mask", "nomask", "cap"}
+        assert len(both(tmp_path / "out")) == 15
+
+    def test_numbers_as_numpy_writes_them(self):
+        assert in_brackets("[1 2 3]") == ["1", "2", "3"]
+
+    def test_a_folder_that_is_deep(self, root, tmp_path):
+        classes(root)
+        images(root, "cat/1/2/3/4/5/6/deep.jpg")
+        data = DataConfig(root=root, layout="folders", classes={"cat": 1, "owl": 2},
+                          images=Path("."), lists=Path("l"))  # fmt: skip
+        (root / "l").mkdir()
+        (root / "l/train.txt").write_text("cat/1/2/3/4/5/6/deep\n")
+        assert len(load_records(data, "train", with_labels=True)) == 1
+
+    def test_files_of_the_users_that_are_called_as_ours(self, root, tmp_path):
+        classes(root)
+        for name in ("config.yaml", "manifest.json"):
+            (root / name).write_text("{}")
+            (root / "cat" / name).write_text("{}")
+        init(root, tmp_path / "out")
+        assert len(both(tmp_path / "out")) == 12

@@ -5,7 +5,9 @@ import shutil
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.field.drawn import coco, photograph, square
 from tests.pipeline.test_init import both, data_of, found
@@ -323,7 +325,9 @@ class TestXML:
         """They are called as the XML files and the rows of a table are, too."""
         self.draw(tmp_path / "data", "photos", "xml")
         for i in range(10):
-            photograph(tmp_path / f"data/{masks}/{i}.png", size=(24, 32), seed=50 + i)
+            (tmp_path / f"data/{masks}").mkdir(exist_ok=True)
+            values = np.full((24, 32), i % 2, np.uint8)
+            Image.fromarray(values).save(tmp_path / f"data/{masks}/{i}.png")
         init(tmp_path / "data", tmp_path / "out")
         assert data_of(tmp_path / "out").images == Path("photos")
         shutil.rmtree(tmp_path / "data/xml")

@@ -96,7 +96,10 @@ def feature_maps(
             found = None
             try:
                 reader = grid_reader(module, output, one.shape, reshape)
-            except (ValueError, RuntimeError, IndexError):  # a user's function raises anything
+            except Exception as error:
+                # a user's function raises anything
+                if reshape is None and not isinstance(error, ValueError):
+                    raise
                 reader = None
             if reader is not None and isinstance(output, torch.Tensor):
                 rows, columns = reader(output).shape[2:]

@@ -1,6 +1,6 @@
 """Trial of whether the cells of a layer lie as the image does."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -22,7 +22,16 @@ _FEWEST = 16
 _LEAST_SHARE = 0.3
 _LEAST_RANK = 0.75
 
-_tried: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+class _Verdict:
+    """What is known of a module: whether it answers, and at which sizes nothing was to be seen."""
+
+    def __init__(self) -> None:
+        self.answers: bool | None = None
+        self.unseen: set[tuple[int, int]] = set()
+
+
+_tried: WeakKeyDictionary[nn.Module, _Verdict] = WeakKeyDictionary()
 
 
 class _Box(NamedTuple):
@@ -43,7 +52,7 @@ class _Box(NamedTuple):
 
 
 def out_of_place(
-    model: nn.Module, images: torch.Tensor, layers: Iterable[tuple[str, nn.Module]]
+    model: nn.Module, images: torch.Tensor, layers: Sequence[tuple[str, nn.Module]]
 ) -> set[str]:
     """Find layers whose cells do not answer where the image is changed.
 
@@ -60,31 +69,61 @@ def out_of_place(
         The names of those that are no maps of the image, or whose layout is another than the shape
         suggests.
     """
-    untried = [(name, module) for name, module in layers if module not in _tried]
-    unsure = [(name, module) for name, module in untried if not _is_plain(module)]
+    size = (images.shape[2], images.shape[3])
+    unsure = []
+    for name, module in layers:
+        known = _tried.setdefault(module, _Verdict())
+        if known.answers is None and size not in known.unseen and not _is_plain(module):
+            unsure.append((name, module))
     if unsure:
-        batch, boxes = _changed(images[:1])
-        maps: dict[nn.Module, torch.Tensor] = {}
-
-        def keep(module: nn.Module, inputs: object, output: object) -> None:
-            try:
-                reader = grid_reader(module, output, batch.shape)
-            except ValueError:
-                return
-            assert isinstance(output, torch.Tensor)
-            cells = reader(output).detach().float()
-            maps[module] = (cells[1:] - cells[:1]).square().sum(dim=1).sqrt().cpu()
-
-        handles = [module.register_forward_hook(keep) for _, module in unsure]
         try:
-            with torch.no_grad():
-                model(batch)
-        finally:
-            for handle in handles:
-                handle.remove()
-        for module, change in maps.items():
-            _tried[module] = _answers(change, boxes)
-    return {name for name, module in layers if not _tried.get(module, True)}
+            changes, boxes = _changes(model, images[:1], [module for _, module in unsure])
+        except Exception:  # a model of another kind of input; the pass that is wanted says so
+            return {name for name, module in layers if _tried[module].answers is False}
+        for module, change in changes.items():
+            _tried[module].answers = _answers(change, boxes)
+        for _, module in unsure:
+            if _tried[module].answers is None:
+                _tried[module].unseen.add(size)
+    return {name for name, module in layers if _tried[module].answers is False}
+
+
+def _changes(
+    model: nn.Module, image: torch.Tensor, modules: list[nn.Module]
+) -> tuple[dict[nn.Module, torch.Tensor], list[_Box]]:
+    """Change a square of an image at a time, and see how much each cell of the modules changes.
+
+    Returns:
+        (P, h, w) of each module that gives a grid, and the P squares.
+    """
+    batch, boxes = _changed(image)
+    seen: dict[nn.Module, list[torch.Tensor]] = {}
+
+    def keep(module: nn.Module, inputs: object, output: object) -> None:
+        try:
+            reader = grid_reader(module, output, image.shape)
+        except ValueError:
+            return
+        assert isinstance(output, torch.Tensor)
+        seen.setdefault(module, []).append(reader(output).detach().float())
+
+    handles = [module.register_forward_hook(keep) for module in modules]
+    try:
+        with torch.no_grad():
+            # one by one: a model may take no others, and memory is that of one
+            for one in batch:
+                model(one[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    changes = {}
+    for module, cells in seen.items():
+        # what runs more than once in a pass is refused elsewhere
+        if len(cells) == len(batch):
+            first, *others = cells
+            maps = [(one - first).square().sum(dim=1).sqrt() for one in others]
+            changes[module] = torch.cat(maps).cpu()
+    return changes, boxes
 
 
 def misplaced(name: str) -> str:
@@ -109,7 +148,9 @@ def _changed(image: torch.Tensor) -> tuple[torch.Tensor, list[_Box]]:
     """An image, copies of it with a square of noise each, and the squares."""
     height, width = image.shape[2:]
     side = max(1, round(_SIDE * min(height, width)))
-    noise = torch.randn(3, side, side, generator=torch.Generator().manual_seed(0)).to(image)
+    noise = torch.randn(image.shape[1], side, side, generator=torch.Generator().manual_seed(0)).to(
+        image
+    )
     batch = image.detach().repeat(1 + len(_PLACES), 1, 1, 1)
     boxes = []
     for number, (y, x) in enumerate(_PLACES, start=1):
@@ -120,8 +161,8 @@ def _changed(image: torch.Tensor) -> tuple[torch.Tensor, list[_Box]]:
     return batch, boxes
 
 
-def _answers(change: torch.Tensor, boxes: list[_Box]) -> bool:
-    """Whether what changes lies where the squares are.
+def _answers(change: torch.Tensor, boxes: list[_Box]) -> bool | None:
+    """Whether what changes lies where the squares are; None where nothing is to be seen.
 
     Args:
         change: (P, h, w) size of each cell's change, a map for each square.
@@ -130,7 +171,7 @@ def _answers(change: torch.Tensor, boxes: list[_Box]) -> bool:
     rows, columns = change.shape[1:]
     # nothing to see: a branch that is 0, or too coarse
     if rows * columns < _FEWEST or not bool((change.flatten(1).amax(dim=1) > 0).all()):
-        return True
+        return None
     shares, ranks = [], []
     for one, box in zip(change, boxes, strict=True):
         inside = box.cells(rows, columns)

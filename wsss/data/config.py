@@ -99,6 +99,8 @@ def in_brackets(cell: str) -> list[str] | None:
     pairs = _PAIRS.findall(inner) if cell[0] == "{" else []
     if pairs:  # a dict of classes and whether they are there
         return [name for name, value in pairs if value.lower() in ("1", "1.0", "true")]
+    if re.fullmatch(r"[\d.\s]+", inner):  # numbers as NumPy writes them
+        return inner.split()
     texts = ("".join(found).strip() for found in _QUOTED.findall(inner))
     return [text for text in texts if text]
 

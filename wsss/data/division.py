@@ -173,6 +173,10 @@ def _drawn(
     else:  # val or test alone are what there is to draw both from
         source = dict(parts)
         val = None
+        if len(parts) > 1:
+            found.notes.append(
+                f"{', '.join(map(repr, parts))} are joined: no name says what trains"
+            )
     rest = {split: part for split, part in parts.items() if split not in source and split != val}
     _note_the_rest(found, rest, set())
     config = found.config(root, lists=lists)

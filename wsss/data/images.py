@@ -5,7 +5,7 @@ import hashlib
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from wsss.data.atomic import atomic_write
-from wsss.data.storage import below, file_names, is_remote, readable, to_path
+from wsss.data.storage import below, existing, file_names, is_remote, readable, to_path
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
@@ -100,7 +100,10 @@ def read_image(path: Path | str, grey_bits: int = 16) -> np.ndarray:
     Raises:
         FileNotFoundError: There is no such file.
         ImageReadError: The file is truncated or not an image.
+        ValueError: Bits of grey that there are not.
     """
+    if not 8 <= grey_bits <= 16:
+        raise ValueError(f"grey_bits: expected 8..16, got {grey_bits}")
     path = to_path(path) if isinstance(path, str) else path
     source = readable(path, "image")
     try:
@@ -236,24 +239,34 @@ def find_files(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def find_below(folder: Path, missing: Iterable[str], without: Path) -> dict[str, Path]:
+def find_below(folder: Path, files: Mapping[str, Path], without: Path) -> dict[str, Path]:
     """Find images that do not lie in a folder itself anywhere below it, by their names alone.
+
+    A table may name the photographs of several folders. Where most of them lie in the folder
+    itself, one that does not is missing, whatever is called so elsewhere.
 
     Args:
         folder: Where.
-        missing: Names of files, or ids; those with a folder in them are not searched.
+        files: The file of each name, or id, in the folder itself, whether it is there or not.
         without: A folder that is not searched, such as that of the masks.
 
     Returns:
         The file of each that is there once; others are left out.
     """
-    from wsss.data.listing import list_images  # it needs this module's suffixes
+    # both need what is in this module
+    from wsss.data.listing import list_images
+    from wsss.data.mask_folders import mask_folders
 
-    wanted = {_composed(name).strip(): name for name in missing if "/" not in name}
-    if not wanted or not folder.is_dir():
+    bare = {name: path for name, path in files.items() if "/" not in name}
+    there = existing(bare.values())
+    missing = [name for name, path in bare.items() if path not in there]
+    wanted = {_composed(name).strip(): name for name in missing}
+    if 2 * len(missing) <= len(bare) or is_remote(folder) or not folder.is_dir():
         return {}
+    images = list_images(folder, without=without).images
+    others = tuple(f"{place}/" for place in mask_folders(images, folder))
     found: dict[str, list[Path]] = {}
-    for inside in list_images(folder, without=without).images:
+    for inside in (name for name in images if not name.startswith(others)):
         file = _composed(inside.rpartition("/")[2])
         for name in {file.strip(), file.rpartition(".")[0].strip()} & wanted.keys():
             found.setdefault(wanted[name], []).append(folder / inside)

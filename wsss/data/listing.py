@@ -46,12 +46,20 @@ def list_images(folder: Path, depth: int | None = None, without: Path | None = N
         depth: Folders down that are searched; None for all.
         without: A folder inside it that is not searched.
     """
-    return images_among(list_files(folder, depth, without))
+    notes: list[str] = []
+    return images_among(list_files(folder, depth, without, notes), notes)
 
 
-def list_files(folder: Path, depth: int | None = None, without: Path | None = None) -> list[str]:
-    """List the relative names of all files, hidden ones too; see `list_images`."""
-    return list(_files(folder, depth, without))
+def list_files(
+    folder: Path, depth: int | None, without: Path | None, notes: list[str]
+) -> list[str]:
+    """List the relative names of all files, hidden ones too; see `list_images`.
+
+    Args:
+        folder, depth, without: See `list_images`.
+        notes: Receives a sentence for each folder that was not searched.
+    """
+    return list(_files(folder, depth, without, notes))
 
 
 def is_hidden(name: str) -> bool:
@@ -59,11 +67,12 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def images_among(names: Iterable[str]) -> Listing:
+def images_among(names: Iterable[str], notes: Iterable[str] = ()) -> Listing:
     """Choose the images among files; see `list_images`.
 
     Args:
         names: Relative names with slashes.
+        notes: What is left out besides.
     """
     images, hidden = [], []
     unread: dict[str, list[str]] = {}
@@ -85,6 +94,7 @@ def images_among(names: Iterable[str]) -> Listing:
         "or PNG"
         for suffix, names in sorted(unread.items())
     ]
+    left_out += notes
     if hidden:
         left_out.append(f"{len(hidden)} hidden files are left out, for example {min(hidden)}")
     if masks:
@@ -102,13 +112,28 @@ def _is_mask_beside(stem: str, stems: Set[str]) -> bool:
     return bare not in ("", name) and (f"{folder}/{bare}" if folder else bare) in stems
 
 
-def _raise(error: OSError) -> None:
-    """A folder that may not be read is none that is empty."""
-    raise error
+def _is_output(place: Path) -> bool:
+    """Whether a command of ours has written a folder; see `wsss.runs.folder`."""
+    try:
+        with (place / "manifest.json").open("rb") as file:
+            return b'"identity"' in file.read(1 << 20)
+    except OSError:
+        return False
 
 
-def _files(folder: Path, depth: int | None, without: Path | None) -> Iterator[str]:
+def _files(
+    folder: Path, depth: int | None, without: Path | None, notes: list[str]
+) -> Iterator[str]:
     """List the relative names of all files."""
+
+    def unread(error: OSError) -> None:
+        # a folder that may not be read is none that is empty
+        place = Path(str(error.filename))
+        if place == folder:
+            raise error
+        if not is_hidden(place.name):
+            notes.append(f"the folder {place} cannot be read: {error.strerror}")
+
     own = None if without is None else without.resolve()
     if is_remote(folder):
         for path in folder.rglob("*"):
@@ -117,9 +142,11 @@ def _files(folder: Path, depth: int | None, without: Path | None) -> Iterator[st
             if near and own not in path.resolve().parents and path.is_file():
                 yield name
         return
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-        # what a command of ours has written, below the data set by default
-        if {"config.yaml", "manifest.json"} <= set(files):
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=unread):
+        # below the data set by default
+        ours = {"config.yaml", "manifest.json"} <= set(files) and place != str(folder)
+        if ours and _is_output(Path(place)):
+            notes.append(f"{place} is the output of a command, and holds no photographs")
             folders.clear()
             continue
         real, above = Path(place).resolve(), Path(place).parent.resolve()

@@ -2,7 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from wsss.data.images import safe_formats
+from wsss.data.storage import is_remote
 
 _NAMES = (
     "SegmentationClassAug", "SegmentationClass", "masks", "mask", "labels", "gt", "annotations",
@@ -10,8 +15,8 @@ _NAMES = (
 """Names of such folders, the first that is there before the others."""
 
 _CALLED = re.compile(
-    r"(.*[ _-])?masks|mask|gt.*|ground_?truth|.*annots?|annotations?|labels?|seg|segmentations?|"
-    r"trimaps?|segmentation(class|object).*",
+    r"(.*[ _-])?masks|mask|gt([ _-].*|fine|coarse|s)?|ground_?truth|.*annots?|annotations?|labels?|"
+    r"seg|segmentations?|trimaps?|segmentation(class|object).*",
     re.IGNORECASE,
 )
 _LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
@@ -23,14 +28,16 @@ _WORDS = re.compile(
 """What stands behind the name of a photograph in that of its mask."""
 
 
-def mask_folders(images: Sequence[str]) -> dict[str, int]:
+def mask_folders(images: Sequence[str], root: Path) -> dict[str, int]:
     """Find folders whose pictures are masks of the photographs in others.
 
-    A folder is one if it is called as masks are, its files are of a kind that loses nothing, and at
-    least half of them have the name of a picture elsewhere: a class may be called "labels", too.
+    A folder is one if it is called as masks are, its files are of a kind that loses nothing, at
+    least half of them have the name of a picture elsewhere, and they have few colours: a class may
+    be called "mask", too.
 
     Args:
         images: Relative names of all pictures.
+        root: The folder from which they are named.
 
     Returns:
         Relative names of the folders with the number of their pictures, the likeliest first.
@@ -49,7 +56,8 @@ def mask_folders(images: Sequence[str]) -> dict[str, int]:
         paths = [PurePosixPath(name) for name in names]
         lossless = sum(path.suffix.lower() in _LOSSLESS for path in paths)
         called = sum(_stem(path) in others for path in paths)
-        if 2 * lossless > len(paths) and 2 * called >= len(paths):
+        likely = 2 * lossless > len(paths) and 2 * called >= len(paths)
+        if likely and all(_has_few_colours(root / name) for name in names[:_OPENED]):
             found[place] = len(paths)
     known = {name: number for number, name in enumerate(_NAMES)}
     return dict(
@@ -58,6 +66,21 @@ def mask_folders(images: Sequence[str]) -> dict[str, int]:
             key=lambda one: (known.get(PurePosixPath(one[0]).name, len(known)), one[0].count("/")),
         )
     )
+
+
+_OPENED = 3
+_COLOURS = 64
+
+
+def _has_few_colours(path: Path) -> bool:
+    """Whether a picture may be a mask; one that cannot be read may."""
+    if is_remote(path):
+        return True
+    try:
+        with Image.open(path, formats=safe_formats()) as image:
+            return image.getcolors(_COLOURS) is not None
+    except Exception:  # decoders raise nearly everything; whoever needs it says what is wrong
+        return True
 
 
 def _stem(path: PurePosixPath) -> str:

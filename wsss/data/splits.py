@@ -5,11 +5,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 # VOC's extended list before its own: it is what papers train on
-_TRAIN = ("train_aug", "trainaug", "train", "training", "trainval")
+_TRAIN = (
+    "train_aug", "trainaug", "train", "training", "trainval", "train_val", "train-val",
+)  # fmt: skip
 _VAL = ("val", "valid", "validation", "validate", "dev", "eval", "test", "testing")
 _NAMES = sorted((*_TRAIN, *_VAL), key=len, reverse=True)
 # a word of its own, so that "tested" and "trained" are none; longest first, so that train_aug is
 # not found to be train
+_BEHIND = re.compile(r"[ _-]+(list|set|split|ids?|images?|imgs?|data|files?)$", re.IGNORECASE)
 _TOKEN = re.compile(rf"(?<![a-z])(?:{'|'.join(_NAMES)})\d*(?![a-z])", re.IGNORECASE)
 
 
@@ -27,10 +30,11 @@ def train_and_val(splits: Iterable[str]) -> tuple[str | None, str | None]:
 
 
 def _bare(name: str) -> str:
-    """A split's name in small letters, without its year and the words before it."""
+    """A split's name in small letters, without its year and the words around it."""
+    name = _BEHIND.sub("", name.strip())
     found = _TOKEN.findall(name)
-    end = bool(found) and name.strip().endswith(found[-1])
-    return (found[-1] if end else name.strip()).lower().rstrip("0123456789")
+    end = bool(found) and name.endswith(found[-1])
+    return (found[-1] if end else name).lower().rstrip("0123456789")
 
 
 class Files(NamedTuple):

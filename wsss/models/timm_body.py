@@ -42,6 +42,7 @@ class TimmBody(nn.Module):
         self.normalisation = Normalisation(
             tuple(colours.get("mean") or IMAGENET.mean), tuple(colours.get("std") or IMAGENET.std)
         )
+        self._by_timm = False
         self._layers = self._try()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -50,9 +51,13 @@ class TimmBody(nn.Module):
         if patch is not None:
             # timm would refuse, or pad, an image that is no whole number of patches
             images = whole_patches(images, patch)
+        if self._by_timm:
+            return self._placed(images)
         features: torch.Tensor = self.network.forward_features(images)
         if features.dim() != 4:
             if patch is None or self._merges():
+                # noted in the trial: from then on timm is asked at once
+                self._by_timm = True
                 return self._placed(images)
             rows, columns = images.shape[2] // patch, images.shape[3] // patch
             # counted from the end: class and register tokens stand in front
@@ -103,6 +108,9 @@ class TimmBody(nn.Module):
         try:
             with torch.no_grad():
                 features = self(torch.zeros(1, 3, *sides))
+                if self._by_timm:  # what the first way has run counts twice
+                    seen.clear()
+                    self(torch.zeros(1, 3, *sides))
         except Exception as error:  # timm's architectures refuse by different errors
             raise ValueError(
                 f"takes no image of {sides[0]} x {sides[1]} pixels, as masks of photographs of any "

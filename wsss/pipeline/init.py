@@ -21,6 +21,7 @@ from wsss.data.masks import existing_masks, read_mask
 from wsss.data.recognise import recognise
 from wsss.data.sources import SOURCES, Item
 from wsss.data.sources.detection import Found
+from wsss.data.sources.lists import line_of
 from wsss.parallel.cores import available_cores
 from wsss.runs.settings import plain
 from wsss.tasks.trainer import TrainerConfig
@@ -76,7 +77,7 @@ def init(
     except OSError as error:
         raise ValueError(f"output: {output} cannot be made ({error}); give --output") from error
     for name, part in division.lists.items():
-        text = "".join(f"{item.image_id}\n" for item in part)
+        text = "".join(f"{line_of(item, division.config, name)}\n" for item in part)
         atomic_write_text(output / "lists" / f"{name}.txt", text)
     config, train, val, parts, _ = division
     _note_depth(parts[0], found.notes)

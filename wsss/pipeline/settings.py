@@ -51,7 +51,7 @@ def built(config: type[Built], values: Mapping[str, Any], key: str) -> Built:
 
 def _chain(given: Any) -> RefinementChain:
     """Build refinement steps from their plain form, also as the text of a command line."""
-    plain = yaml.safe_load(given) if isinstance(given, str) else given
+    plain = _loaded(given, "refine")
     if not isinstance(plain, Sequence) or isinstance(plain, str):
         raise ValueError(f"refine: expected a list of steps such as {{kind: crf}}, got {plain!r}")
     check_kinds(plain)
@@ -75,6 +75,25 @@ register_type(  # what a signature calls a Path may be a URL
     type_check=lambda value, _: isinstance(value, Path) or is_remote(value),
     fail_already_registered=False,
 )
+
+
+def _steps(given: Any) -> Steps:
+    """Build the steps of a run, also from the text of a command line."""
+    return Steps(_loaded(given, "steps"))
+
+
+def _loaded(given: Any, key: str) -> Any:
+    """Read a text of YAML; anything else stays.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(given, str):
+        return given
+    try:
+        return yaml.safe_load(given)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{key}: not YAML: {error}") from error
 
 
 def _root(text: str) -> Path:
@@ -112,7 +131,7 @@ register_type(
 register_type(
     Steps,
     serializer=Steps.plain,
-    deserializer=lambda given: Steps(yaml.safe_load(given) if isinstance(given, str) else given),
+    deserializer=_steps,
     fail_already_registered=False,
 )
 register_type(MethodName, serializer=str, deserializer=MethodName, fail_already_registered=False)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ class Settings(NamedTuple):
 
     def plain(self) -> dict[str, Any]:
         """Convert to plain values, as YAML and JSON know them."""
-        return dict(plain(self.values))
+        return dict(_with_whole_roots(plain(self.values)))
 
     def changed_since(self, old: Mapping[str, Any], free: tuple[str, ...] = ()) -> list[str]:
         """List differences from earlier plain settings, as ``key: old -> new``.
@@ -52,6 +53,16 @@ class Settings(NamedTuple):
         known = {key: value for key, value in old.items() if key not in free}
         values = {key: value for key, value in self.values.items() if key not in free}
         return differences(_completed(known, values, self.defaults), plain(values))
+
+
+def _with_whole_roots(value: Any) -> Any:
+    """Write the root of each data set in full: in a file, a relative one is relative to it."""
+    if isinstance(value, Mapping):
+        found = {key: _with_whole_roots(item) for key, item in value.items()}
+        if {"root", "layout", "classes"} <= found.keys() and "://" not in str(found["root"]):
+            found["root"] = os.path.abspath(str(found["root"]))
+        return found
+    return [_with_whole_roots(item) for item in value] if isinstance(value, list) else value
 
 
 def _completed(
@@ -127,6 +138,9 @@ def differences(old: Any, new: Any, key: str = "") -> list[str]:
     if _are_steps(old) and _are_steps(new) and len(old) == len(new):
         pairs = enumerate(zip(old, new, strict=True), start=1)
         return [found for i, (a, b) in pairs for found in differences(a, b, f"{key}.{i}")]
+    # roots were written as they were given, relative to the working folder
+    if key.rpartition(".")[2] == "root" and isinstance(old, str) and isinstance(new, str):
+        old, new = os.path.abspath(old), os.path.abspath(new)
     return [] if old == new else [f"{key}: {old} -> {new}"]
 
 

@@ -9,7 +9,7 @@ from wsss.data.config import DataConfig
 from wsss.data.images import image_names
 from wsss.data.listing import list_images
 from wsss.data.mask_folders import mask_folders
-from wsss.data.sources.detection import DEPTH, Folder, Found, find_lists, with_classes
+from wsss.data.sources.detection import Folder, Found, find_lists, with_classes
 from wsss.data.sources.items import Item, distinct, real_labels
 from wsss.data.sources.lists import selected
 from wsss.data.sources.source import DataSource, Evidence
@@ -37,8 +37,11 @@ def folder_items(config: DataConfig, split: str = "") -> list[Item]:
     masks = config.at(config.masks, split)
     files = {}
     # where masks lie beside the classes, or inside of them, they are no photographs
-    names = list_images(folder, DEPTH, without=masks).images
-    others = tuple(f"{place}/" for place in mask_folders(names))
+    names = list_images(folder, without=masks).images
+    places = [
+        p for p in mask_folders(names, folder) if p.split("/")[0] not in config.classes or "/" in p
+    ]
+    others = tuple(f"{place}/" for place in places)
     for relative in (name for name in names if not name.startswith(others)):
         name, inside, _ = relative.partition("/")
         if inside:

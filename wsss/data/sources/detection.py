@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from wsss.data.config import VOC_CLASSES, DataConfig
@@ -14,6 +14,7 @@ from wsss.data.listing import Listing, images_among, is_hidden, list_files
 from wsss.data.mask_folders import mask_folders
 from wsss.data.sources.items import NO_CLASS, read_text, real_labels
 from wsss.data.sources.lists import listed_images, read_list
+from wsss.data.storage import existing
 from wsss.ignore import IGNORE
 
 _LIST_FOLDERS = (
@@ -70,15 +71,17 @@ class Folder:
 
     path: Path
     unused: dict[str, str] = field(default_factory=dict)
+    _notes: list[str] = field(default_factory=list)
+    _lists: dict[str, list[str] | Exception] = field(default_factory=dict)
 
     @functools.cached_property
     def _all(self) -> list[str]:
-        return list_files(self.path, DEPTH)
+        return list_files(self.path, DEPTH, None, self._notes)
 
     @functools.cached_property
     def listing(self) -> Listing:
         """The image files at most five folders down."""
-        return images_among(self._all)
+        return images_among(self._all, self._notes)
 
     @property
     def images(self) -> list[str]:
@@ -100,7 +103,28 @@ class Folder:
     @functools.cached_property
     def masks(self) -> dict[str, int]:
         """Folders of masks; see `wsss.data.mask_folders`."""
-        return mask_folders(self.images)
+        return mask_folders(self.images, self.path)
+
+    @functools.cached_property
+    def names(self) -> dict[str, str]:
+        """Each photograph's name without its suffix; see `wsss.data.images.image_names`."""
+        return image_names(self.photographs)
+
+    def read_list(self, name: str) -> list[str]:
+        """Read a list once, however often it is asked for.
+
+        Raises:
+            OSError, ValueError: See `wsss.data.sources.lists.read_list`.
+        """
+        if name not in self._lists:
+            try:
+                self._lists[name] = read_list(self.path / name)
+            except (OSError, ValueError) as error:
+                self._lists[name] = error
+        found = self._lists[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def files(self, *suffixes: str, depth: int = DEPTH) -> list[str]:
         """List the relative names of the files with these suffixes; upper folders first.
@@ -124,7 +148,8 @@ class Folder:
 
     def is_passed_over(self, name: str) -> bool:
         """Whether a file, or a folder above it, was passed over."""
-        return any(name == other or name.startswith(f"{other}/") for other in self.unused)
+        above = (parent.as_posix() for parent in PurePosixPath(name).parents)
+        return name in self.unused or any(parent in self.unused for parent in above)
 
     def sentences(self) -> list[str]:
         """Say which files are not used, and why; many of one reason together."""
@@ -150,8 +175,11 @@ def find_lists(folder: Folder, images_in: str) -> tuple[str, list[str]] | None:
         Relative folder of the lists, and their names without ``.txt``; None if there are none. A
         list of which less than half is there is none, as is said.
     """
+    texts = [name for name in folder.files(".txt") if name.endswith(".txt")]
+    if not texts:
+        return None
     prefix = "" if images_in == "." else f"{images_in}/"
-    names = image_names(folder.photographs)
+    names = folder.names
     known = {
         part
         for file, name in names.items()
@@ -162,14 +190,16 @@ def find_lists(folder: Folder, images_in: str) -> tuple[str, list[str]] | None:
     chosen: tuple[str, list[str]] | None = None
     above = images_in.rpartition("/")[0]
     texts_in: dict[str, list[str]] = {}
-    for name in folder.files(".txt"):
-        if name.endswith(".txt"):
-            texts_in.setdefault(name.rpartition("/")[0] or ".", []).append(name)
+    for name in texts:
+        texts_in.setdefault(name.rpartition("/")[0] or ".", []).append(name)
     # beside the images first: a data set may be unpacked into a folder of its own
     places = [f"{above}/{place}" for place in _LIST_FOLDERS[:-1] if above] + list(_LIST_FOLDERS)
     for place in places:
-        texts = texts_in.get(place, [])
-        lists = [name for name in texts if _is_list_of(known, folder, name, named=place != ".")]
+        lists = [
+            name
+            for name in texts_in.get(place, [])
+            if _is_list_of(known, folder, name, named=place != ".")
+        ]
         if lists and chosen is None:
             chosen = place, [Path(name).stem for name in lists]
         elif chosen is not None and lists:
@@ -188,7 +218,7 @@ def _is_list_of(known: Set[str], folder: Folder, name: str, *, named: bool) -> b
         named: It lies in a folder for lists, so that its reason is said whatever it holds.
     """
     try:
-        entries = read_list(folder.path / name)
+        entries = folder.read_list(name)
     except (OSError, ValueError) as error:
         # a licence, names of classes and so on may lie beside the photographs
         if named:
@@ -215,7 +245,8 @@ def check_lists(found: Found, folder: Folder) -> None:
     config = found.config(folder.path)
     for split in found.splits:
         items = listed_images(config, split, None)
-        missing = [item for item in items if not item.image.is_file()]
+        there = existing(item.image for item in items)
+        missing = [item for item in items if item.image not in there]
         if missing:
             found.notes.append(
                 f"{missing[0].origin}: {len(missing)} of {len(items)} images are missing, for "

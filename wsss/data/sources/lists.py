@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsss.data.config import DataConfig
-from wsss.data.images import IMAGE_SUFFIXES, find_below, find_images, is_image_name
+from wsss.data.images import IMAGE_SUFFIXES, find_below, find_files, find_images, is_image_name
 from wsss.data.sources.items import Item, Lister, check_id, file_name, read_text
-from wsss.data.storage import below, existing, to_path
+from wsss.data.storage import below, existing, is_remote, to_path
 
 _SUFFIX = "|".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
 _PAIR = re.compile(rf"(\S.*?\.(?:{_SUFFIX}))[\s,;]+(\S.*\.(?:{_SUFFIX}))", re.IGNORECASE)
@@ -99,23 +99,28 @@ def listed_images(config: DataConfig, split: str, limit: int | None) -> list[Ite
     """
     entries = read_entries(config.at(config.lists) / f"{split}.txt")[:limit]
     folder, masks = config.at(config.images, split), config.at(config.masks, split)
+    # a name may begin or end with a space, which a line has lost
+    spaced = {e.line: e for e in entries if e.line != e.image == e.line.strip()}
+    files = find_images(folder, {*(entry.image for entry in entries), *spaced})
     # most lists hold ids; where a line is a file, its id is that of the file
-    names = {name for entry in entries for name in (entry.image, entry.line)}
-    files = find_images(folder, sorted(names))
-    ids = {}
-    for entry in entries:
-        ids[entry.image] = entry.image
-        # where spaces at its ends are the difference
-        bare = entry.line != entry.image == entry.line.strip()
-        if bare and files[entry.line].is_file():
-            ids[entry.image] = entry.line
-        elif is_image_name(entry.image) and not files[entry.image].is_file():
-            places = (folder / entry.line, config.root / entry.line)
-            name = entry.line if bare and any(map(Path.is_file, places)) else entry.image
-            ids[entry.image] = _below(name, folder, config.root).rpartition(".")[0]
-    files |= find_images(folder, (image_id for name, image_id in ids.items() if name != image_id))
-    there = existing(files[image_id] for image_id in ids.values())
-    files |= find_below(folder, [i for i in ids.values() if files[i] not in there], masks)
+    named = [entry for entry in entries if is_image_name(entry.image)]
+    inside = {entry.image: _below(entry.image, folder, config.root) for entry in named}
+    for line, entry in spaced.items():
+        name = _below(line, folder, config.root)
+        if is_image_name(line) and (folder / name).is_file():
+            inside[entry.image] = name
+    given = find_files(folder, inside.values())
+    there = existing((*files.values(), *given.values()))
+    ids = {entry.image: entry.image for entry in entries}
+    ids |= {e.image: line for line, e in spaced.items() if files[line] in there}
+    for name, path in inside.items():
+        # an id may end as a file does
+        if files[name] not in there:
+            ids[name] = path.rpartition(".")[0]
+            if given[path] in there:
+                files[ids[name]] = given[path]
+    files = find_images(folder, set(ids.values()) - files.keys()) | files
+    files |= find_below(folder, {image_id: files[image_id] for image_id in ids.values()}, masks)
     first: dict[str, str] = {}
     items = []
     for entry in entries:
@@ -127,7 +132,7 @@ def listed_images(config: DataConfig, split: str, limit: int | None) -> list[Ite
             )
         mask = masks / f"{image_id}.png"
         if entry.mask:
-            mask = mask_file(entry.mask, config, split)
+            mask = mask_file(entry.mask, files[image_id], config, split)
         items.append(Item(image_id, files[image_id], mask, None, entry.origin))
     return items
 
@@ -140,16 +145,45 @@ def _below(name: str, folder: Path, root: Path) -> str:
     return name.removeprefix(f"{inside}/")
 
 
-def mask_file(name: str, config: DataConfig, split: str) -> Path:
-    """File of a mask that a list or a table names: below the masks, the root or the images."""
+def mask_file(name: str, image: Path, config: DataConfig, split: str) -> Path:
+    """File of a mask that a list or a table names: below the masks, the root or the images.
+
+    Args:
+        name: The name.
+        image: The photograph, which is not its own mask.
+        config: The data set.
+        split: The split.
+    """
+    whole = to_path(name)
+    if is_remote(whole) or (whole.is_absolute() and whole.is_file()):
+        return whole
     inside = to_path(name.lstrip("/"))
     masks, images = config.at(config.masks, split), config.at(config.images, split)
-    places = [to_path(name), *(below(place, inside) for place in (masks, config.root, images))]
+    places = [below(place, inside) for place in (masks, config.root, images)]
     # none may be there yet: a leading slash means the data set's folder, and so does that of the
-    # masks in a name
-    from_root = name.startswith(("/", f"{masks.name}/"))
-    usual = places[2] if from_root else places[1]
-    return next((place for place in places if place.is_file()), usual)
+    # masks in a name; a store is not asked for each
+    usual = places[1] if name.startswith(("/", f"{masks.name}/")) else places[0]
+    if is_remote(config.root):
+        return usual
+    return next((place for place in places if place.is_file() and place != image), usual)
+
+
+def line_of(item: Item, config: DataConfig, split: str) -> str:
+    """Write the line of a list that names an item: its id, or its file and its mask.
+
+    Args:
+        item: One whose mask may be called otherwise than its image.
+        config: The data set.
+        split: The split whose list it is.
+    """
+    usual = config.at(config.masks, split) / f"{item.image_id}.png"
+    root = f"{config.root.as_posix()}/"
+    files = [path.as_posix() for path in (item.image, item.mask) if isinstance(path, Path)]
+    # a table or a JSON file names the mask itself
+    listed = config.layout in ("voc", "folders") and item.mask != usual and len(files) == 2
+    if listed and all(file.startswith(root) for file in files):
+        return " ".join(f"/{file.removeprefix(root)}" for file in files)
+    return item.image_id
 
 
 def chosen(items: Iterable[Item], path: Path, config: DataConfig, split: str) -> list[Item]:
@@ -186,7 +220,7 @@ def chosen(items: Iterable[Item], path: Path, config: DataConfig, split: str) ->
         elif one.image_id in found:
             raise ValueError(f"{entry.origin}: image {one.image_id!r} is listed twice")
         elif entry.mask:
-            found[one.image_id] = replace(one, mask=mask_file(entry.mask, config, split))
+            found[one.image_id] = replace(one, mask=mask_file(entry.mask, one.image, config, split))
         else:
             found[one.image_id] = one
     if missing:

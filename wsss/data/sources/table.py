@@ -9,7 +9,6 @@ from wsss.data.sources.lists import chosen, list_of, mask_file, no_split
 from wsss.data.sources.rows import Row, check_class_names, name_inside, rows_of
 from wsss.data.sources.source import DataSource, Evidence
 from wsss.data.sources.table_detection import detect_table
-from wsss.data.storage import existing
 
 
 def read_table(
@@ -51,18 +50,17 @@ def _items(rows: list[Row], config: DataConfig, split: str) -> list[Item]:
     folder, masks = config.at(config.images, split), config.at(config.masks, split)
     names = {row.image: name_inside(row.image, folder) for row in rows}
     # a cell is a file with its suffix, or an id whose file is searched in the folder
-    files = [name for name in names.values() if is_image_name(name)]
+    files = dict.fromkeys(name for name in names.values() if is_image_name(name))
     ids = {name: name for name in names.values()} | image_names(files)
     found = find_images(folder, (name for name in names.values() if name not in files))
     found |= find_files(folder, files)
-    there = existing(found.values())
-    found |= find_below(folder, [name for name in found if found[name] not in there], masks)
+    found |= find_below(folder, found, masks)
     items = []
     for row in rows:
         name = names[row.image]
         mask = masks / f"{ids[name]}.png"
         if row.mask:
-            mask = mask_file(row.mask, config, split)
+            mask = mask_file(row.mask, found[name], config, split)
         items.append(Item(ids[name], found[name], mask, row.labels, row.origin))
     return distinct(items)
 

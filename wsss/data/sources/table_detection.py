@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from wsss.data.config import CSVFormat, in_brackets
-from wsss.data.images import image_names, is_image_name
+from wsss.data.images import is_image_name
 from wsss.data.sources.class_folders import detect_class_folders
 from wsss.data.sources.detection import Folder, Found, check_lists, find_lists, with_classes
 from wsss.data.sources.items import file_name
@@ -200,7 +200,7 @@ def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str,
     Raises:
         ValueError: None does, or too few of the images are there.
     """
-    names = image_names(folder.photographs)
+    names = folder.names
     everywhere = {*names, *names.values()}
     everywhere |= {name.rpartition("/")[2] for name in everywhere}
     for column in sheet.columns:

@@ -42,8 +42,8 @@ def annotated_items(config: DataConfig, split: str = "") -> list[Item]:
     names = sorted(name for name in file_names(annotations) if name.lower().endswith(".xml"))
     ids = [name[:-4] for name in names if not name.startswith(".")]
     files, images = find_xml(annotations, ids), find_images(folder, ids)
+    images |= find_below(folder, images, masks)
     there = existing(images.values())
-    images |= find_below(folder, [i for i in ids if images[i] not in there], masks)
     return [
         Item(
             image_id,
@@ -53,7 +53,7 @@ def annotated_items(config: DataConfig, split: str = "") -> list[Item]:
             str(path),
         )
         for image_id in ids
-        if images[image_id].is_file()
+        if images[image_id] in there
         for path in [files[image_id]]
     ]
 
@@ -132,6 +132,10 @@ def check_voc(config: DataConfig) -> None:
         check_class_names(config)
 
 
+_PLACES = 20
+"""Folders of images whose lists are looked for."""
+
+
 def detect_voc(folder: Folder) -> Found | None:
     """Recognise lists of ids with a file of irn and psa, or VOC's XML files with lists or without.
 
@@ -145,7 +149,8 @@ def detect_voc(folder: Folder) -> Found | None:
     counts = Counter(name.rpartition("/")[0] for name in folder.photographs)
     # VOC's name for it, then where most images are
     places = sorted(counts, key=lambda place: (place != "JPEGImages", -counts[place], place))
-    for images_in in (place or "." for place in places):
+    # lists name the images of one folder, and that is among those with the most
+    for images_in in (place or "." for place in places[:_PLACES]):
         lists = find_lists(folder, images_in)
         if lists is not None:
             found = _with_lists(folder, images_in, *lists)
@@ -220,7 +225,7 @@ def _without_lists(folder: Folder) -> Found | None:
     if not annotated:
         return None
     images: dict[str, set[str]] = {}
-    for name, image in image_names(folder.photographs).items():
+    for name, image in folder.names.items():
         place = name.rpartition("/")[0]
         images.setdefault(place or ".", set()).add(image.rpartition("/")[2])
     # the XML of each folder of images: names repeat among splits, so that of equally many that of
