@@ -203,7 +203,7 @@ class TestTimm:
             # its table of stages names no module, or modules that give several maps
             ("hrnet_w18_small", 32,
              ["network.layer1", "network.incre_modules.1", "network.incre_modules.2", ""]),
-            ("twins_pcpvt_small", 32, [""]),
+            ("twins_pcpvt_small", 32, [f"network.pos_block.{i}.proj" for i in range(3)] + [""]),
             ("swinv2_tiny_window8_256", 32, [f"network.layers.{i}" for i in range(3)] + [""]),
             ("xcit_nano_12_p16_224", 16, [f"network.blocks.{i}" for i in (2, 5, 8)] + [""]),
         ],
