@@ -5,6 +5,7 @@ import shlex
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -17,6 +18,7 @@ from wsss.data.config import DataConfig
 from wsss.data.datasets import check_same_size
 from wsss.data.division import divide
 from wsss.data.images import grey_maximum, image_size
+from wsss.data.mask_values import agree, seen_in, values_by_labels
 from wsss.data.masks import existing_masks, read_mask
 from wsss.data.recognise import recognise
 from wsss.data.sources import SOURCES, Item
@@ -80,6 +82,7 @@ def init(
         text = "".join(f"{line_of(item, division.config, name)}\n" for item in part)
         atomic_write_text(output / "lists" / f"{name}.txt", text)
     config, train, val, parts, _ = division
+    config = _with_values_of_masks(config, [*parts[1], *parts[0]], found.notes)
     _note_depth(parts[0], found.notes)
     # without masks to validate on, run.yaml has no steps that score
     scored = _can_be_scored(parts[1], found.notes)
@@ -90,6 +93,36 @@ def init(
 
 _TRIED = 50
 """Masks and photographs that init reads, to see what they are."""
+
+
+_READ = 200
+"""Masks that are read to find which value each class has."""
+
+
+def _with_values_of_masks(
+    config: DataConfig, items: Sequence[Item], notes: list[str]
+) -> DataConfig:
+    """Give classes the values that masks have, where the labels tell them.
+
+    Nothing but the order of names stands behind a class's first value.
+    """
+    there = existing_masks(item.mask for item in items)
+    # of outlines in JSON the values are what this configuration says
+    masked = [item for item in items if item.mask in there and isinstance(item.mask, Path)]
+    seen = seen_in(masked[:_READ])
+    if not seen or agree(config.classes, seen):
+        return config
+    classes = values_by_labels(config.classes, seen)
+    if classes is None:
+        values = sorted({value for one in seen for value in one.values})
+        notes.append(
+            f"the masks hold the values {values}, which do not go with the labels as classes has "
+            "them; give each class its value in data.yaml"
+        )
+        return config
+    listed = ", ".join(f"{name} {value}" for name, value in classes.items())
+    notes.append(f"the classes' values in the masks were found by the labels: {listed}")
+    return replace(config, classes=classes)
 
 
 def _note_depth(items: Sequence[Item], notes: list[str]) -> None:
