@@ -390,7 +390,8 @@ def _separator(cells: Sequence[str], delimiter: str) -> tuple[str, str]:
         for place, word in enumerate(cell.split()):
             places.setdefault(word, set()).add(place)
     moved = any(len(found) > 1 for found in places.values())
-    if words <= alone:
+    # most of them are labels by themselves: the others are, too
+    if 2 * len(words & alone) > len(words):
         return " ", ""
     if words & alone or moved or len(words) < len(spaced):
         return " ", (
