@@ -206,7 +206,7 @@ def check_together(
         train: The split that trains; its classes must have images.
         few: Number of images below which a class has few.
     """
-    findings = _duplicates(checked)
+    findings = _duplicates(checked, config.grey_bits)
     by_split: dict[str, list[CheckedImage]] = defaultdict(list)
     for one in checked:
         by_split[one.split].append(one)
@@ -229,7 +229,7 @@ def _black_and_white(
     return [Finding("black and white masks", split, "", "", text)]
 
 
-def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:
+def _duplicates(checked: Iterable[CheckedImage], grey_bits: int) -> list[Finding]:
     """Find images with the pixels, or the file, of another image."""
     # the digest of every eighth row sorts out nearly all; only those that share it are read again
     alike: dict[object, list[CheckedImage]] = defaultdict(list)
@@ -237,9 +237,8 @@ def _duplicates(checked: Iterable[CheckedImage]) -> list[Finding]:
         if one.content is not None:
             alike[one.content].append(one)
     groups: dict[object, list[CheckedImage]] = defaultdict(list)
-    # of all bits: alike in fewer is not alike
     for one in itertools.chain(*(part for part in alike.values() if len(part) > 1)):
-        groups[pixel_digest(read_image(one.item.image), rows=1)].append(one)
+        groups[pixel_digest(read_image(one.item.image, grey_bits), rows=1)].append(one)
     # a file in two splits is the same picture even where it cannot be read; its id alone is not:
     # each split may have a folder of its own
     by_file: dict[object, list[CheckedImage]] = defaultdict(list)

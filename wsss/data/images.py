@@ -211,7 +211,7 @@ def find_images(folder: Path, image_ids: Iterable[str]) -> dict[str, Path]:
         inside, _, name = image_id.rpartition("/")
         known = index(inside)
         # tables and lists lose a space at the end of a name
-        there = known.get(_composed(name)) or known.get(f"{_composed(name).strip()} ", {})
+        there = known.get(composed(name)) or known.get(f"{composed(name).strip()} ", {})
         file = next((there[s] for s in IMAGE_SUFFIXES if s in there), f"{name}.jpg")
         found[image_id] = folder / inside / file if inside else folder / file
     return found
@@ -227,14 +227,14 @@ def find_files(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     def listed(inside: Path) -> dict[str, str]:
         there = file_names(inside)
         # as it is written first; tables lose a space at its ends
-        bare = {_composed(name).strip(): name for name in there}
-        return bare | {_composed(name): name for name in there} | {name: name for name in there}
+        bare = {composed(name).strip(): name for name in there}
+        return bare | {composed(name): name for name in there} | {name: name for name in there}
 
     found = {}
     for name in names:
         path = below(folder, to_path(name))
         there = {} if is_remote(path) else listed(path.parent)
-        other = there.get(path.name, there.get(_composed(path.name), path.name))
+        other = there.get(path.name, there.get(composed(path.name), path.name))
         found[name] = path.with_name(other) if other != path.name else path
     return found
 
@@ -260,14 +260,14 @@ def find_below(folder: Path, files: Mapping[str, Path], without: Path) -> dict[s
     bare = {name: path for name, path in files.items() if "/" not in name}
     there = existing(bare.values())
     missing = [name for name, path in bare.items() if path not in there]
-    wanted = {_composed(name).strip(): name for name in missing}
+    wanted = {composed(name).strip(): name for name in missing}
     if 2 * len(missing) <= len(bare) or is_remote(folder) or not folder.is_dir():
         return {}
     images = list_images(folder, without=without).images
     others = tuple(f"{place}/" for place in mask_folders(images, folder))
     found: dict[str, list[Path]] = {}
     for inside in (name for name in images if not name.startswith(others)):
-        file = _composed(inside.rpartition("/")[2])
+        file = composed(inside.rpartition("/")[2])
         for name in {file.strip(), file.rpartition(".")[0].strip()} & wanted.keys():
             found.setdefault(wanted[name], []).append(folder / inside)
     return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
@@ -280,14 +280,15 @@ def _by_stem(folder: Path) -> dict[str, dict[str, str]]:
     for name in sorted(file_names(folder), reverse=True):
         if is_image_name(name):
             stem, _, suffix = name.rpartition(".")
-            found.setdefault(_composed(stem), {}).setdefault(f".{suffix.lower()}", name)
+            found.setdefault(composed(stem), {}).setdefault(f".{suffix.lower()}", name)
     # a key of its own, which no other stem is
     for stem in [stem for stem in found if stem != stem.strip()]:
         found.setdefault(f"{stem.strip()} ", found[stem])
     return found
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
+    """Write letters with accents as one character each, as tables have them and macOS has not."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -7,14 +7,13 @@ from wsss.data.sources.detection import Folder, Found
 from wsss.data.splits import split_in
 
 
-def _weaker(path: Path, chosen: DataSource, found: Found) -> list[str]:
+def _weaker(folder: Folder, chosen: DataSource, found: Found) -> list[str]:
     """Say what else could be taken for labels, by evidence that is weaker."""
     notes = []
     for source in SOURCES.values():
         if source.evidence > chosen.evidence:
-            folder = Folder(path)
             try:
-                other = source.detect(folder)
+                other = source.detect(folder.again())
             except (OSError, ValueError):
                 continue
             if other is None:
@@ -44,7 +43,7 @@ def recognise(path: Path) -> Found:
     for source in sorted(SOURCES.values(), key=lambda source: source.evidence):
         found = source.detect(folder)
         if found is not None:
-            found.notes += _weaker(path, source, found)
+            found.notes += _weaker(folder, source, found)
             found.files = [name for name in folder.photographs if not folder.is_passed_over(name)]
             found.notes += [*folder.sentences(), *folder.listing.left_out]
             return found

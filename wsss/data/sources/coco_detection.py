@@ -1,13 +1,13 @@
 """Recognition of COCO instances JSON, for `wsss init`."""
 
-import unicodedata
 from collections.abc import Mapping, Set
 from pathlib import Path
 
+from wsss.data.images import composed
 from wsss.data.sources.coco_format import CocoFile, load_coco
 from wsss.data.sources.detection import Folder, Found, check_classes, find_lists, note_names
 from wsss.data.sources.items import real_labels
-from wsss.data.splits import choose_files
+from wsss.data.splits import choose_files, templated
 from wsss.ignore import IGNORE
 
 
@@ -125,20 +125,19 @@ def _find_images(
     }
     places = [place for place in _PLACES if found.splits or "{split}" not in place]
     places += [f"{Path(name).parent.as_posix()}" for name in by_split.values()]
-    there = set(folder.images)
     # anywhere else, with whatever folders the names themselves bring
     for split, names in samples.items():
         for path in folder.images:
             end = next((n for n in names[:_SAMPLE] if path.endswith(f"/{n}")), None)
             if end is not None:
-                parts = path[: -len(end) - 1].split("/")
-                places.append("/".join("{split}" if split and p == split else p for p in parts))
+                place = path[: -len(end) - 1]
+                places.append(templated(place, split) if split else place)
                 break
-    composed = {unicodedata.normalize("NFC", name) for name in there}
+    known = {composed(name) for name in folder.images}
     best: tuple[int, str] = (-1, ".")
     for place in dict.fromkeys(places):
         hits = sum(
-            _is_there(folder.path, place.replace("{split}", split), name, composed)
+            _is_there(folder.path, place.replace("{split}", split), name, known)
             for split, names in samples.items()
             for name in names[:_SAMPLE]
         )
@@ -147,7 +146,7 @@ def _find_images(
     found.settings["images"] = Path(best[1])
     for split, names in samples.items():
         place = best[1].replace("{split}", split)
-        missing = [n for n in names if not _is_there(folder.path, place, n, composed)]
+        missing = [n for n in names if not _is_there(folder.path, place, n, known)]
         if len(missing) == len(names):
             found.notes.append(
                 f"the image {missing[0]} of {by_split[split]} was not found in "
@@ -163,8 +162,4 @@ def _find_images(
 def _is_there(root: Path, place: str, name: str, known: Set[str]) -> bool:
     """Whether an image of a file lies in a folder; what is in a store is not asked for."""
     inside = name if place == "." else f"{place}/{name}"
-    return (
-        "://" in name
-        or unicodedata.normalize("NFC", inside) in known
-        or (root / place / name).is_file()
-    )
+    return "://" in name or composed(inside) in known or (root / place / name).is_file()

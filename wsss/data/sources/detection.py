@@ -4,7 +4,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -109,6 +109,13 @@ class Folder:
     def names(self) -> dict[str, str]:
         """Each photograph's name without its suffix; see `wsss.data.images.image_names`."""
         return image_names(self.photographs)
+
+    def again(self) -> "Folder":
+        """The same folder for another detector: listed once, with reasons of its own."""
+        other = replace(self, unused={})
+        fields = self.__dataclass_fields__
+        vars(other).update({key: value for key, value in vars(self).items() if key not in fields})
+        return other
 
     def read_list(self, name: str) -> list[str]:
         """Read a list once, however often it is asked for.

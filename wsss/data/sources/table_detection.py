@@ -1,28 +1,22 @@
 """Recognition of CSV files whose rows name images, for `wsss init`."""
 
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from wsss.data.config import CSVFormat, in_brackets
-from wsss.data.images import is_image_name
+from wsss.data.config import CSVFormat
+from wsss.data.images import composed, is_image_name
 from wsss.data.sources.class_folders import detect_class_folders
 from wsss.data.sources.detection import Folder, Found, check_lists, find_lists, with_classes
 from wsss.data.sources.items import file_name
+from wsss.data.sources.label_columns import DOUBT, LABEL_COLUMNS, label_columns, separator
 from wsss.data.sources.rows import NOTHING, is_binary, name_inside
 from wsss.data.sources.sheet import Sheet, read_sheet
-from wsss.data.splits import choose_files, split_in, train_and_val
+from wsss.data.splits import choose_files, split_in, templated, train_and_val
 
 _ROLES = {"split": ("split", "set", "subset"), "mask": ("mask", "mask_path")}
 """Names that people give to the columns of the split and of the mask."""
-_LABEL_COLUMNS = (
-    "labels", "label", "classes", "class", "tags", "tag", "categories", "category", "class_name",
-    "label_name", "class_id", "classid", "label_id", "target", "finding labels",
-)  # fmt: skip
-_SEPARATORS = (";", "|", ",")
-_DOUBT = "set csv.separator to"
 
 
 class _Candidate(NamedTuple):
@@ -62,7 +56,7 @@ def detect_table(folder: Folder) -> Found | None:
             folder.pass_over(name, error)
     # any text may stand in a column: folders that are called as classes say more
     if not all(one.sure for one in candidates.values()):
-        other = detect_class_folders(Folder(folder.path))
+        other = detect_class_folders(folder.again())
         for name, one in list(candidates.items()):
             if other is not None and not one.sure:
                 folder.pass_over(
@@ -81,7 +75,7 @@ def detect_table(folder: Folder) -> Found | None:
     together = [cell for name in by_split.values() for cell in candidates[name].cells]
     for name in by_split.values():
         candidates[name] = _separated(candidates[name], together, name)
-    places = {_template(candidates[name].images_in, split) for split, name in by_split.items()}
+    places = {templated(candidates[name].images_in, split) for split, name in by_split.items()}
     forms = [candidates[name].form for name in by_split.values()]
     # files that are written in different ways cannot be read by one configuration
     if by_split and (len(places) > 1 or any(form != forms[0] for form in forms)):
@@ -129,11 +123,6 @@ def _likeliest(candidates: Mapping[str, _Candidate]) -> str:
     return min(candidates, key=rank)
 
 
-def _template(images_in: str, split: str) -> str:
-    """Write {split} for a folder of that name among those of the images."""
-    return "/".join("{split}" if part == split else part for part in images_in.split("/"))
-
-
 def _candidate(folder: Folder, name: str) -> _Candidate:
     """Find how a CSV file says what its images show.
 
@@ -153,7 +142,7 @@ def _candidate(folder: Folder, name: str) -> _Candidate:
         if column is not None and not is_binary(sheet.column(column)):
             form[role] = column
             rest.remove(column)
-    kind, form, cells, names, notes = _label_columns(sheet, rest, form)
+    kind, form, cells, names, notes = label_columns(sheet, rest, form)
     splits: list[str] = []
     if "split" in form:
         parts = sheet.column(form["split"])
@@ -167,7 +156,7 @@ def _candidate(folder: Folder, name: str) -> _Candidate:
             f"{name}: {sum(count > 1 for count in images.values())} images have several rows, for "
             f"example {images.most_common(1)[0][0]!r}; their labels are joined"
         )
-    sure = not cells or form["labels"].lower() in _LABEL_COLUMNS
+    sure = not cells or form["labels"].lower() in LABEL_COLUMNS
     found = _Candidate(form, images_in, kind, cells, names, splits, notes, len(images), sure)
     return _separated(found, cells, name)
 
@@ -176,14 +165,14 @@ def _separated(one: _Candidate, cells: Sequence[str], name: str) -> _Candidate:
     """Read the labels of a file by what separates those of these cells."""
     if not one.cells:
         return one
-    separator, doubt = _separator(cells, one.form["delimiter"])
-    form = {**one.form, "separator": separator}
+    mark, doubt = separator(cells, one.form["delimiter"])
+    form = {**one.form, "separator": mark}
     changed = CSVFormat(**form)
     return one._replace(
         form=form,
-        kind=f"labels in the column {form['labels']!r}, separated by {separator!r}",
+        kind=f"labels in the column {form['labels']!r}, separated by {mark!r}",
         names={label for cell in one.cells for label in changed.names(cell)},
-        notes=[note for note in one.notes if _DOUBT not in note]
+        notes=[note for note in one.notes if DOUBT not in note]
         + ([f"{name}: {doubt}"] if doubt else []),
     )
 
@@ -214,7 +203,7 @@ def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str,
             )
     root = folder.path.resolve()
     columns = {
-        column: _composed(name_inside(file_name(cell), root) for cell in sheet.column(column))
+        column: {composed(name_inside(file_name(cell), root)) for cell in sheet.column(column)}
         for column in sheet.columns
     }
     places: dict[str, list[str]] = {}
@@ -230,9 +219,9 @@ def _image_column(sheet: Sheet, folder: Folder, split: str | None) -> tuple[str,
     order = sorted(places, key=lambda place: (wanted not in place.split("/"), -place.count("/")))
     for bare in (False, True):
         for place in order:
-            below = _composed(places[place])
+            below = set(map(composed, places[place]))
             # a cell has lost a space at the ends of a name
-            there = below | _composed(map(_stripped, below))
+            there = below | set(map(_stripped, below))
             if bare:
                 there |= {name.rpartition("/")[2] for name in there}
             for column in sorted(columns, key=_rank):
@@ -292,121 +281,3 @@ def _stripped(name: str) -> str:
     """A path without spaces at the ends of its last part."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + last.strip()
-
-
-def _composed(names: Iterable[str]) -> set[str]:
-    return {unicodedata.normalize("NFC", name) for name in names}
-
-
-def _label_columns(
-    sheet: Sheet, columns: Sequence[str], form: Mapping[str, str]
-) -> tuple[str, dict[str, str], list[str], set[str], list[str]]:
-    """Find how labels are written.
-
-    Args:
-        sheet: The file.
-        columns: Those that may hold labels.
-        form: Fields of `CSVFormat` that are known so far.
-
-    Returns:
-        A phrase for a person, all known fields of `CSVFormat`, the cells of the column of labels,
-        the names of the columns of classes, and notes.
-
-    Raises:
-        ValueError: No column holds labels, or it is not known which does.
-    """
-    filled = [name for name in columns if any(sheet.column(name))]
-    empty = [name for name in columns if name not in filled]
-    binary = [name for name in filled if is_binary(sheet.column(name))]
-    known = [name for word in _LABEL_COLUMNS for name in filled if name.lower() == word]
-    # one of several columns of 0 and 1 is a class, whatever it is called
-    known = [name for name in known if name not in binary or len(binary) == 1]
-    texts = [name for name in filled if name not in binary]
-    # one column by any other name holds labels too, unless it is that of a single class
-    column = known[0] if known else texts[0] if len(texts) == 1 and not binary else None
-    if column is not None:
-        lists = [in_brackets(cell) for cell in sheet.column(column)]
-        flags = {label for labels in lists for label in labels or ()}
-        if flags and flags <= {"0", "1", "0.0", "1.0"}:
-            raise ValueError(
-                f"its column {column!r} has lists of 0 and 1, and nothing says of which classes; "
-                "write a column for each class, or the names"
-            )
-        other = [name for name in filled if name != column]
-        notes = [_not_labels(sheet, other)] if other else []
-        return "", {**form, "labels": column}, sheet.column(column), set(), notes
-    if binary and (len(binary) > 1 or not texts):
-        notes = [_not_labels(sheet, texts)] if texts else []
-        if empty:
-            notes.append(f"{sheet.path.name}: {', '.join(map(repr, empty))} are empty columns")
-        odd = [name for name in binary if name.lower() in _LABEL_COLUMNS]
-        if odd:
-            notes.append(
-                f"{sheet.path.name}: the columns {', '.join(map(repr, binary))} are taken for "
-                "classes"
-            )
-        # names of columns may hold what separates labels elsewhere
-        marks = (" ", *_SEPARATORS, "||")
-        free = [m for m in marks if m != form["delimiter"] and not any(m in n for n in binary)]
-        whole = {**form, "separator": free[0]}
-        return "a column of 0 and 1 for each class", whole, [], set(binary), notes
-    if not filled:
-        raise ValueError(f"it has no column of labels beside {form['image']!r}")
-    raise ValueError(
-        f"which of its columns {', '.join(map(repr, filled))} holds the labels? Call it 'labels'"
-    )
-
-
-def _not_labels(sheet: Sheet, columns: Sequence[str]) -> str:
-    return f"{sheet.path.name}: {', '.join(map(repr, columns))} are not taken for labels"
-
-
-def _separator(cells: Sequence[str], delimiter: str) -> tuple[str, str]:
-    """Find what stands between labels, and what is doubtful about it.
-
-    A space separates only where nothing else does, and where the words show it: one stands alone
-    in another cell, or they change places, or they are fewer than the cells that hold them.
-    """
-    whole = next(mark for mark in _SEPARATORS if mark != delimiter)
-    # a Python list says itself where its labels end
-    if any(in_brackets(cell) is not None for cell in cells):
-        return whole, ""
-    used = [mark for mark in _SEPARATORS if mark != delimiter and any(mark in c for c in cells)]
-    if used:
-        other = [cell for cell in cells if any(mark in cell for mark in used[1:])]
-        if not other:
-            return used[0], _slashes(cells, used[0])
-        return used[0], (
-            f"labels are separated by {used[0]!r}, and {other[0]!r} has {used[1]!r} too; if that "
-            f"separates, {_DOUBT} {used[1]!r}, and write all of them so"
-        )
-    spaced = sorted({cell for cell in cells if len(cell.split()) > 1})
-    if not spaced:
-        return " ", _slashes(cells, " ")
-    alone = set(cells) - set(spaced)
-    words = {word for cell in spaced for word in cell.split()}
-    places: dict[str, set[int]] = {}
-    for cell in spaced:
-        for place, word in enumerate(cell.split()):
-            places.setdefault(word, set()).add(place)
-    moved = any(len(found) > 1 for found in places.values())
-    # most of them are labels by themselves: the others are, too
-    if 2 * len(words & alone) > len(words):
-        return " ", ""
-    if words & alone or moved or len(words) < len(spaced):
-        return " ", (
-            f"{spaced[0]!r} is read as {' and '.join(map(repr, spaced[0].split()))}; if it is one "
-            f"name, {_DOUBT} {whole!r}"
-        )
-    return whole, f"{spaced[0]!r} is read as one name; if it is several, {_DOUBT} ' '"
-
-
-def _slashes(cells: Sequence[str], separator: str) -> str:
-    """Doubt about names that are made of others, such as cat/dog beside cat and dog."""
-    names = {name.strip() for cell in cells for name in cell.split(separator)}
-    for mark in ("/", "+", "&"):
-        for name in sorted(names):
-            parts = [part.strip() for part in name.split(mark)]
-            if len(parts) > 1 and names.issuperset(parts):
-                return f"{name!r} is read as one name; if it is several, {_DOUBT} {mark!r}"
-    return ""
