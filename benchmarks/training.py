@@ -127,7 +127,7 @@ def run_bare(data: DataConfig, part: Part) -> list[tuple[float, float]]:
             asked = time.perf_counter()
             pictures, labels = next(source)
             waited += time.perf_counter() - asked
-            loss = F.binary_cross_entropy_with_logits(model(pictures), labels)
+            loss = F.binary_cross_entropy_with_logits(model(*pictures), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

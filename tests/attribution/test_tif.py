@@ -164,7 +164,7 @@ def test_a_map_of_zeros_has_no_pull():
 
 def test_cam_refuses_a_layer_without_pooling_behind_it(model):
     images, labels = images_and_labels()
-    with pytest.raises(ValueError, match="global average pooling"):
+    with pytest.raises(ValueError, match="a linear head and a pooling of its class maps"):
         attribute(model, images, labels, method="cam", layers=model.default_layers[:1])
 
 

@@ -141,7 +141,7 @@ class TestSeeds:
         config = AugmentConfig(crop=64, long_side=(60, 90), color_jitter=0.3)
         images = LabelledImages(records, train_transform(config, IMAGENET), IMAGENET)
         torch.manual_seed(seed)
-        return [images[i][0] for i in (0, 3, 0)]
+        return [images[i][0].image for i in (0, 3, 0)]
 
     def test_the_same_torch_seed_gives_the_same_augmentation(self, shapes):
         first, second = self.items(shapes, 5), self.items(shapes, 5)
@@ -161,9 +161,28 @@ class TestDatasets:
         records = load_records(shapes, "train", with_labels=True)
         images = LabelledImages(records, val_transform(AugmentConfig(val_long_side=None)), IMAGENET)
         assert len(images) == 12
-        image, labels = images[3]
+        (image, box), labels = images[3]
         assert image.shape[0] == 3
+        assert box.tolist() == [0, 0, *image.shape[1:]]
         assert torch.equal(labels, torch.from_numpy(records[3].labels))
+
+    def test_padding_is_told_from_the_image(self, shapes):
+        """The box holds what is not of the padding colour, wherever the image lies."""
+        records = load_records(shapes, "train", with_labels=True)
+        config = AugmentConfig(crop=96, long_side=(40, 60), position="random")
+        images = LabelledImages(records, train_transform(config, IMAGENET), IMAGENET)
+        torch.manual_seed(0)
+        boxes = set()
+        for number in range(8):
+            image, (top, left, bottom, right) = images[number][0]
+            assert image.shape == (3, 96, 96)
+            outside = torch.ones(96, 96, dtype=torch.bool)
+            outside[top:bottom, left:right] = False
+            assert image[:, outside].abs().max() < 0.02  # rounded to bytes
+            assert image[:, top, left:right].abs().amax() > 0.02
+            assert image[:, top:bottom, right - 1].abs().amax() > 0.02
+            boxes.add((int(top), int(left)))
+        assert len(boxes) > 4
 
     def test_an_image_without_labels_is_named(self, shapes):
         records = load_records(shapes, "train", with_labels=False)

@@ -85,9 +85,9 @@ def computed(monkeypatch):
     """Number of views that the frozen part has seen."""
     found, real = [], FrozenPart.compute
 
-    def noted(self, images):
+    def noted(self, images, box):
         found.append(len(images))
-        return real(self, images)
+        return real(self, images, box)
 
     monkeypatch.setattr(FrozenPart, "compute", noted)
     return found
@@ -162,10 +162,10 @@ def test_what_is_kept_is_found_again_by_other_trainings(shapes, tmp_path, comput
 def test_an_interrupted_computation_goes_on(shapes, tmp_path, computed, monkeypatch):
     real = FrozenPart.compute
 
-    def until_full(self, images):
+    def until_full(self, images, box):
         if len(computed) == 20:
             raise OSError(28, "No space left on device")
-        return real(self, images)
+        return real(self, images, box)
 
     monkeypatch.setattr(FrozenPart, "compute", until_full)
     with pytest.raises(OSError, match="No space left"):

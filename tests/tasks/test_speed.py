@@ -110,7 +110,7 @@ def test_compile_changes_neither_names_nor_what_validates(shapes, tmp_path, monk
         """In the place of torch.compile, which needs minutes."""
 
         def call(images):
-            compiled.append(images.shape)
+            compiled.append(images.image.shape)
             return function(images)
 
         return call

@@ -8,8 +8,10 @@ from wsss.attribution.fusion import fuse_neurons
 def cam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """Class activation map: relu(sum over k of weight[c, k] * A_k).
 
-    Behind global average pooling and a linear head the gradient is ``weight[c, k] / (h * w)`` in
-    every cell, so its sum over the cells is the head's weight itself.
+    Behind a linear head whose class map is pooled, the gradient is ``share[i] * weight[c, k]``: of
+    the mean ``1 / (h * w)`` in every cell, of the maximum 1 in one cell. Whatever the shares, they
+    add up to 1, so the gradient's sum over the cells is the head's weight itself. (Those of a mean
+    of probabilities add up to another positive number, by which the map is multiplied.)
 
     Args:
         activation: (B, C, h, w) last feature map.
@@ -19,15 +21,17 @@ def cam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         (B, h, w), at least 0.
 
     Raises:
-        ValueError: The gradient is not the same in every cell, so there is no such head.
+        ValueError: The gradient's cells are not multiples of one another, so there is no such head.
     """
     weights = gradient.sum(dim=(2, 3))
-    cells = gradient.shape[2] * gradient.shape[3]
-    # relative to the largest weight: rounding stays far below, any other head far above
-    deviation = (gradient * cells - weights[:, :, None, None]).abs().amax()
-    if deviation > 1e-3 * weights.abs().amax():
+    squares = weights.square().sum(dim=1).clamp_min(torch.finfo(weights.dtype).tiny)
+    shares = torch.einsum("bkhw,bk->bhw", gradient, weights) / squares[:, None, None]
+    # relative to the largest gradient: rounding stays far below, any other head far above
+    deviation = (gradient - weights[:, :, None, None] * shares[:, None]).abs().amax()
+    if deviation > 1e-3 * gradient.abs().amax():
         raise ValueError(
-            "CAM needs a model that ends in global average pooling and a linear head, and its "
-            "last feature map as the only layer; use Grad-CAM for others"
+            "CAM needs a model that ends in a linear head and a pooling of its class maps, such as "
+            "the global average, and its last feature map as the only layer; use Grad-CAM for "
+            "others"
         )
     return fuse_neurons(weights, activation)

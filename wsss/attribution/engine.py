@@ -115,7 +115,7 @@ def layers_of(
     if isinstance(config.layers, list):
         return config.layers
     # a list of names, not a submodule or parameter that happens to be called so
-    names = getattr(model, "default_layers", None)
+    names = getattr(model, config.spec.usual_layers, getattr(model, "default_layers", None))
     if not isinstance(names, list):
         if images is None:
             raise ValueError(

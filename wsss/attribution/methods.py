@@ -48,6 +48,8 @@ class Method:
             and even a single one is normalised before it is fused.
         foldable: BatchNorm may be folded into the convolutions before it.
         differentiates: The gradient flows through convolutions, not only through the head.
+        usual_layers: Attribute of a network that lists the method's layers, if it has one; else
+            they are of its ``default_layers``.
     """
 
     layer_map: LayerMap | None = None
@@ -58,6 +60,7 @@ class Method:
     several_layers: bool = False
     foldable: bool = True
     differentiates: bool = True
+    usual_layers: str = "default_layers"
 
     @property
     def takes_layers(self) -> bool:
@@ -85,7 +88,9 @@ METHODS: dict[str, Method] = {
     "fullgrad": Method(
         whole_map=fullgrad_maps, fixed_layers=fullgrad_layers, gradient="plain", foldable=False
     ),
-    "cam": Method(_plain(cam_layer), gradient="plain", differentiates=False),
+    "cam": Method(
+        _plain(cam_layer), gradient="plain", differentiates=False, usual_layers="class_layers"
+    ),
     "gradcam": Method(_plain(gradcam_layer)),
     "gradcampp": Method(_plain(gradcampp_layer)),
     "xgradcam": Method(_plain(xgradcam_layer)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from wsss.data.drawn import DrawnMask
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import Record
-from wsss.data.transforms import BatchSizes, Transform, normalise
+from wsss.data.transforms import BatchSizes, Transform, normalise, transformed
 from wsss.normalisation import Normalisation
 
 Reader = Callable[[Path], np.ndarray]
@@ -39,10 +40,22 @@ def reseed(transform: Transform, index: int | tuple[int, ...]) -> int:
     return index
 
 
-class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class Padded(NamedTuple):
+    """Image that may be padded; of a batch, each field has a first dimension B.
+
+    Args:
+        image: (3, H, W) float32, normalised.
+        box: (4,) int64: top, left, bottom and right of what is no padding, in pixels.
+    """
+
+    image: torch.Tensor
+    box: torch.Tensor
+
+
+class LabelledImages(Dataset[tuple[Padded, torch.Tensor]]):
     """Data set of images with their image-level labels; masks are never opened.
 
-    Items: (3, H, W) float32 normalised image, (K,) float32 multi-hot labels.
+    Items: `Padded` image, (K,) float32 multi-hot labels.
 
     Args:
         records: Images with labels.
@@ -66,11 +79,11 @@ class LabelledImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Padded, torch.Tensor]:
         index = reseed(self.transform, index)
         labels = self.labels(index)
-        image = self.transform(image=self.read(self.records[index].image))["image"]
-        return normalise(image, self.normalisation), labels
+        image, box = transformed(self.transform, self.read(self.records[index].image))
+        return Padded(normalise(image, self.normalisation), torch.tensor(box)), labels
 
     def labels(self, index: int) -> torch.Tensor:
         """Labels of an image, (K,) float32 multi-hot.

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from wsss.data.datasets import LabelledImages, MaskedImages, check_same_size, reseed
 from wsss.data.feature_store import FeatureStore
-from wsss.data.fixed_views import View, drawn_view, fixed_views, view_name
+from wsss.data.fixed_views import View, drawn_view, fixed_views, view_box, view_name
 from wsss.data.transforms import AugmentConfig, Transform, train_transform
 
 
@@ -19,10 +19,12 @@ class Kept(NamedTuple):
     Args:
         features: float16, each (C, h, w) or (C,).
         seen: (2,) int64: height and width at which the network saw the image.
+        box: (4,) int64: top, left, bottom and right of what was no padding.
     """
 
     features: list[torch.Tensor]
     seen: torch.Tensor
+    box: torch.Tensor
 
 
 class KeptImages(Dataset[tuple[Any, ...]]):
@@ -82,4 +84,5 @@ class KeptImages(Dataset[tuple[Any, ...]]):
         """Read a view of an image; also the (height, width) of the image in its file."""
         entry = self.store.read(self.images.records[index].image, self.name(view))
         features = [torch.from_numpy(values) for values in entry.features]
-        return Kept(features, torch.tensor(entry.seen)), entry.size
+        box = view_box(self.augment, self.images.normalisation, view, entry.size)
+        return Kept(features, torch.tensor(entry.seen), torch.tensor(box)), entry.size

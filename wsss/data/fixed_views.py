@@ -1,12 +1,14 @@
 """Views of an image that an augmentation draws from a short list, so that each can be kept."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import albumentations as A
+import numpy as np
 
-from wsss.data.transforms import AugmentConfig, train_transform, val_transform
+from wsss.data.transforms import AugmentConfig, train_transform, transformed, val_transform
 from wsss.normalisation import Normalisation
 
 MOST_SIZES = 8
@@ -77,6 +79,15 @@ def view_transform(
     return train_transform(
         replace(augment, long_side=side, flip=float(view.mirrored)), normalisation
     )
+
+
+@functools.lru_cache(maxsize=4096)
+def view_box(
+    augment: AugmentConfig, normalisation: Normalisation, view: View | None, size: tuple[int, int]
+) -> list[int]:
+    """Find top, left, bottom and right of an image of a size (height, width) in a view of it."""
+    blank = np.zeros((*size, 3), np.uint8)
+    return transformed(view_transform(augment, normalisation, view), blank)[1]
 
 
 def view_name(augment: AugmentConfig, normalisation: Normalisation, view: View | None) -> str:

@@ -165,6 +165,15 @@ def val_transform(config: AugmentConfig) -> A.Compose:
     return A.Compose([A.LongestMaxSize(max_size=config.val_long_side, p=1.0)])
 
 
+def transformed(transform: Transform, image: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Transform an (H, W, 3) image; also find top, left, bottom and right of what is no padding."""
+    # a mask goes the same way, and its padding has a value of its own
+    found = transform(image=image, mask=np.ones(image.shape[:2], np.uint8))
+    inside = found["mask"] != IGNORE
+    rows, columns = inside.any(axis=1).nonzero()[0], inside.any(axis=0).nonzero()[0]
+    return found["image"], [int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1]
+
+
 def normalise(image: np.ndarray, normalisation: Normalisation) -> torch.Tensor:
     """Normalise (H, W, 3) uint8 RGB to (3, H, W) float32: less the mean, over the deviation."""
     pixels = np.empty((3, *image.shape[:2]), dtype=np.float32)

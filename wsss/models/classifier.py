@@ -1,57 +1,222 @@
-"""Multi-label classifier whose decisions are explained: backbone, average pooling, linear."""
+"""Multi-label classifier whose decisions are explained: backbone, class maps, pooling."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from wsss.models.backbones import BackboneConfig, build_backbone
+from wsss.models.backbones import Backbone, BackboneConfig, build_backbone
+from wsss.models.pooling import Pooling, PoolingConfig, PoolingKind, cells_inside, mean_cells
+from wsss.models.taps import Tap, as_grid, find_taps, outputs_of, watch
 from wsss.normalisation import Normalisation
 
 
-class Classifier(nn.Module):
-    """Backbone, global average pooling and a linear head without bias.
+@dataclass(frozen=True)
+class ClassifierConfig(BackboneConfig):
+    """Network that is trained on image-level labels.
 
-    Because nothing stands between the pooled features and the logits, the gradient of a logit
-    with respect to the last feature map is ``head.weight / (h * w)`` everywhere, and CAM and
-    Grad-CAM agree.
+    Args:
+        pooling: How class maps become logits: ``mean``, ``max``, ``lse``, ``topk``, ``gem`` or
+            ``attention``, or one of these as ``kind`` with its options.
+        stages: From how many of the backbone's last stages a class is told. 1 is the last alone,
+            as in most classifiers. With more, each is normalised over the batch and has class
+            maps of its own, which are added up on the finest grid (as the skips of FCN, Long et
+            al., CVPR 2015): for objects that are smaller than a cell of the last stage.
+    """
+
+    pooling: PoolingConfig | PoolingKind = "mean"
+    stages: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # made for its checks alone
+        assert self.pooled
+        if self.stages < 1:
+            raise ValueError(f"model.stages: expected at least 1, got {self.stages}")
+
+    @property
+    def pooled(self) -> PoolingConfig:
+        """Pooling with its options."""
+        given = self.pooling
+        return given if isinstance(given, PoolingConfig) else PoolingConfig(kind=given)
+
+
+class Classifier(nn.Module):
+    """Backbone, a linear head on every cell, and pooling of its class maps.
+
+    Because nothing but pooling stands between the head and the logits, the gradient of a logit
+    with respect to the last feature map is the head's weight times the cell's share, which is
+    ``1 / (h * w)`` for the mean: CAM and Grad-CAM agree there.
 
     Args:
         backbone: (B, 3, H, W) images to (B, C, h, w) features.
-        channels: C.
+        taps: The stages whose features the head takes, shallow to deep; the last is the backbone.
         num_classes: K foreground classes.
         layers: Names of the backbone's modules that attribution uses unless told otherwise; an
             empty name is the backbone itself.
         normalisation: Mean and deviation of the images that it takes.
+        pooling: How class maps become logits.
+
+    Attributes:
+        taps: Names of the backbone's modules that are the stages; ``""`` is the backbone itself.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
-        channels: int,
+        taps: Sequence[Tap],
         num_classes: int,
         layers: list[str],
         normalisation: Normalisation,
+        pooling: PoolingConfig = PoolingConfig(),
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(channels, num_classes, bias=False)
-        # small, so that all classes start at a probability near 0.5
-        nn.init.normal_(self.head.weight, std=0.01)
+        self.head: ClassHead = ClassHead([tap.channels for tap in taps], num_classes, pooling)
         self.normalisation = normalisation
+        self.taps = [tap.name for tap in taps]
+        self._layouts = [tap.layout for tap in taps]
+        if len(taps) > 1:
+            watch(backbone, self.taps)
         self.default_layers = [f"backbone.{layer}".removesuffix(".") for layer in layers]
+        # where CAM finds each class's weights: of one stage its features, of several their sum
+        self.class_layers = self.default_layers[-1:] if len(taps) == 1 else ["head.cells"]
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Classify (B, 3, H, W) normalised images: (B, K) logits."""
-        logits: torch.Tensor = self.head(self.pool(self.backbone(images)))
+    def forward(self, images: torch.Tensor, box: torch.Tensor | None = None) -> torch.Tensor:
+        """Classify (B, 3, H, W) normalised images: (B, K) logits.
+
+        Args:
+            images: (B, 3, H, W).
+            box: (B, 4) top, left, bottom and right in pixels of what is no padding; None says that
+                there is none.
+        """
+        return self.classify(self.features(images), (images.shape[2], images.shape[3]), box)
+
+    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Compute the stages' (B, C_i, h_i, w_i) features of (B, 3, H, W) normalised images."""
+        if len(self.taps) == 1:
+            return [self.backbone(images)]
+        return self.grids(outputs_of(self.backbone, images))
+
+    def grids(self, outputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        """Read the outputs of the stages, by name, as (B, C_i, h_i, w_i) each."""
+        return [
+            as_grid(outputs[name], layout, outputs[""])
+            for name, layout in zip(self.taps, self._layouts, strict=True)
+        ]
+
+    def classify(
+        self, features: list[torch.Tensor], size: tuple[int, int], box: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Go on from the stages' features of images of a size (H, W): (B, K) logits."""
+        logits: torch.Tensor = self.head(features, size, box)
         return logits
 
-    def pool(self, features: torch.Tensor) -> torch.Tensor:
-        """Average (B, C, h, w) features over the cells: (B, C)."""
-        return features.mean(dim=(2, 3))
+    def class_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute the (B, K, h, w) maps that are pooled: the head on every cell."""
+        return self.head.maps(self.features(images))
+
+
+class ClassHead(nn.Module):
+    """Linear head without bias on the cells of several stages, and pooling of what it says.
+
+    Args:
+        channels: Of each stage, shallow to deep.
+        num_classes: K.
+        pooling: How class maps become logits.
+    """
+
+    def __init__(self, channels: Sequence[int], num_classes: int, pooling: PoolingConfig) -> None:
+        super().__init__()
+        # small, so that all classes start at a probability near 0.5
+        self.weight = nn.Linear(sum(channels), num_classes, bias=False).weight
+        nn.init.normal_(self.weight, std=0.01)
+        self.channels = list(channels)
+        # of one stage there is nothing to balance
+        several = len(channels) > 1
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(count, affine=False) if several else nn.Identity() for count in channels
+        )
+        self.cells = nn.Identity()  # the class maps as a layer, to be watched
+        self.pooling = Pooling(pooling, channels[-1], num_classes)
+
+    def forward(
+        self, features: list[torch.Tensor], size: tuple[int, int], box: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Score the stages' (B, C_i, h_i, w_i) features of images of a size (H, W): (B, K)."""
+        inside = self.inside(features, size, box)
+        if self.of_means:
+            # the same as the mean of its maps, and cheaper by h * w
+            return self.score_means(mean_cells(features[0], inside))
+        # attention looks at the last stage, brought to the grid of the maps
+        pooled: torch.Tensor = self.pooling(self.maps(features), features[-1], inside)
+        return pooled
+
+    @property
+    def of_means(self) -> bool:
+        """Whether the mean of the features is all that it needs."""
+        return self.pooling.config.kind == "mean" and len(self.channels) == 1
+
+    def score_means(self, means: torch.Tensor) -> torch.Tensor:
+        """Score (B, C) features of whole images: (B, K)."""
+        return F.linear(means, self.weight)
+
+    @staticmethod
+    def inside(
+        features: list[torch.Tensor], size: tuple[int, int], box: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """Find the first stage's cells that are no padding: (B, h, w) bool; None is all."""
+        if box is None:
+            return None
+        return cells_inside(box, size, (features[0].shape[2], features[0].shape[3]))
+
+    def maps(self, features: list[torch.Tensor]) -> torch.Tensor:
+        """Score every cell: (B, K, h, w) class maps on the grid of the first stage."""
+        size = features[0].shape[2:]
+        total = None
+        weights = self.weight[..., None, None].split(self.channels, dim=1)
+        for stage, norm, weight in zip(features, self.norms, weights, strict=True):
+            scored = F.conv2d(norm(stage), weight)
+            if scored.shape[2:] != size:
+                # linear: to enlarge the maps is to enlarge the features, with fewer channels
+                scored = F.interpolate(scored, size, mode="bilinear", align_corners=False)
+            total = scored if total is None else total + scored
+        maps: torch.Tensor = self.cells(total)
+        return maps
+
+
+def as_classifier(config: BackboneConfig) -> ClassifierConfig:
+    """Complete a backbone's configuration to that of a classifier with the usual head."""
+    if isinstance(config, ClassifierConfig):
+        return config
+    return ClassifierConfig(**vars(config))
 
 
 def build_classifier(config: BackboneConfig, num_classes: int) -> Classifier:
-    """Build the classifier of a backbone; the head starts at random."""
+    """Build the classifier of a backbone; the head starts at random.
+
+    Raises:
+        ValueError: The backbone has fewer stages.
+    """
+    config = as_classifier(config)
     backbone = build_backbone(config)
     return Classifier(
-        backbone.body, backbone.channels, num_classes, backbone.layers, backbone.normalisation
+        backbone.body,
+        _taps(backbone, config),
+        num_classes,
+        backbone.layers,
+        backbone.normalisation,
+        config.pooled,
     )
+
+
+def _taps(backbone: Backbone, config: ClassifierConfig) -> list[Tap]:
+    if config.stages == 1:
+        return [Tap("", backbone.channels, config.output_stride, "channels first")]
+    if config.stages > len(backbone.layers):
+        raise ValueError(
+            f"model.stages: {config.name} has {len(backbone.layers)}, got {config.stages}"
+        )
+    return find_taps(backbone.body, [*backbone.layers[-config.stages : -1], ""])

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsss.models.backbones import WHOLE
-from wsss.models.classifier import Classifier
+from wsss.models.classifier import ClassHead, Classifier
+from wsss.models.pooling import mean_cells
 from wsss.models.segmenter import Segmenter
 from wsss.models.split import BodySplit
 
@@ -33,7 +34,7 @@ class FrozenPart:
 
     def __init__(self, model: Classifier | Segmenter, freeze: str) -> None:
         self.model = model
-        self.taps = list(model.taps) if isinstance(model, Segmenter) else [""]
+        self.taps = list(model.taps)
         self.split = None if freeze == WHOLE else BodySplit(model.backbone, freeze, self.taps)
         # now: a training in several processes exchanges the classes of BatchNorm
         self._structure = [(name, repr(module)) for name, module in self._modules()]
@@ -46,27 +47,48 @@ class FrozenPart:
 
     def digest(self) -> str:
         """SHA-256 of all that the activations depend on beside the image."""
-        pooled = isinstance(self.model, Classifier) and self.split is None
+        pooled = "without padding" if self._head_of_means() else ""
         kept = self.taps if self.split is None else self.split.kept
         return _digest(self._modules(), self._structure, kept, pooled)
 
     @torch.no_grad()
-    def compute(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Compute the activations of (B, 3, H, W) normalised images, in eval mode."""
+    def compute(self, images: torch.Tensor, box: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Compute the activations of (B, 3, H, W) normalised images, in eval mode.
+
+        Args:
+            images: The images.
+            box: (B, 4) of a classifier's, see `Classifier.forward`.
+        """
         with self._evaluated():
             images = images.to(next(self.model.parameters()).dtype)
             if self.split is not None:
                 return list(self.split.prefix(images).values())
-            if isinstance(self.model, Segmenter):
-                return self.model.features(images)
-            return [self.model.pool(self.model.backbone(images))]
+            features = self.model.features(images)
+            head = self._head_of_means()
+            if head is None:
+                return features
+            # a number a channel is all that the mean leaves of the image
+            inside = head.inside(features, (images.shape[2], images.shape[3]), box)
+            return [mean_cells(features[0], inside)]
 
-    def finish(self, features: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    def _head_of_means(self) -> ClassHead | None:
+        """Find the head of a classifier that needs no more than the mean of fixed features."""
+        if self.split is not None or not isinstance(self.model, Classifier):
+            return None
+        return self.model.head if self.model.head.of_means else None
+
+    def finish(
+        self,
+        features: Sequence[torch.Tensor],
+        size: tuple[int, int],
+        box: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Go on from activations to the network's logits.
 
         Args:
             features: What `compute` gave, in any precision.
             size: (H, W) of the images.
+            box: (B, 4) of a classifier's, see `Classifier.forward`.
 
         Returns:
             (B, K) of a classifier, (B, L, H, W) of a segmentation network.
@@ -75,14 +97,13 @@ class FrozenPart:
         if self.split is not None:
             kept = dict(zip(self.split.kept, features, strict=True))
             found = {**kept, **self.split.rest(kept)}
-            if isinstance(self.model, Segmenter):
-                features = self.model.grids(found)
-            else:
-                features = [self.model.pool(found[""])]
+            features = self.model.grids(found)
         if isinstance(self.model, Segmenter):
             return self.model.segment(features, size)
-        logits: torch.Tensor = self.model.head(features[0])
-        return logits
+        head = self._head_of_means()
+        if head is not None:
+            return head.score_means(features[0])
+        return self.model.classify(features, size, box)
 
     def _as_computed(self, values: torch.Tensor) -> torch.Tensor:
         """Activations in the precision and memory layout in which the network computes."""

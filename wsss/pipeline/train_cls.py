@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from wsss.data.config import DataConfig
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
-from wsss.models.backbones import BackboneConfig
+from wsss.models.classifier import ClassifierConfig
 from wsss.pipeline.check_data import check_quickly
 from wsss.runs.settings import Settings
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
@@ -22,7 +22,7 @@ def train_cls(
     output: Path,
     train_split: str = "train",
     val_split: str = "val",
-    model: BackboneConfig = BackboneConfig(),
+    model: ClassifierConfig = ClassifierConfig(),
     augment: AugmentConfig = AugmentConfig(),
     loss: LossName = "multilabel_soft_margin",
     optim: OptimConfig = OptimConfig(),
@@ -45,7 +45,7 @@ def train_cls(
         output: Folder for checkpoints (best.ckpt, last.ckpt), logs and the configuration.
         train_split: List of the training images.
         val_split: List of the validation images.
-        model: Backbone and its initial weights.
+        model: Backbone with its initial weights, and how it becomes a classifier.
         augment: Random changes of the training images.
         loss: Loss of the multi-label classification.
         optim: Optimiser and schedule.

@@ -66,12 +66,17 @@ class FrozenStages:
         facts = body_digest(self.model.classifier), *self.model.classifier.default_layers
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
-    def compute(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Compute the stages of (B, 3, H, W) normalised images."""
+    def compute(self, images: torch.Tensor, box: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Compute the stages of (B, 3, H, W) normalised images, padding included."""
         self.model.classifier.eval()
         return self.model.stages(images)
 
-    def finish(self, features: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    def finish(
+        self,
+        features: Sequence[torch.Tensor],
+        size: tuple[int, int],
+        box: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Go on from the stages, in any precision, to (B, h, w) boundary logits."""
         dtype = next(self.model.parameters()).dtype
         return self.model.bound([values.to(dtype) for values in features], size)

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.classification import binary_average_precision
 
-from wsss.data.datasets import LabelledImages, Reader
+from wsss.data.datasets import LabelledImages, Padded, Reader
 from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.models.backbones import WHOLE, BackboneConfig, freeze_up_to
-from wsss.models.classifier import Classifier, build_classifier
+from wsss.models.classifier import Classifier, as_classifier, build_classifier
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, gather_rows, process_count, process_rank
 from wsss.tasks.checkpoint import describe
@@ -28,7 +28,9 @@ from wsss.tasks.task import TrainingTask
 
 LossName = Literal["multilabel_soft_margin", "bce"]
 
-Network = Callable[[Inputs], torch.Tensor]
+Labelled = Inputs | Padded
+
+Network = Callable[[Labelled], torch.Tensor]
 
 LOSSES = {
     "multilabel_soft_margin": F.multilabel_soft_margin_loss,
@@ -67,6 +69,7 @@ class ClassificationTask(TrainingTask):
         features: Features = "compute",
     ) -> None:
         super().__init__()
+        model = as_classifier(model)
         self.model = build_classifier(model, len(classes))
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
@@ -81,17 +84,17 @@ class ClassificationTask(TrainingTask):
         self.freeze_batchnorm = freeze_batchnorm
         self.validated: list[torch.Tensor] = []
 
-    def whole(self, inputs: Inputs) -> torch.Tensor:
+    def whole(self, inputs: Labelled) -> torch.Tensor:
         """Logits of a batch's images, or of what the frozen layers made of them."""
         return logits_of(self.model, self.frozen, inputs)
 
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
-            freeze_batchnorm_statistics(self.model)
+            freeze_batchnorm_statistics(self.model.backbone)
         if self.fixed:
             self.model.backbone.eval()  # a fixed network: without dropout and the like, too
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> torch.Tensor:
+    def training_step(self, batch: tuple[Labelled, torch.Tensor], index: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
         count = torch.tensor(len(labels), dtype=torch.float32, device=labels.device)
@@ -105,7 +108,7 @@ class ClassificationTask(TrainingTask):
         # a row to start from: a process without images still takes part in the gathering
         self.validated = [torch.zeros(0, 2 * len(self.class_names) + 1, device=self.device)]
 
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], index: int) -> None:
+    def validation_step(self, batch: tuple[Labelled, torch.Tensor], index: int) -> None:
         """Keep scores, labels and loss of the images; a batch may be empty."""
         images, labels = batch
         if len(labels) == 0:

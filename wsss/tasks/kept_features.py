@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from wsss.data.datasets import Padded
 from wsss.data.feature_datasets import Kept, KeptImages
 from wsss.data.feature_store import Entry, FeatureStore, half
 from wsss.data.fixed_views import View, fixed_views, view_transform
-from wsss.data.transforms import AugmentConfig, normalise
+from wsss.data.transforms import AugmentConfig, normalise, transformed
 from wsss.models.backbones import WHOLE
 from wsss.models.classifier import Classifier
 from wsss.models.frozen import FrozenPart
@@ -47,10 +48,15 @@ class Frozen(Protocol):
     def digest(self) -> str:
         """SHA-256 of all that the activations depend on beside the image."""
 
-    def compute(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Compute the activations of (B, 3, H, W) normalised images."""
+    def compute(self, images: torch.Tensor, box: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Compute the activations of (B, 3, H, W) normalised images, (B, 4) of each no padding."""
 
-    def finish(self, features: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+    def finish(
+        self,
+        features: Sequence[torch.Tensor],
+        size: tuple[int, int],
+        box: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Go on from activations to the logits of images of a size (H, W)."""
 
 
@@ -154,13 +160,13 @@ class _Fill:
         bar = tqdm(
             views, total=len(missing), desc="features", unit="view", leave=False, disable=None
         )
-        for one, size, image in bar:
-            used += self._write(one, size, image)
+        for one, size, image, box in bar:
+            used += self._write(one, size, image, box)
             done += 1
             self._check(used, done, total)
 
-    def _read(self, one: Wanted) -> tuple[Wanted, tuple[int, int], torch.Tensor]:
-        """Read a view: its (height, width) in the file, and (3, H, W) float32 as it is seen."""
+    def _read(self, one: Wanted) -> tuple[Wanted, tuple[int, int], torch.Tensor, list[int]]:
+        """Read a view: its (height, width) in the file, (3, H, W) float32 as seen, and its box."""
         images, augment = one.images.images, one.images.augment
         path = images.records[one.place].image
         pixels = images.read(path)
@@ -176,14 +182,18 @@ class _Fill:
                 f"random parts out of {path}, which is {width} x {height} pixels"
             )
         transform = view_transform(augment, images.normalisation, one.view)
-        seen = transform(image=pixels)["image"]
-        return one, (height, width), normalise(seen, images.normalisation)
+        seen, box = transformed(transform, pixels)
+        return one, (height, width), normalise(seen, images.normalisation), box
 
-    def _write(self, one: Wanted, size: tuple[int, int], image: torch.Tensor) -> int:
+    def _write(
+        self, one: Wanted, size: tuple[int, int], image: torch.Tensor, box: list[int]
+    ) -> int:
         """Compute and write an entry; return its bytes."""
         # one at a time, so that activations do not depend on what shares a batch, to the last bit
         with full_float32():
-            features = self.frozen.compute(image[None].to(self.device))
+            features = self.frozen.compute(
+                image[None].to(self.device), torch.tensor([box], device=self.device)
+            )
         arrays = half([values[0].float().cpu().numpy() for values in features])
         entry = Entry(size, (image.shape[1], image.shape[2]), arrays)
         return self.store.write(*_key(one), entry)
@@ -245,12 +255,12 @@ def frozen_part(
     return frozen
 
 
-def logits_of(model: nn.Module, frozen: Frozen | None, inputs: Inputs) -> torch.Tensor:
+def logits_of(model: nn.Module, frozen: Frozen | None, inputs: Inputs | Padded) -> torch.Tensor:
     """Compute the logits of a batch."""
     if isinstance(inputs, Kept) and frozen is not None:
         height, width = inputs.seen[0].tolist()
-        return frozen.finish(inputs.features, (height, width))
-    logits: torch.Tensor = model(inputs)
+        return frozen.finish(inputs.features, (height, width), inputs.box)
+    logits: torch.Tensor = model(*inputs) if isinstance(inputs, Padded) else model(inputs)
     return logits
 
 
