@@ -7,14 +7,20 @@ from torch import nn
 from wsss.models.backbones import BackboneConfig, freeze_up_to
 from wsss.models.classifier import build_classifier
 from wsss.models.frozen import FrozenPart
+from wsss.models.pooling import PoolingConfig
 from wsss.models.segmenter import SegmenterConfig, build_segmenter
 
 BACKBONE = "narrow_resnet10"
 
 
-def classifier(**changes):
+def classifier(stages=1, pooling=PoolingConfig(), **changes):
     torch.manual_seed(0)
-    return build_classifier(BackboneConfig(BACKBONE, **changes), 3).eval()
+    config = BackboneConfig(BACKBONE, **changes)
+    return build_classifier(config, 3, stages=stages, pooling=pooling).eval()
+
+
+def of_several_stages():
+    return classifier(stages=3, pooling=PoolingConfig("lse"))
 
 
 def segmenter(name="deeplabv2", seed=0):
@@ -30,7 +36,9 @@ def images():
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("freeze", ["all", "layer1", "layer2", "layer4"])
-@pytest.mark.parametrize("model", [classifier, segmenter, lambda: segmenter("deeplabv3plus")])
+@pytest.mark.parametrize(
+    "model", [classifier, of_several_stages, segmenter, lambda: segmenter("deeplabv3plus")]
+)
 def test_both_parts_are_the_network(model, freeze, layout, images):
     network = model().to(memory_format=layout)
     frozen = FrozenPart(network, freeze)
@@ -49,6 +57,18 @@ def test_a_classifier_that_is_fixed_throughout_keeps_a_number_a_channel(images):
     assert [values.shape for values in FrozenPart(classifier(), "all").compute(images)] == [
         (2, 128)
     ]
+
+
+@pytest.mark.parametrize("freeze", ["all", "layer2"])
+@pytest.mark.parametrize("model", [classifier, of_several_stages])
+def test_padding_is_left_out_of_what_is_kept_too(model, freeze, images):
+    network = model()
+    box = torch.tensor([[0, 0, 40, 96], [16, 32, 64, 96]])
+    frozen = FrozenPart(network, freeze)
+    with torch.no_grad():
+        found = frozen.finish(frozen.compute(images, box), (64, 96), box)
+        assert torch.equal(found, network(images, box))
+        assert not torch.allclose(found, network(images))
 
 
 def test_the_frozen_part_is_in_eval_mode_and_gets_its_own_modes_back(images):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from wsss.attribution import attribute
-from wsss.models import ClassifierConfig, PoolingConfig, build_classifier
+from wsss.models import BackboneConfig, PoolingConfig, build_classifier
 from wsss.models.pooling import Pooling, cells_inside, mean_cells
 
 CONFIGS = [
@@ -152,10 +152,8 @@ class TestCells:
 
 def network(stages=1, **pooling):
     torch.manual_seed(1)
-    config = ClassifierConfig(
-        "narrow_resnet10", output_stride=8, stages=stages, pooling=PoolingConfig(**pooling)
-    )
-    model = build_classifier(config, 4)
+    config = BackboneConfig("narrow_resnet10", output_stride=8)
+    model = build_classifier(config, 4, stages=stages, pooling=PoolingConfig(**pooling))
     nn.init.normal_(model.head.weight)
     return model.double().eval()
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.conftest import CPU, SMALL
 from tests.pipeline.conftest import ONE_SIZE
-from wsss.models import BACKBONES, BackboneConfig, ClassifierConfig
+from wsss.models import BACKBONES, BackboneConfig
 from wsss.models.backbones import BackboneSpec
 from wsss.models.segmenter import SegmenterConfig
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
@@ -52,9 +52,7 @@ def test_from_image_labels_to_predictions(toy, shapes, tmp_path):
 
 def test_keys_and_errors_know_it(toy):
     settings = {"data": {"root": "x"}, "output": "o", "model": {"name": "toy", "output_stride": 4}}
-    assert parse_settings("train_cls", settings)["model"] == ClassifierConfig(
-        "toy", output_stride=4
-    )
+    assert parse_settings("train_cls", settings)["model"] == BackboneConfig("toy", output_stride=4)
     with pytest.raises(ValueError, match="output_stride: toy allows 8, 4, got 16"):
         BackboneConfig("toy", output_stride=16)
     with pytest.raises(ValueError, match=r"expected one of .*, toy, or timm/<name>"):

@@ -16,6 +16,7 @@ from tests.pipeline.conftest import own_shapes  # noqa: F401
 from wsss.data.transforms import AugmentConfig
 from wsss.models import BackboneConfig
 from wsss.models.classifier import build_classifier
+from wsss.models.pooling import PoolingConfig
 from wsss.pipeline.train_cls import train_cls
 from wsss.tasks.checkpoint import load_classifier
 from wsss.tasks.classification import LOSSES, ClassificationTask
@@ -324,3 +325,22 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(shapes, tmp_p
     a, b, c = (weights(tmp_path / name / "last.ckpt") for name in "abc")
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert not torch.equal(a["model.head.weight"], c["model.head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("pooling", "kind"), [("topk", "topk"), (PoolingConfig("lse", 4.0, learned=True), "lse")]
+)
+def test_a_checkpoint_brings_its_pooling_and_stages_along(shapes, tmp_path, pooling, kind):
+    train_cls(
+        shapes, tmp_path, model=BackboneConfig("narrow_resnet10"), augment=SMALL, epochs=1,
+        batch_size=6, trainer=CPU, pooling=pooling, stages=3, freeze_batchnorm=True,
+    )  # fmt: skip
+    model, _ = load_classifier(tmp_path / "last.ckpt")
+    assert model.head.pooling.config.kind == kind
+    assert len(model.taps) == 3
+    # the normalisation of the stages has learned, though that of the backbone stands still
+    assert model.head.norms[0].running_mean.abs().max() > 0
+    start = torch.tensor(4.0).log()
+    if kind == "lse":
+        assert model.head.pooling.log_sharpness.shape == (len(shapes.classes),)
+        assert (model.head.pooling.log_sharpness != start).all()

@@ -1,7 +1,7 @@
 """Networks as plain torch modules: backbones, the classifier and segmentation networks."""
 
 from wsss.models.backbones import BACKBONES, BackboneConfig, build_backbone
-from wsss.models.classifier import Classifier, ClassifierConfig, build_classifier
+from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.pooling import PoolingConfig
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter
 
@@ -9,7 +9,6 @@ __all__ = [
     "BACKBONES",
     "BackboneConfig",
     "Classifier",
-    "ClassifierConfig",
     "PoolingConfig",
     "Segmenter",
     "SegmenterConfig",

@@ -1,46 +1,15 @@
 """Multi-label classifier whose decisions are explained: backbone, class maps, pooling."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from wsss.models.backbones import Backbone, BackboneConfig, build_backbone
-from wsss.models.pooling import Pooling, PoolingConfig, PoolingKind, cells_inside, mean_cells
+from wsss.models.pooling import Pooling, PoolingConfig, cells_inside, mean_cells
 from wsss.models.taps import Tap, as_grid, find_taps, outputs_of, watch
 from wsss.normalisation import Normalisation
-
-
-@dataclass(frozen=True)
-class ClassifierConfig(BackboneConfig):
-    """Network that is trained on image-level labels.
-
-    Args:
-        pooling: How class maps become logits: ``mean``, ``max``, ``lse``, ``topk``, ``gem`` or
-            ``attention``, or one of these as ``kind`` with its options.
-        stages: From how many of the backbone's last stages a class is told. 1 is the last alone,
-            as in most classifiers. With more, each is normalised over the batch and has class
-            maps of its own, which are added up on the finest grid (as the skips of FCN, Long et
-            al., CVPR 2015): for objects that are smaller than a cell of the last stage.
-    """
-
-    pooling: PoolingConfig | PoolingKind = "mean"
-    stages: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # made for its checks alone
-        assert self.pooled
-        if self.stages < 1:
-            raise ValueError(f"model.stages: expected at least 1, got {self.stages}")
-
-    @property
-    def pooled(self) -> PoolingConfig:
-        """Pooling with its options."""
-        given = self.pooling
-        return given if isinstance(given, PoolingConfig) else PoolingConfig(kind=given)
 
 
 class Classifier(nn.Module):
@@ -120,7 +89,11 @@ class Classifier(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """Linear head without bias on the cells of several stages, and pooling of what it says.
+    """Linear head without bias on the cells of one or several stages, and pooling of its maps.
+
+    Of several, each is normalised over the batch and has class maps of its own, which are added up
+    on the finest grid, as the skips of FCN (Long et al., CVPR 2015): for objects that are smaller
+    than a cell of the last stage.
 
     Args:
         channels: Of each stage, shallow to deep.
@@ -187,36 +160,40 @@ class ClassHead(nn.Module):
         return maps
 
 
-def as_classifier(config: BackboneConfig) -> ClassifierConfig:
-    """Complete a backbone's configuration to that of a classifier with the usual head."""
-    if isinstance(config, ClassifierConfig):
-        return config
-    return ClassifierConfig(**vars(config))
-
-
-def build_classifier(config: BackboneConfig, num_classes: int) -> Classifier:
+def build_classifier(
+    config: BackboneConfig,
+    num_classes: int,
+    *,
+    pooling: PoolingConfig = PoolingConfig(),
+    stages: int = 1,
+) -> Classifier:
     """Build the classifier of a backbone; the head starts at random.
+
+    Args:
+        config: The backbone and its weights.
+        num_classes: K foreground classes.
+        pooling: How class maps become logits.
+        stages: From how many of the backbone's last stages a class is told; see `ClassHead`.
 
     Raises:
         ValueError: The backbone has fewer stages.
     """
-    config = as_classifier(config)
     backbone = build_backbone(config)
     return Classifier(
         backbone.body,
-        _taps(backbone, config),
+        _taps(backbone, config, stages),
         num_classes,
         backbone.layers,
         backbone.normalisation,
-        config.pooled,
+        pooling,
     )
 
 
-def _taps(backbone: Backbone, config: ClassifierConfig) -> list[Tap]:
-    if config.stages == 1:
+def _taps(backbone: Backbone, config: BackboneConfig, stages: int) -> list[Tap]:
+    if stages == 1:
         return [Tap("", backbone.channels, config.output_stride, "channels first")]
-    if config.stages > len(backbone.layers):
+    if not 1 <= stages <= len(backbone.layers):
         raise ValueError(
-            f"model.stages: {config.name} has {len(backbone.layers)}, got {config.stages}"
+            f"stages: expected 1 to {len(backbone.layers)}, as {config.name} has them, got {stages}"
         )
-    return find_taps(backbone.body, [*backbone.layers[-config.stages : -1], ""])
+    return find_taps(backbone.body, [*backbone.layers[-stages:-1], ""])

@@ -66,6 +66,11 @@ class PoolingConfig:
         if not 0 < self.share <= 1:
             raise ValueError(f"pooling.share: expected 0 < share <= 1, got {self.share}")
 
+    @classmethod
+    def of(cls, given: "PoolingConfig | PoolingKind") -> "PoolingConfig":
+        """Complete a kind that is given alone by its usual options."""
+        return given if isinstance(given, PoolingConfig) else cls(kind=given)
+
     @property
     def start(self) -> float:
         """Sharpness that is given, or else the kind's usual one; 1 for kinds that have none."""

@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 from wsss.data.config import DataConfig
 from wsss.data.records import load_records
 from wsss.data.transforms import AugmentConfig
-from wsss.models.classifier import ClassifierConfig
+from wsss.models.backbones import BackboneConfig
+from wsss.models.pooling import PoolingConfig, PoolingKind
 from wsss.pipeline.check_data import check_quickly
 from wsss.runs.settings import Settings
 from wsss.tasks.classification import ClassificationData, ClassificationTask, LossName
@@ -22,7 +23,9 @@ def train_cls(
     output: Path,
     train_split: str = "train",
     val_split: str = "val",
-    model: ClassifierConfig = ClassifierConfig(),
+    model: BackboneConfig = BackboneConfig(),
+    pooling: PoolingKind | PoolingConfig = "mean",
+    stages: int = 1,
     augment: AugmentConfig = AugmentConfig(),
     loss: LossName = "multilabel_soft_margin",
     optim: OptimConfig = OptimConfig(),
@@ -45,7 +48,12 @@ def train_cls(
         output: Folder for checkpoints (best.ckpt, last.ckpt), logs and the configuration.
         train_split: List of the training images.
         val_split: List of the validation images.
-        model: Backbone with its initial weights, and how it becomes a classifier.
+        model: Backbone and its initial weights.
+        pooling: How class maps become logits: mean, max, lse, topk, gem or attention, or one of
+            these as kind, with its options.
+        stages: From how many of the backbone's last stages a class is told. 1 is the last alone, as
+            in most classifiers; with more, the maps of finer stages are added, for objects that
+            are smaller than a cell of the last.
         augment: Random changes of the training images.
         loss: Loss of the multi-label classification.
         optim: Optimiser and schedule.
@@ -80,6 +88,8 @@ def train_cls(
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
         features=features,
+        pooling=PoolingConfig.of(pooling),
+        stages=stages,
     )
     images = ClassificationData(
         train,

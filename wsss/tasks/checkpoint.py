@@ -10,7 +10,7 @@ import torch
 from wsss.data.config import DataConfig
 from wsss.data.storage import readable
 from wsss.models.backbones import BackboneConfig
-from wsss.models.classifier import Classifier, ClassifierConfig, build_classifier
+from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.pooling import PoolingConfig
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_backbone
 from wsss.models.state_files import State, read_torch, state_dict_of
@@ -109,12 +109,14 @@ def as_boundary(path: Path) -> dict[str, Any]:
 def _classifier_of(description: Mapping[str, Any]) -> Classifier:
     """Build the classifier of a description, with random weights."""
     # all weights come from the checkpoint: nothing is downloaded
-    fields = {**description["model"], "weights": None}
-    # those of before have the mean of one stage, and do not say so
-    if isinstance(fields.get("pooling"), Mapping):
-        fields["pooling"] = PoolingConfig(**fields["pooling"])
-    config = ClassifierConfig(**fields)
-    model = build_classifier(config, len(description["classes"]))
+    config = BackboneConfig(**{**description["model"], "weights": None})
+    model = build_classifier(
+        config,
+        len(description["classes"]),
+        # older checkpoints say nothing of them: they have the mean of the last stage
+        pooling=PoolingConfig(**description.get("pooling", {})),
+        stages=description.get("stages", 1),
+    )
     model.normalisation = normalisation_of(description)
     return model
 

@@ -13,9 +13,11 @@ from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.models.backbones import WHOLE, BackboneConfig, freeze_up_to
-from wsss.models.classifier import Classifier, as_classifier, build_classifier
+from wsss.models.classifier import Classifier, build_classifier
+from wsss.models.pooling import PoolingConfig
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, gather_rows, process_count, process_rank
+from wsss.runs.settings import plain
 from wsss.tasks.checkpoint import describe
 from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
@@ -53,6 +55,8 @@ class ClassificationTask(TrainingTask):
         freeze: Last backbone layer that is not trained, ``all``, or None.
         freeze_batchnorm: Keep BatchNorm's running statistics.
         features: Whether the batches bring images, or the activations of what is frozen.
+        pooling: How class maps become logits.
+        stages: From how many of the backbone's last stages a class is told.
     """
 
     model: Classifier
@@ -67,14 +71,19 @@ class ClassificationTask(TrainingTask):
         freeze: str | None,
         freeze_batchnorm: bool,
         features: Features = "compute",
+        pooling: PoolingConfig = PoolingConfig(),
+        stages: int = 1,
     ) -> None:
         super().__init__()
-        model = as_classifier(model)
-        self.model = build_classifier(model, len(classes))
+        self.model = build_classifier(model, len(classes), pooling=pooling, stages=stages)
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
         prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)
-        self.description = describe("classifier", model, classes, self.model.normalisation)
+        self.description = {
+            **describe("classifier", model, classes, self.model.normalisation),
+            "pooling": plain(pooling),
+            "stages": stages,
+        }
         self.class_names = list(classes)
         self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
         self.network: Network = self.whole  # what is trained, compiled or not
