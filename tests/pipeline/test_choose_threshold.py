@@ -127,9 +127,12 @@ class TestRefused:
         [
             (
                 {"rule": "best"},
-                "rule: expected one of otsu, mixture, colours, crf, views, got 'best",
+                "rule: expected one of otsu, mixture, colours, crf, views, normal, got 'best",
             ),
-            ({"rule": "colours", "per_class": True}, "per_class: expected rule otsu or mixture"),
+            (
+                {"rule": "colours", "per_class": True},
+                "per_class: expected rule otsu, mixture or normal",
+            ),
             ({"rule": "views"}, "other_scores: expected for the rule views, and for no other"),
             ({"other_scores": Path("x")}, "other_scores: expected for the rule views"),
             ({"limit": 0}, "limit: expected at least 1 image"),

@@ -1,7 +1,8 @@
 """Choose a background threshold from score maps, without ground truth."""
 
+import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -26,7 +27,9 @@ from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
 from wsss.runs.threshold import FILE, ChosenThreshold
 
-Rule = Literal["otsu", "mixture", "colours", "crf", "views"]
+log = logging.getLogger(__name__)
+
+Rule = Literal["otsu", "mixture", "colours", "crf", "views", "normal"]
 CANDIDATES = np.round(np.arange(0.05, 0.951, 0.05), 2)
 """Thresholds that are tried where each costs a mask of every image."""
 
@@ -36,6 +39,7 @@ RULES: dict[str, str] = {
     "colours": "separation of the photographs' colours",
     "crf": "foreground that the dense CRF neither grows nor shrinks",
     "views": "agreement of two sets of maps (kappa)",
+    "normal": "images without a class",
 }
 
 
@@ -65,6 +69,7 @@ def choose_threshold(
     other_scores: Path | None = None,
     crf: CRFConfig = CRFConfig(),
     refine: RefinementChain | None = None,
+    false_positives: float = 0.01,
     limit: int | None = None,
 ) -> Path:
     """Choose a background threshold from saved scores; no mask of the data set is opened.
@@ -81,14 +86,18 @@ def choose_threshold(
             upper of two Gaussian components is the likelier one; colours: foreground and
             background differ most in colour; crf: the dense CRF neither grows nor shrinks the
             foreground; views: the masks of scores and other_scores agree best, by Cohen's kappa,
-            for at a threshold near 0 everything agrees.
-        per_class: A threshold for each class (otsu and mixture); a class without scores takes the
-            common one.
+            for at a threshold near 0 everything agrees; normal: of the images without a class no
+            more than false_positives have a score above it. These need scores of all classes that
+            can be compared between images: make_pseudo_masks with evidence: absolute, label_mode:
+            predicted and predicted_threshold: 0, of images that the classifier has not seen.
+        per_class: A threshold for each class (otsu, mixture and normal); a class without scores
+            takes the common one.
         other_scores: For views: scores of the same images, from sizes that scores does not have.
             Maps that share a size agree at low thresholds whatever the objects are.
         crf: For the rule crf. Short for a refine of this one step.
         refine: For the rule crf: the steps that neither grow nor shrink the foreground at a good
             threshold.
+        false_positives: For normal: share of the images without a class that may have foreground.
         limit: Only the first images of the list; crf takes about as long as twenty masks an image.
 
     Returns:
@@ -97,13 +106,15 @@ def choose_threshold(
     settings = Settings.of(choose_threshold, locals())
     if rule not in get_args(Rule):
         raise ValueError(f"rule: expected one of {', '.join(get_args(Rule))}, got {rule!r}")
-    if per_class and rule not in ("otsu", "mixture"):
-        raise ValueError(f"per_class: expected rule otsu or mixture, got {rule}")
+    if per_class and rule not in ("otsu", "mixture", "normal"):
+        raise ValueError(f"per_class: expected rule otsu, mixture or normal, got {rule}")
+    if not 0 <= false_positives < 1:
+        raise ValueError(f"false_positives: expected 0 <= share < 1, got {false_positives}")
     if (rule == "views") != (other_scores is not None):
         raise ValueError("other_scores: expected for the rule views, and for no other")
     if other_scores is not None and other_scores.resolve() == scores.resolve():
         raise ValueError(f"other_scores: expected other scores than those of {scores}")
-    records = load_records(data, split, with_labels=False, limit=limit)
+    records = load_records(data, split, with_labels=rule == "normal", limit=limit)
     label_map = LabelMap(list(data.classes.values()))
     maps = _Maps(records, scores, label_map)
     refinement = refinement_of(refine, crf, CRFConfig())
@@ -112,6 +123,8 @@ def choose_threshold(
     curve = None
     if rule in ("otsu", "mixture"):
         value = _from_histograms(maps, data.class_names, rule, per_class)
+    elif rule == "normal":
+        value = _from_normal_images(maps, data.class_names, false_positives, per_class)
     else:
         if rule == "colours":
             curve = _colour_curve(maps)
@@ -123,7 +136,10 @@ def choose_threshold(
         if np.isnan(curve).all():
             raise ValueError(f"{scores}: no class map of the list {split} has a score above 0")
         value = float(CANDIDATES[int(np.nanargmax(curve))])
-    chosen = ChosenThreshold(value, RULES[rule], split, masks_used=False, images=len(records))
+    by = RULES[rule] + (
+        f", of which {false_positives:g} may have foreground" if rule == "normal" else ""
+    )
+    chosen = ChosenThreshold(value, by, split, masks_used=False, images=len(records))
     chosen.write(output / FILE)
     if curve is not None:
         rows = [[f"{t:.4g}", f"{v:.6f}"] for t, v in zip(CANDIDATES, curve, strict=True)]
@@ -155,6 +171,46 @@ def _from_histograms(
         name: round(choose(counts[c]), 2) if known[c] else common
         for c, name in enumerate(names, start=1)
     }
+
+
+def _from_normal_images(
+    maps: _Maps, names: list[str], share: float, per_class: bool
+) -> float | dict[str, float]:
+    """Choose the level that no more than a share of the images without a class exceed."""
+    normal = [r for r in maps.records if r.labels is not None and not r.labels.any()]
+    if not normal:
+        raise ValueError("rule: normal needs images without a class, and the list has none")
+    # the largest score of each class, in the stored 256 steps
+    peaks = np.zeros((len(normal), len(names)), dtype=np.int64)
+    for row, (record, labels, stored) in zip(peaks, replace(maps, records=normal), strict=True):
+        if len(labels) < len(names):
+            raise ValueError(
+                f"scores of {record.image_id}, which has no label: expected those of all "
+                f"{len(names)} classes, got {len(labels)}; make them with label_mode: predicted, "
+                "predicted_threshold: 0 and evidence: absolute"
+            )
+        row[labels - 1] = stored.scores.max(axis=(1, 2))
+    if peaks.min() == 255:
+        raise ValueError(
+            "scores of images without a label reach 1 in every class, as relative ones do whatever "
+            "an image shows; make them with evidence: absolute"
+        )
+    allowed = int(share * len(normal))
+    if not allowed and share:
+        log.warning(
+            "false_positives: %g of %d images without a class is less than one; the threshold is "
+            "above the scores of all",
+            share,
+            len(normal),
+        )
+
+    def level(highest: np.ndarray) -> float:
+        # half a step above: rounding of the stored scores then decides nothing
+        return min(1.0, round((int(np.sort(highest)[-1 - allowed]) + 0.5) / 255, 4))
+
+    if not per_class:
+        return level(peaks.max(axis=1))
+    return {name: level(peaks[:, k]) for k, name in enumerate(names)}
 
 
 def _colour_curve(maps: _Maps) -> np.ndarray:

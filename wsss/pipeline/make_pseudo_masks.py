@@ -18,6 +18,7 @@ from wsss.models.classifier import Classifier
 from wsss.parallel.devices import Device
 from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.census import census_of_files
+from wsss.pipeline.mask_making.explaining import Evidence
 from wsss.pipeline.mask_making.handover import each, together
 from wsss.pipeline.mask_making.reading import scores_folder
 from wsss.pipeline.mask_making.scoring import MaskMaker
@@ -55,6 +56,7 @@ def make_pseudo_masks(
     scores_from: list[Path] | Path | None = None,
     label_mode: Literal["given", "predicted"] = "given",
     predicted_threshold: float = 0.5,
+    evidence: Evidence = "relative",
     method: MethodName = DEFAULT_METHOD,
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
@@ -91,7 +93,12 @@ def make_pseudo_masks(
             folders, such as [A, B], the mean of the scores is taken.
         label_mode: given: the classes are the image-level labels of the data set; predicted: those
             to which the classifier gives at least predicted_threshold.
-        predicted_threshold: Probability above which a class counts as predicted.
+        predicted_threshold: Probability above which a class counts as predicted; 0 takes all
+            classes.
+        evidence: relative: the maximum of each map has a score of 1, however faint it is, for
+            images whose labels are known to be right. absolute: it has the score of the class's
+            probability in that image, so that a map may say that nothing is there: an image whose
+            scores stay below the threshold gets an empty mask.
         method: Attribution method: tif, base, cam, gradcam, gradcampp, xgradcam, layercam,
             hirescam, fullgrad, saliency, input_x_gradient, integrated_gradients, smoothgrad or
             guided_backprop.
@@ -140,7 +147,7 @@ def make_pseudo_masks(
         wanted = ranks.from_first(unfinished(files))
         here = Workers.of(ranks, device, workers, batch_size)
         if isinstance(origin, Classifier):
-            scored = from_classifier(origin, data, attribution, multiscale, likely, here)
+            scored = from_classifier(origin, data, attribution, multiscale, likely, here, evidence)
         else:  # folders, or their URLs
             scored = from_stored(origin, data)
         mask = MaskMaker(data.classes, background, refinement, context_on(here.device), trust)

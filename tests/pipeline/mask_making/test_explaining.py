@@ -1,8 +1,10 @@
 """What happens to a batch of images on its way to masks: the same as to each image alone."""
 
 import copy
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,8 @@ from wsss.pipeline.mask_making.explaining import Explainer
 from wsss.pipeline.mask_making.handover import Failed, each
 from wsss.pipeline.mask_making.network import MEMORY_OF_A_NETWORK, copies_of, networks_that_fit
 from wsss.pipeline.mask_making.reading import batches_of, read_photograph
+from wsss.pipeline.mask_making.scoring import normalised
+from wsss.refinement.seeds import BackgroundConfig
 from wsss.runs.settings import plain
 
 CPU = torch.device("cpu")
@@ -293,3 +297,41 @@ def test_what_a_file_asks_for_is_taken_back_on_the_command_line(
     with pytest.raises(SystemExit):
         command("make_pseudo_masks", [*words, "--no-such-thing"])
     assert "such_thing" in capsys.readouterr().err
+
+
+class TestEvidence:
+    """A map's maximum is worth 1, or what the classifier gives the class in that image."""
+
+    def explained(self, network, record, evidence):
+        explain = replace(explainer(network), evidence=evidence)
+        (found,) = explain(read_batch([record]))
+        return normalised(found).scores
+
+    def test_absolute_scores_end_at_the_probability(self, network, draw):
+        record = draw("a", labels=(1, 0, 1))
+        relative, absolute = (
+            self.explained(network, record, evidence) for evidence in ("relative", "absolute")
+        )
+        with torch.no_grad():
+            image = normalise(read_image(record.image), IMAGENET)
+            chances = network(ONE_SIZE.base_view(image))[0].sigmoid()[[0, 2]].numpy()
+        assert relative.scores.max(axis=(1, 2)).tolist() == [255, 255]
+        found = absolute.scores.max(axis=(1, 2))
+        assert found.tolist() == np.rint(255 * chances).tolist()
+        assert (found < 200).all(), "probabilities of a network that knows nothing"
+        expected = relative.scores * chances[:, None, None]
+        assert np.abs(absolute.scores - expected).max() <= 1
+
+    def test_a_class_below_the_threshold_gets_no_pixel_and_is_counted(
+        self, shapes, classifier_checkpoint, tmp_path
+    ):
+        settings = {
+            "checkpoint": classifier_checkpoint, "multiscale": ONE_SIZE, "crf": None,
+            "device": "cpu", "background": BackgroundConfig(threshold=0.97),
+        }  # fmt: skip
+        counts = {}
+        for evidence in ("relative", "absolute"):
+            make_pseudo_masks(shapes, "val", tmp_path / evidence, evidence=evidence, **settings)
+            facts = json.loads((tmp_path / evidence / "manifest.json").read_text())
+            counts[evidence] = sum(len(ids) for ids in facts["label_without_pixel"].values())
+        assert counts["absolute"] > counts["relative"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
 from wsss.data.transforms import normalise
 from wsss.normalisation import Normalisation
 from wsss.pipeline.mask_making.handover import Explained, Failed, Photograph
+
+Evidence = Literal["relative", "absolute"]
+"""Whether the maximum of each map has a score of 1, or the class's probability in the image."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Explainer:
         threshold: Probability from which a class counts as present; None takes the labels given.
         multiscale: Sizes and flip.
         attribution: Method and options.
+        evidence: What the maximum of a map is worth.
     """
 
     model: nn.Module
@@ -35,6 +40,7 @@ class Explainer:
     threshold: float | None
     multiscale: MultiScaleConfig
     attribution: AttributionConfig
+    evidence: Evidence = "relative"
 
     def __call__(self, batch: Sequence[Photograph | Failed]) -> list[Explained | Failed]:
         """Explain each photograph; photographs of one size share passes."""
@@ -57,20 +63,25 @@ class Explainer:
         """Explain photographs of one size."""
         images = torch.stack([normalise(one.image, self.normalisation) for one in batch])
         images = images.to(self.device)
+        chances = torch.ones(1)
+        if self.threshold is not None or self.evidence == "absolute":
+            chances = self._chances(images)
         labels = (
-            self._given(batch)
-            if self.threshold is None
-            else self._predicted(images, self.threshold)
+            self._given(batch) if self.threshold is None else (chances >= self.threshold).float()
         )
         found = attribute_at_sizes(self.model, images, labels, self.multiscale, [self.attribution])[
             0
         ]
         present = labels > 0
         # maps are ordered by image, so that each image's follow each other
-        parts = found.maps.cpu().split(present.sum(dim=1).tolist())
+        counts = present.sum(dim=1).tolist()
+        parts = found.maps.cpu().split(counts)
+        peaks = chances[present] if self.evidence == "absolute" else torch.ones(sum(counts))
         return [
-            Explained(one.record, one.image, part.numpy(), self.values[row])
-            for one, part, row in zip(batch, parts, present.numpy(), strict=True)
+            Explained(one.record, one.image, part.numpy(), self.values[row], peak.numpy())
+            for one, part, row, peak in zip(
+                batch, parts, present.numpy(), peaks.split(counts), strict=True
+            )
         ]
 
     @staticmethod
@@ -79,10 +90,9 @@ class Explainer:
         labels = [one.record.labels for one in batch]
         return torch.from_numpy(np.stack([row for row in labels if row is not None]))
 
-    def _predicted(self, images: torch.Tensor, threshold: float) -> torch.Tensor:
-        """Classes whose probability at the base size reaches the threshold, (B, K) multi-hot."""
+    def _chances(self, images: torch.Tensor) -> torch.Tensor:
+        """Probabilities of the classes at the base size, (B, K) float32 on the CPU."""
         with torch.no_grad():
             views = [self.multiscale.base_view(image) for image in images]
             # image by image, so that a prediction does not depend on the batch
-            chances = torch.stack([self.model(view)[0].sigmoid() for view in views])
-        return (chances >= threshold).float().cpu()
+            return torch.stack([self.model(view)[0].sigmoid() for view in views]).float().cpu()

@@ -35,12 +35,14 @@ class Explained(NamedTuple):
         image: (H, W, 3) uint8 RGB.
         maps: (P, H, W) float32, at least 0.
         classes: (P,) uint8 mask values of the classes.
+        peaks: (P,) float32 in [0, 1]: the score of each map's maximum.
     """
 
     record: Record
     image: np.ndarray
     maps: np.ndarray
     classes: np.ndarray
+    peaks: np.ndarray
 
 
 class Predicted(NamedTuple):

@@ -16,17 +16,19 @@ from wsss.refinement.steps import RefinementChain
 from wsss.refinement.trust import TrustConfig
 
 
-def to_scores(maps: np.ndarray, classes: np.ndarray) -> Scores:
+def to_scores(maps: np.ndarray, classes: np.ndarray, peaks: np.ndarray | float = 1.0) -> Scores:
     """Convert class maps of one image to scores: divided by their maxima, stride 4, uint8.
 
     Args:
         maps: (P, H, W) maps, at least 0.
         classes: (P,) uint8 mask values of the classes.
+        peaks: (P,) scores in [0, 1] of the maxima.
     """
     # masks are made from scores as they would be stored, so that a later run from scores_from
-    # gives the same masks; normalised after the reduction, so that 255 occurs in every map that is
-    # not 0
-    return _stored(normalise_maps(_at_stride(maps)), maps, classes)
+    # gives the same masks; normalised after the reduction, so that the peak occurs in every map
+    # that is not 0
+    small = normalise_maps(_at_stride(maps)) * np.reshape(peaks, (-1, 1, 1))
+    return _stored(small, maps, classes)
 
 
 def probabilities_to_scores(probabilities: np.ndarray, classes: np.ndarray) -> Scores:
@@ -60,7 +62,7 @@ def _stored(small: np.ndarray, maps: np.ndarray, classes: np.ndarray) -> Scores:
 
 def normalised(explained: Explained) -> Scored:
     """Step from the maps of an image to scores in [0, 1]."""
-    scores = to_scores(explained.maps, explained.classes)
+    scores = to_scores(explained.maps, explained.classes, explained.peaks)
     return Scored(explained.record, explained.image, scores)
 
 

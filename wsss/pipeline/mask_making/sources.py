@@ -12,7 +12,7 @@ from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
-from wsss.pipeline.mask_making.explaining import Explainer
+from wsss.pipeline.mask_making.explaining import Evidence, Explainer
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses
 from wsss.pipeline.mask_making.handover import each
 from wsss.pipeline.mask_making.network import (
@@ -33,6 +33,7 @@ def from_classifier(
     multiscale: MultiScaleConfig,
     likely: float | None,
     workers: Workers,
+    evidence: Evidence = "relative",
 ) -> Steps:
     """Build the steps that explain a classifier and normalise its maps.
 
@@ -43,12 +44,20 @@ def from_classifier(
         multiscale: Sizes and flip.
         likely: Probability from which a class counts as present; None takes the labels given.
         workers: Device and number of copies of the network.
+        evidence: What the maximum of a map is worth.
     """
     network = prepared_network(model, attribution, workers.device)
     values = np.array(list(data.classes.values()), dtype=np.uint8)
     explain: list[Step] = [
         Explainer(
-            twin, model.normalisation, workers.device, values, likely, multiscale, attribution
+            twin,
+            model.normalisation,
+            workers.device,
+            values,
+            likely,
+            multiscale,
+            attribution,
+            evidence,
         )
         for twin in copies_of(network, workers.networks)
     ]
