@@ -13,14 +13,14 @@ from wsss.models.segmenter import SegmenterConfig, build_segmenter
 BACKBONE = "narrow_resnet10"
 
 
-def classifier(stages=1, pooling=PoolingConfig(), **changes):
+def classifier(stages=None, pooling=PoolingConfig(), **changes):
     torch.manual_seed(0)
     config = BackboneConfig(BACKBONE, **changes)
     return build_classifier(config, 3, stages=stages, pooling=pooling).eval()
 
 
 def of_several_stages():
-    return classifier(stages=3, pooling=PoolingConfig("lse"))
+    return classifier(stages=["layer1", "layer2", "layer4"], pooling=PoolingConfig("lse"))
 
 
 def segmenter(name="deeplabv2", seed=0):

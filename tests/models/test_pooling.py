@@ -150,18 +150,23 @@ class TestCells:
         torch.testing.assert_close(found[1], features[1, :, 3, 4])
 
 
-def network(stages=1, **pooling):
+STAGES = ["layer2", "layer3", "layer4"]
+
+
+def network(stages=None, **pooling):
     torch.manual_seed(1)
     config = BackboneConfig("narrow_resnet10", output_stride=8)
     model = build_classifier(config, 4, stages=stages, pooling=PoolingConfig(**pooling))
     nn.init.normal_(model.head.weight)
+    if stages is not None:
+        nn.init.normal_(model.head.bias)
     return model.double().eval()
 
 
 IMAGES = torch.randn(2, 3, 64, 80, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("stages", [1, 3])
+@pytest.mark.parametrize("stages", [None, STAGES, ["layer2"]], ids=str)
 @pytest.mark.parametrize("kind", ["mean", "max", "lse", "topk", "gem", "attention"])
 def test_cam_is_the_head_on_every_cell(kind, stages):
     model = network(stages, kind=kind)
@@ -188,7 +193,7 @@ def test_grad_cam_is_cam_over_the_number_of_cells(kind):
 
 def test_class_maps_of_several_stages_are_their_sum():
     """Against one linear head on all features at once, on the grid of the finest stage."""
-    model = network(stages=3, kind="lse")
+    model = network(STAGES, kind="lse")
     # statistics other than those at the start
     for norm in model.head.norms:
         norm.running_mean.uniform_(-1, 1)
@@ -204,6 +209,7 @@ def test_class_maps_of_several_stages_are_their_sum():
         dim=1,
     )
     expected = torch.einsum("bchw,kc->bkhw", columns, model.head.weight)
+    expected = expected + model.head.bias[:, None, None]
     torch.testing.assert_close(model.class_maps(IMAGES), expected)
     assert len({stage.shape[2] for stage in features}) > 1
 
@@ -217,3 +223,24 @@ def test_padding_changes_nothing_but_at_the_border():
     with torch.no_grad():
         alone, told, untold = model(IMAGES), model(padded, box), model(padded)
     assert (told - alone).abs().max() < 0.3 * (untold - alone).abs().max()
+
+
+@pytest.mark.parametrize("stages", [[], ["layer2", "layer2"], ["layer7"]])
+def test_stages_that_are_none_are_refused(stages):
+    with pytest.raises(ValueError, match=r"stages: expected names .*'layer1', 'layer2'"):
+        build_classifier(BackboneConfig("narrow_resnet10"), 2, stages=stages)
+
+
+def test_stages_of_tokens_need_the_last():
+    names = ["encoder.layers.encoder_layer_2", "encoder.layers.encoder_layer_8"]
+    with pytest.raises(ValueError, match="name it too"):
+        build_classifier(BackboneConfig("vit_b_16"), 2, stages=names)
+    model = build_classifier(BackboneConfig("vit_b_16"), 2, stages=[*names, ""]).eval()
+    assert model.class_maps(torch.zeros(1, 3, 64, 80)).shape == (1, 2, 4, 5)
+
+
+def test_tif_looks_at_the_stages_alone():
+    model = network(["layer1", "layer3"], kind="lse")
+    found = attribute(model, IMAGES, 1)
+    assert found.layers == ("backbone.layer1", "backbone.layer3")
+    assert (found.maps.flatten(1).amax(1) > 0).any()

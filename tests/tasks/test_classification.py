@@ -333,11 +333,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(shapes, tmp_p
 def test_a_checkpoint_brings_its_pooling_and_stages_along(shapes, tmp_path, pooling, kind):
     train_cls(
         shapes, tmp_path, model=BackboneConfig("narrow_resnet10"), augment=SMALL, epochs=1,
-        batch_size=6, trainer=CPU, pooling=pooling, stages=3, freeze_batchnorm=True,
+        batch_size=6, trainer=CPU, pooling=pooling,
+        stages=["layer2", "layer3"], freeze_batchnorm=True,
     )  # fmt: skip
     model, _ = load_classifier(tmp_path / "last.ckpt")
     assert model.head.pooling.config.kind == kind
-    assert len(model.taps) == 3
+    assert model.taps == ["layer2", "layer3"]
     # the normalisation of the stages has learned, though that of the backbone stands still
     assert model.head.norms[0].running_mean.abs().max() > 0
     start = torch.tensor(4.0).log()

@@ -21,12 +21,13 @@ class Classifier(nn.Module):
 
     Args:
         backbone: (B, 3, H, W) images to (B, C, h, w) features.
-        taps: The stages whose features the head takes, shallow to deep; the last is the backbone.
+        taps: The stages whose features the head takes, shallow to deep.
         num_classes: K foreground classes.
         layers: Names of the backbone's modules that attribution uses unless told otherwise; an
             empty name is the backbone itself.
         normalisation: Mean and deviation of the images that it takes.
         pooling: How class maps become logits.
+        skips: Whether the head is one with skips, see `ClassHead`.
 
     Attributes:
         taps: Names of the backbone's modules that are the stages; ``""`` is the backbone itself.
@@ -40,18 +41,20 @@ class Classifier(nn.Module):
         layers: list[str],
         normalisation: Normalisation,
         pooling: PoolingConfig = PoolingConfig(),
+        *,
+        skips: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head: ClassHead = ClassHead([tap.channels for tap in taps], num_classes, pooling)
+        channels = [tap.channels for tap in taps]
+        self.head: ClassHead = ClassHead(channels, num_classes, pooling, skips=skips)
         self.normalisation = normalisation
         self.taps = [tap.name for tap in taps]
         self._layouts = [tap.layout for tap in taps]
-        if len(taps) > 1:
-            watch(backbone, self.taps)
+        watch(backbone, self.taps)
         self.default_layers = [f"backbone.{layer}".removesuffix(".") for layer in layers]
         # where CAM finds each class's weights: of one stage its features, of several their sum
-        self.class_layers = self.default_layers[-1:] if len(taps) == 1 else ["head.cells"]
+        self.class_layers = ["head.cells"] if skips else self.default_layers[-1:]
 
     def forward(self, images: torch.Tensor, box: torch.Tensor | None = None) -> torch.Tensor:
         """Classify (B, 3, H, W) normalised images: (B, K) logits.
@@ -65,14 +68,14 @@ class Classifier(nn.Module):
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Compute the stages' (B, C_i, h_i, w_i) features of (B, 3, H, W) normalised images."""
-        if len(self.taps) == 1:
+        if self.taps == [""]:
             return [self.backbone(images)]
         return self.grids(outputs_of(self.backbone, images))
 
     def grids(self, outputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
         """Read the outputs of the stages, by name, as (B, C_i, h_i, w_i) each."""
         return [
-            as_grid(outputs[name], layout, outputs[""])
+            as_grid(outputs[name], layout, outputs.get("", outputs[self.taps[-1]]))
             for name, layout in zip(self.taps, self._layouts, strict=True)
         ]
 
@@ -89,28 +92,36 @@ class Classifier(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """Linear head without bias on the cells of one or several stages, and pooling of its maps.
+    """Linear head on the cells of one or several stages, and pooling of its maps.
 
-    Of several, each is normalised over the batch and has class maps of its own, which are added up
-    on the finest grid, as the skips of FCN (Long et al., CVPR 2015): for objects that are smaller
-    than a cell of the last stage.
+    Of the last stage alone it has no bias. With ``skips``, each stage is normalised over the batch
+    and has class maps of its own, which are added up on the finest grid, with a bias for each
+    class, as the skips of FCN (Long et al., CVPR 2015): for objects that are smaller than a cell
+    of the last stage. Features of mean 0 need the bias: most cells of an image show no class.
 
     Args:
         channels: Of each stage, shallow to deep.
         num_classes: K.
         pooling: How class maps become logits.
+        skips: Whether stages are normalised, and classes have a bias.
     """
 
-    def __init__(self, channels: Sequence[int], num_classes: int, pooling: PoolingConfig) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        num_classes: int,
+        pooling: PoolingConfig,
+        *,
+        skips: bool,
+    ) -> None:
         super().__init__()
         # small, so that all classes start at a probability near 0.5
         self.weight = nn.Linear(sum(channels), num_classes, bias=False).weight
         nn.init.normal_(self.weight, std=0.01)
         self.channels = list(channels)
-        # of one stage there is nothing to balance
-        several = len(channels) > 1
+        self.bias = nn.Parameter(torch.zeros(num_classes)) if skips else None
         self.norms = nn.ModuleList(
-            nn.BatchNorm2d(count, affine=False) if several else nn.Identity() for count in channels
+            nn.BatchNorm2d(count, affine=False) if skips else nn.Identity() for count in channels
         )
         self.cells = nn.Identity()  # the class maps as a layer, to be watched
         self.pooling = Pooling(pooling, channels[-1], num_classes)
@@ -130,7 +141,7 @@ class ClassHead(nn.Module):
     @property
     def of_means(self) -> bool:
         """Whether the mean of the features is all that it needs."""
-        return self.pooling.config.kind == "mean" and len(self.channels) == 1
+        return self.pooling.config.kind == "mean" and self.bias is None
 
     def score_means(self, means: torch.Tensor) -> torch.Tensor:
         """Score (B, C) features of whole images: (B, K)."""
@@ -156,6 +167,9 @@ class ClassHead(nn.Module):
                 # linear: to enlarge the maps is to enlarge the features, with fewer channels
                 scored = F.interpolate(scored, size, mode="bilinear", align_corners=False)
             total = scored if total is None else total + scored
+        assert total is not None
+        if self.bias is not None:
+            total = total + self.bias[:, None, None]
         maps: torch.Tensor = self.cells(total)
         return maps
 
@@ -165,7 +179,7 @@ def build_classifier(
     num_classes: int,
     *,
     pooling: PoolingConfig = PoolingConfig(),
-    stages: int = 1,
+    stages: Sequence[str] | None = None,
 ) -> Classifier:
     """Build the classifier of a backbone; the head starts at random.
 
@@ -173,27 +187,36 @@ def build_classifier(
         config: The backbone and its weights.
         num_classes: K foreground classes.
         pooling: How class maps become logits.
-        stages: From how many of the backbone's last stages a class is told; see `ClassHead`.
+        stages: Names of the backbone's modules of which a class is told, shallow to deep; see
+            `ClassHead`. None takes the last alone.
 
     Raises:
-        ValueError: The backbone has fewer stages.
+        ValueError: The backbone has no such module, or it gives no grid.
     """
     backbone = build_backbone(config)
+    last = Tap("", backbone.channels, config.output_stride, "channels first")
     return Classifier(
         backbone.body,
-        _taps(backbone, config, stages),
+        [last] if stages is None else _taps(backbone, stages),
         num_classes,
-        backbone.layers,
+        backbone.layers if stages is None else list(stages),
         backbone.normalisation,
         pooling,
+        skips=stages is not None,
     )
 
 
-def _taps(backbone: Backbone, config: BackboneConfig, stages: int) -> list[Tap]:
-    if stages == 1:
-        return [Tap("", backbone.channels, config.output_stride, "channels first")]
-    if not 1 <= stages <= len(backbone.layers):
+def _taps(backbone: Backbone, stages: Sequence[str]) -> list[Tap]:
+    """Look at the stages that a head is to take."""
+    known = [name for name, _ in backbone.body.named_modules()]
+    wrong = [name for name in stages if name not in known]
+    if wrong or not stages or len(set(stages)) < len(stages):
+        usual = ", ".join(repr(name) for name in backbone.layers)
         raise ValueError(
-            f"stages: expected 1 to {len(backbone.layers)}, as {config.name} has them, got {stages}"
+            "stages: expected names of the backbone's modules, each once, such as those of the "
+            f"last of each resolution, {usual}; got {list(stages)}"
         )
-    return find_taps(backbone.body, [*backbone.layers[-stages:-1], ""])
+    taps = find_taps(backbone.body, stages)
+    if any(tap.layout == "tokens" for tap in taps) and "" not in stages:
+        raise ValueError('stages: tokens lie as those of the last stage: name it too, as ""')
+    return taps

@@ -25,7 +25,7 @@ def train_cls(
     val_split: str = "val",
     model: BackboneConfig = BackboneConfig(),
     pooling: PoolingKind | PoolingConfig = "mean",
-    stages: int = 1,
+    stages: list[str] | None = None,
     augment: AugmentConfig = AugmentConfig(),
     loss: LossName = "multilabel_soft_margin",
     optim: OptimConfig = OptimConfig(),
@@ -51,9 +51,10 @@ def train_cls(
         model: Backbone and its initial weights.
         pooling: How class maps become logits: mean, max, lse, topk, gem or attention, or one of
             these as kind, with its options.
-        stages: From how many of the backbone's last stages a class is told. 1 is the last alone, as
-            in most classifiers; with more, the maps of finer stages are added, for objects that
-            are smaller than a cell of the last.
+        stages: Backbone layers of which a class is told, shallow to deep, such as [features.3,
+            features.6, features.13]: each is normalised and has class maps of its own, which are
+            added up on the finest grid, for objects that are smaller than a cell of the last
+            stage. null takes the last alone.
         augment: Random changes of the training images.
         loss: Loss of the multi-label classification.
         optim: Optimiser and schedule.

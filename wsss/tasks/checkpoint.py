@@ -115,7 +115,7 @@ def _classifier_of(description: Mapping[str, Any]) -> Classifier:
         len(description["classes"]),
         # older checkpoints say nothing of them: they have the mean of the last stage
         pooling=PoolingConfig(**description.get("pooling", {})),
-        stages=description.get("stages", 1),
+        stages=description.get("stages"),
     )
     model.normalisation = normalisation_of(description)
     return model

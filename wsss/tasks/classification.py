@@ -56,7 +56,7 @@ class ClassificationTask(TrainingTask):
         freeze_batchnorm: Keep BatchNorm's running statistics.
         features: Whether the batches bring images, or the activations of what is frozen.
         pooling: How class maps become logits.
-        stages: From how many of the backbone's last stages a class is told.
+        stages: Modules of the backbone of which a class is told; None is the last stage.
     """
 
     model: Classifier
@@ -72,7 +72,7 @@ class ClassificationTask(TrainingTask):
         freeze_batchnorm: bool,
         features: Features = "compute",
         pooling: PoolingConfig = PoolingConfig(),
-        stages: int = 1,
+        stages: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.model = build_classifier(model, len(classes), pooling=pooling, stages=stages)
@@ -82,7 +82,7 @@ class ClassificationTask(TrainingTask):
         self.description = {
             **describe("classifier", model, classes, self.model.normalisation),
             "pooling": plain(pooling),
-            "stages": stages,
+            "stages": None if stages is None else list(stages),
         }
         self.class_names = list(classes)
         self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
