@@ -244,3 +244,18 @@ def test_tif_looks_at_the_stages_alone():
     found = attribute(model, IMAGES, 1)
     assert found.layers == ("backbone.layer1", "backbone.layer3")
     assert (found.maps.flatten(1).amax(1) > 0).any()
+
+
+def test_padding_has_no_part_in_the_normalisation_of_stages():
+    """A training on padded images learns the statistics of the images."""
+    model = network(STAGES, kind="lse").train()
+    model.backbone.eval()
+    padded = torch.zeros(2, 3, 128, 160, dtype=torch.float64)
+    padded[:, :, :64, :80] = IMAGES
+    model(padded, torch.tensor([[0, 0, 64, 80]]).expand(2, 4))
+    norm = model.head.norms[2]
+    with torch.no_grad():
+        cells = model.features(padded)[2][:, :, :8, :10].transpose(0, 1).flatten(1)
+    expected = 0.1 * cells.mean(dim=1)
+    torch.testing.assert_close(norm.running_mean, expected)
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * cells.var(dim=1, unbiased=False))

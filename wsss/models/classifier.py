@@ -120,9 +120,7 @@ class ClassHead(nn.Module):
         nn.init.normal_(self.weight, std=0.01)
         self.channels = list(channels)
         self.bias = nn.Parameter(torch.zeros(num_classes)) if skips else None
-        self.norms = nn.ModuleList(
-            nn.BatchNorm2d(count, affine=False) if skips else nn.Identity() for count in channels
-        )
+        self.norms = nn.ModuleList(CellNorm(count) for count in channels if skips)
         self.cells = nn.Identity()  # the class maps as a layer, to be watched
         self.pooling = Pooling(pooling, channels[-1], num_classes)
 
@@ -130,12 +128,12 @@ class ClassHead(nn.Module):
         self, features: list[torch.Tensor], size: tuple[int, int], box: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Score the stages' (B, C_i, h_i, w_i) features of images of a size (H, W): (B, K)."""
-        inside = self.inside(features, size, box)
+        insides = [inside_of(stage, size, box) for stage in features]
         if self.of_means:
             # the same as the mean of its maps, and cheaper by h * w
-            return self.score_means(mean_cells(features[0], inside))
+            return self.score_means(mean_cells(features[0], insides[0]))
         # attention looks at the last stage, brought to the grid of the maps
-        pooled: torch.Tensor = self.pooling(self.maps(features), features[-1], inside)
+        pooled: torch.Tensor = self.pooling(self.maps(features, insides), features[-1], insides[0])
         return pooled
 
     @property
@@ -147,22 +145,27 @@ class ClassHead(nn.Module):
         """Score (B, C) features of whole images: (B, K)."""
         return F.linear(means, self.weight)
 
-    @staticmethod
-    def inside(
-        features: list[torch.Tensor], size: tuple[int, int], box: torch.Tensor | None
-    ) -> torch.Tensor | None:
-        """Find the first stage's cells that are no padding: (B, h, w) bool; None is all."""
-        if box is None:
-            return None
-        return cells_inside(box, size, (features[0].shape[2], features[0].shape[3]))
+    def maps(
+        self, features: list[torch.Tensor], insides: Sequence[torch.Tensor | None] | None = None
+    ) -> torch.Tensor:
+        """Score every cell: (B, K, h, w) class maps on the grid of the first stage.
 
-    def maps(self, features: list[torch.Tensor]) -> torch.Tensor:
-        """Score every cell: (B, K, h, w) class maps on the grid of the first stage."""
+        Args:
+            features: The stages' (B, C_i, h_i, w_i).
+            insides: Which cells of each are no padding, for the statistics of a training.
+        """
+        if self.norms:
+            features = [
+                norm(stage, inside)
+                for stage, norm, inside in zip(
+                    features, self.norms, insides or [None] * len(features), strict=True
+                )
+            ]
         size = features[0].shape[2:]
         total = None
         weights = self.weight[..., None, None].split(self.channels, dim=1)
-        for stage, norm, weight in zip(features, self.norms, weights, strict=True):
-            scored = F.conv2d(norm(stage), weight)
+        for stage, weight in zip(features, weights, strict=True):
+            scored = F.conv2d(stage, weight)
             if scored.shape[2:] != size:
                 # linear: to enlarge the maps is to enlarge the features, with fewer channels
                 scored = F.interpolate(scored, size, mode="bilinear", align_corners=False)
@@ -172,6 +175,55 @@ class ClassHead(nn.Module):
             total = total + self.bias[:, None, None]
         maps: torch.Tensor = self.cells(total)
         return maps
+
+
+class CellNorm(nn.Module):
+    """Normalisation of each channel over the cells of a batch that are no padding.
+
+    As BatchNorm without gains and shifts, whose statistics would be of the padding, too; and
+    images that are explained have none.
+
+    Args:
+        channels: C.
+    """
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, features: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalise (B, C, h, w) by the cells (B, h, w) that count; in eval mode by those seen."""
+        mean, variance = self.running_mean, self.running_var
+        if self.training:
+            mean = mean_cells(features, inside).mean(dim=0)
+            centred = features - mean[:, None, None]
+            variance = mean_cells(centred.square(), inside).mean(dim=0)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), _MOMENTUM)
+                self.running_var.lerp_(variance.to(self.running_var.dtype), _MOMENTUM)
+        scale = (variance + 1e-5).rsqrt()
+        return (features - mean[:, None, None]) * scale[:, None, None]
+
+
+_MOMENTUM = 0.1
+"""Share of a batch in the running statistics, as BatchNorm has it."""
+
+
+def inside_of(
+    features: torch.Tensor, size: tuple[int, int], box: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Find the cells of (B, C, h, w) that are no padding: (B, h, w) bool; None is all.
+
+    Args:
+        features: Of one stage.
+        size: (H, W) of the images.
+        box: (B, 4) top, left, bottom and right in pixels of what is no padding, or None.
+    """
+    return None if box is None else cells_inside(box, size, (features.shape[2], features.shape[3]))
 
 
 def build_classifier(

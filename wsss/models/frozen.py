@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wsss.models.backbones import WHOLE
-from wsss.models.classifier import ClassHead, Classifier
+from wsss.models.classifier import ClassHead, Classifier, inside_of
 from wsss.models.pooling import mean_cells
 from wsss.models.segmenter import Segmenter
 from wsss.models.split import BodySplit
@@ -68,7 +68,7 @@ class FrozenPart:
             if head is None:
                 return features
             # a number a channel is all that the mean leaves of the image
-            inside = head.inside(features, (images.shape[2], images.shape[3]), box)
+            inside = inside_of(features[0], (images.shape[2], images.shape[3]), box)
             return [mean_cells(features[0], inside)]
 
     def _head_of_means(self) -> ClassHead | None:

@@ -116,6 +116,11 @@ COMMANDS: dict[str, Command] = {
         manifest=True,
         show="wsss.pipeline.evaluation.tables:shown",
     ),
+    "normal_memory": Command(
+        "wsss.pipeline.normal_memory:normal_memory",
+        "Keep what normal images look like, for the refinement step of that name.",
+        manifest=True,
+    ),
     "train_boundary": Command(
         "wsss.pipeline.train_boundary:train_boundary",
         "Train a boundary network on pairs of pixels of which pseudo-masks are sure.",

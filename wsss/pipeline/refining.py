@@ -6,6 +6,7 @@ import torch
 
 from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context
+from wsss.refinement.normal import NormalConfig, NormalMemory
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
 from wsss.tasks.checkpoint import file_sha256
 from wsss.tasks.guides import Guides
@@ -38,18 +39,28 @@ def context_on(device: torch.device | str) -> Context:
 
 
 def contents_of(refinement: RefinementChain) -> dict[str, str]:
-    """Contents of the checkpoints of a chain, for an output folder's identity, by step and key.
+    """Contents of the files of a chain, for an output folder's identity, by step and key.
 
     Raises:
         FileNotFoundError: One is not there; the message names its key.
+        ValueError: A memory of normal images was made by another network than the step asks.
     """
     contents = {}
     for number, step in enumerate(refinement.steps, start=1):
         for field in fields(step):
             path = getattr(step, field.name)
-            if field.name != "checkpoint" or path is None:
+            if field.name not in ("checkpoint", "memory") or path is None:
                 continue
             if not path.is_file():
-                raise FileNotFoundError(f"refine, step {number}, checkpoint: no such file: {path}")
-            contents[f"refine_{number}_checkpoint_sha256"] = file_sha256(path)
+                raise FileNotFoundError(
+                    f"refine, step {number}, {field.name}: no such file: {path}"
+                )
+            contents[f"refine_{number}_{field.name}_sha256"] = file_sha256(path)
+        if isinstance(step, NormalConfig):
+            made_by = NormalMemory.read(step.memory).network
+            if made_by != contents[f"refine_{number}_checkpoint_sha256"]:
+                raise ValueError(
+                    f"refine, step {number}: the memory {step.memory} was made by another network "
+                    f"than {step.checkpoint}; run normal_memory again"
+                )
     return contents

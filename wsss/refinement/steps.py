@@ -14,6 +14,7 @@ from wsss.refinement.crf import prepare_crf
 from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context, LabelMaps, Picture, Refine
 from wsss.refinement.merge import MergeConfig, prepare_merge
+from wsss.refinement.normal import NormalConfig, prepare_normal
 from wsss.refinement.pamr import PAMRConfig, prepare_pamr
 from wsss.refinement.par import PARConfig, prepare_par
 from wsss.refinement.superpixels import SuperpixelConfig, prepare_superpixels
@@ -38,6 +39,7 @@ STEPS: dict[str, Step] = {
     "pamr": Step(PAMRConfig, prepare_pamr),
     "par": Step(PARConfig, prepare_par),
     "superpixels": Step(SuperpixelConfig, prepare_superpixels),
+    "normal": Step(NormalConfig, prepare_normal),
     "walk": Step(WalkConfig, prepare_walk),
     "merge": Step(MergeConfig, prepare_merge),
 }
