@@ -1,5 +1,6 @@
 # make install   .venv with the package and its development tools; nothing to do if up to date
 # make demo      the whole road on drawn images, from image-level labels to a segmentation network
+# make demo-defects   the same for defects of a few pixels, up to their masks
 # make quick     the tests but the slow ones: two minutes, for while you work
 # make test      all tests, in two processes (WORKERS=4 make test: in four)
 # make benchmarks   all benchmarks, their numbers into benchmarks/results/*.json
@@ -20,7 +21,7 @@ export GOMP_SPINCOUNT ?= 20000
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo quick test lint wheel check benchmarks clean
+.PHONY: install demo demo-defects quick test lint wheel check benchmarks clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +35,11 @@ demo: install
 	$(BIN)/python data/shapes/prepare.py
 	$(BIN)/wsss run --config configs/shapes/run.yaml
 	$(BIN)/python tools/summarise_demo.py
+
+demo-defects: install
+	$(BIN)/python data/defects/prepare.py
+	$(BIN)/wsss run --config configs/defects/run.yaml
+	$(BIN)/python tools/summarise_defects.py
 
 # Each process of the tests has a core: two threads of it would wait for each other.
 quick test: export OMP_NUM_THREADS ?= 1

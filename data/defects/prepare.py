@@ -112,9 +112,7 @@ def _form(rng: np.random.Generator, kind: str, height: int, width: int) -> np.nd
     return canvas.reshape(height, scale, width, scale).mean(axis=(1, 3))
 
 
-def _hurt(
-    rng: np.random.Generator, kind: str, image: np.ndarray, inside: np.ndarray
-) -> np.ndarray:
+def _hurt(rng: np.random.Generator, kind: str, image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Draw a defect on the plate where it covers it."""
     cover = inside[..., None]
     if kind == "scratch":  # bright metal

@@ -100,6 +100,12 @@ COMMANDS: dict[str, Command] = {
         "Train a multi-label classifier on image-level labels.",
         manifest=True,
     ),
+    "check_shortcuts": Command(
+        "wsss.pipeline.check_shortcuts:check_shortcuts",
+        "Find the classes that a classifier tells by something else than what its maps mark.",
+        manifest=True,
+        show="wsss.pipeline.check_shortcuts:shown",
+    ),
     "make_pseudo_masks": Command(
         "wsss.pipeline.make_pseudo_masks:make_pseudo_masks",
         "Make a pseudo-mask for every image of a list.",
