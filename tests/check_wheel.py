@@ -13,7 +13,8 @@ if __name__ == "__main__":
         "wsss/cli.py",
         "wsss/py.typed",
         "wsss/pipeline/run.py",
-        "wsss/pipeline/templates/run.yaml",
+        "wsss/pipeline/templates/photographs.yaml",
+        "wsss/pipeline/templates/small_objects.yaml",
         "wsss/visualisation/page/report.html",
     ):
         if needed not in names:

@@ -17,7 +17,7 @@ from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.init import init
 from wsss.pipeline.settings import command_parser
 
-_STEPS = ("classifier", "scores", "threshold", "masks")
+_STEPS = ("classifier", "scores", "threshold", "normal", "masks")
 
 
 @dataclass
@@ -176,11 +176,15 @@ def _small(text: str) -> str:
     steps[0] |= {
         "model": {"name": "narrow_resnet10", "output_stride": 16}, "epochs": 1, "batch_size": 4,
         "augment": {"crop": 32, "long_side": None, "val_long_side": None},
-        "trainer": {"workers": 0, "accelerator": "cpu"}, "freeze": None,
+        "trainer": {"workers": 0, "accelerator": "cpu"}, "freeze": None, "features": "compute",
     }  # fmt: skip
+    if "stages" in steps[0]:
+        steps[0]["stages"] = ["layer2", "layer3"]
     for step in steps[1:]:
         if "multiscale" in step:
             step["multiscale"] = {"scales": [1.0], "flip": False, "long_side": 48, "cell": 16}
         if step.get("crf"):
             step["crf"] = {"iterations": 1}
+        if step["command"] == "normal_memory":
+            step |= {"layers": ["layer2"], "long_side": 48}
     return yaml.safe_dump(content | {"steps": steps}, allow_unicode=True)

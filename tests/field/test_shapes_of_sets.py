@@ -224,7 +224,7 @@ class TestFolders:
         images(root, *[f"test/{c}/{i:03}.png" for c in ("good", "crack") for i in range(4)])
         pictures(root, *[f"ground_truth/crack/{i:03}_mask.png" for i in range(4)])
         init(root, tmp_path / "out")
-        assert set(data_of(tmp_path / "out").classes) == {"good", "crack"}
+        assert set(data_of(tmp_path / "out").classes) == {"crack"}
 
     def test_several_sets_in_one_folder(self, root, tmp_path):
         for name in ("bottle", "cable"):

@@ -18,6 +18,7 @@ from wsss.data.sources import Item
 from wsss.pipeline import init as module
 from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.init import init
+from wsss.pipeline.recipes import setup
 from wsss.pipeline.settings import command_parser, parse_settings
 
 
@@ -166,7 +167,7 @@ class TestRecognised:
 
 def test_the_machine_is_that_which_the_process_may_use(tmp_path, monkeypatch):
     """In a container or under taskset, fewer cores than there are."""
-    monkeypatch.setattr(module, "available_cores", lambda: 3)
+    monkeypatch.setattr(setup, "available_cores", lambda: 3)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     draw(tmp_path, "cat/1.jpg", "owl/1.jpg")
     init(tmp_path)
@@ -273,3 +274,60 @@ class TestSplit:
         items = self.items([["a"], ["b"]] * 20)
         assert split_images(items, 0.2, 1) == split_images(items, 0.2, 1)
         assert split_images(items, 0.2, 1) != split_images(items, 0.2, 2)
+
+
+class TestSmallObjects:
+    """Where images have no class, or the user says how small objects are."""
+
+    def folder(self, tmp_path, normal: int, defects: int = 16) -> Path:
+        draw(
+            tmp_path, *[f"d{i}.png" for i in range(defects)], *[f"n{i}.png" for i in range(normal)]
+        )
+        rows = [f"d{i}.png,{('crack', 'hole')[i % 2]}" for i in range(defects)]
+        rows += [f"n{i}.png," for i in range(normal)]
+        (tmp_path / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+        return tmp_path
+
+    def steps(self, folder: Path, **settings) -> tuple[dict[str, dict], str]:
+        text = init(folder, **settings)
+        run = yaml.safe_load((folder / "wsss/run.yaml").read_text(encoding="utf-8"))
+        for step in run["steps"]:
+            given = {k: v for k, v in step.items() if k not in ("name", "command")}
+            parse_settings(step["command"], {"data": {"root": "x"}, "output": "o", **given})
+        return {step["name"]: step for step in run["steps"]}, text
+
+    def test_normal_images_make_it_the_recipe_for_defects_and_it_says_why(self, tmp_path):
+        steps, text = self.steps(self.folder(tmp_path, normal=10))
+        assert steps["classifier"]["pooling"] == "lse"
+        assert steps["classifier"]["stages"][0] in ("features.3", "layer1")
+        # images of 80 pixels, at twice their size
+        assert steps["classifier"]["augment"]["long_side"] == [160, 160]
+        kinds = [one["kind"] for one in steps["masks"]["refine"]]
+        assert kinds == ["normal", "crf"]
+        assert steps["masks"]["refine"][1]["bilateral_sxy"] == 15
+        assert re.search(
+            r"objects from 10 pixels on, since \d of \d+ training images have no", text
+        )
+        written = (tmp_path / "wsss/run.yaml").read_text()
+        assert "the size at which images are seen (160 pixels" in written
+
+    def test_the_smallest_object_sets_size_and_kernel(self, tmp_path):
+        steps, _ = self.steps(self.folder(tmp_path, normal=0), smallest_object=5)
+        assert steps["classifier"]["augment"]["long_side"] == [320, 320]
+        assert [one["kind"] for one in steps["masks"]["refine"]] == ["crf"]
+        assert steps["masks"]["refine"][0]["bilateral_sxy"] == 8
+        assert "normal" not in steps
+
+    def test_large_objects_are_photographs_whatever_is_normal(self, tmp_path):
+        steps, text = self.steps(self.folder(tmp_path, normal=10), smallest_object=100)
+        assert "pooling" not in steps["classifier"]
+        assert "recipe" not in text
+
+    def test_a_few_images_without_a_class_change_nothing(self, tmp_path):
+        steps, _ = self.steps(self.folder(tmp_path, normal=1))
+        assert "pooling" not in steps["classifier"]
+
+    def test_less_than_two_pixels_are_refused_before_anything_is_written(self, tmp_path):
+        with pytest.raises(ValueError, match="smallest_object: expected at least 2 pixels, got 1"):
+            init(self.folder(tmp_path, normal=0), smallest_object=1)
+        assert not (tmp_path / "wsss").exists()

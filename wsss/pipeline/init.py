@@ -1,16 +1,11 @@
 """Recognition of a data set's folder, and the configuration that takes it to masks."""
 
-import json
 import shlex
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
-import jinja2
-import torch
 import yaml
 
 from wsss.data.atomic import atomic_write_text
@@ -24,9 +19,10 @@ from wsss.data.recognise import recognise
 from wsss.data.sources import SOURCES, Item
 from wsss.data.sources.detection import Found
 from wsss.data.sources.lists import line_of
-from wsss.parallel.cores import available_cores
+from wsss.pipeline.recipes.photographs import photographs
+from wsss.pipeline.recipes.setup import Setup
+from wsss.pipeline.recipes.small_objects import small_objects
 from wsss.runs.settings import plain
-from wsss.tasks.trainer import TrainerConfig
 
 _COMMENTS = {
     "root": "all other paths are relative to it",
@@ -48,6 +44,7 @@ def init(
     folder: Path,
     output: Path | None = None,
     weights: str = "IMAGENET1K_V1",
+    smallest_object: int | None = None,
     seed: int = 0,
 ) -> str:
     """Recognise a data set, write its configuration, and say what to do next.
@@ -61,11 +58,17 @@ def init(
             JSON, or VOC's layout.
         output: Folder that receives these files; null takes <folder>/wsss.
         weights: With which weights the classifier starts: torchvision's name, or a file.
+        smallest_object: Side in pixels of the smallest object that is to be found. Up to 40 it
+            sets the size at which images are seen, the network's stages, the pooling and the CRF's
+            kernel. null: 10 where a tenth of the images have no class, as of products without a
+            defect; else objects are as large as in photographs of people and animals.
         seed: Of the split.
 
     Returns:
         What was found, and the next command.
     """
+    if smallest_object is not None and smallest_object < 2:
+        raise ValueError(f"smallest_object: expected at least 2 pixels, got {smallest_object}")
     output = folder / "wsss" if output is None else output
     # asked before anything is written: people edit these files
     for name in ("data.yaml", "run.yaml"):
@@ -86,8 +89,15 @@ def init(
     _note_depth(parts[0], found.notes)
     # without masks to validate on, run.yaml has no steps that score
     scored = _can_be_scored(parts[1], found.notes)
+    setup = Setup(parts[0], train, val, output, weights, scored)
+    small = small_objects(parts[0], smallest_object)
+    if small is None:
+        text = photographs(setup)
+    else:
+        text = small.run_yaml(setup)
+        found.notes.append(small.note)
     atomic_write_text(output / "data.yaml", _data_yaml(found, config))
-    atomic_write_text(output / "run.yaml", _run_yaml(parts[0], train, val, output, weights, scored))
+    atomic_write_text(output / "run.yaml", text)
     return _summary(found, config, parts, (train, val), output)
 
 
@@ -195,82 +205,12 @@ def _data_yaml(found: Found, config: DataConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _run_yaml(
-    train: Sequence[Item], split: str, val: str, output: Path, weights: str, scored: bool
-) -> str:
-    """Format the steps from classifier to report as a commented YAML."""
-    gpu = torch.cuda.is_available()
-    # the headers of 200 images are enough to tell the usual size
-    sizes = [size for item in train[:200] if (size := image_size(item.image)) is not None]
-    # twice the side is four times the work, of which a processor has enough
-    most = 512 if gpu else 384
-    long_side = max(64, min(most, int(median([max(size) for size in sizes] or [most]))))
-    short_side = max(64, min(long_side, int(median([min(size) for size in sizes] or [512]))))
-    # a processor alone would take too long for ResNet-50
-    network = "resnet50" if gpu else "mobilenet_v2"
-    model = {"name": network, "weights": weights, "output_stride": 16, "dilation": "none"}
-    # about 2/3, 1 and 4/3 of the long side, in whole cells of the coarsest stage
-    step = max(32, round(long_side / 96) * 32)
-    views = [2 * step, 3 * step, 4 * step]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("wsss.pipeline"),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("run.yaml").render(
-        images=len(train),
-        machine=_machine(gpu),
-        config=output / "run.yaml",
-        output=_quoted(str(output.resolve() / "run")),
-        train=_quoted(split),
-        val=_quoted(val),
-        model=yaml.safe_dump(model, default_flow_style=True, sort_keys=False, width=1000).strip(),
-        network=network,
-        crop=max(64, max(short_side, long_side * 2 // 3) // 32 * 32),
-        least=max(64, long_side * 4 // 5),
-        most=long_side,
-        base=long_side // 16 * 16,
-        batch=max(1, min(32 if gpu else 16, len(train))),
-        # a processor trains the last stages alone: a quarter of the time, and the better masks
-        freeze=None if gpu else "features.13",
-        epochs=max(5, min(30, (8000 if gpu else 5000) // len(train))),
-        segmenter_epochs=max(8, min(60, 8000 // len(train))),
-        sizes=views,
-        cached=None if gpu else _gigabytes_of_features(len(train), views, output),
-        scored=scored,
-    )
-
-
-_CHANNELS = 1280 + 4 * 32
-"""Values that are kept for each cell of stride 16: MobileNetV2's last stage, and four cells of its
-stage of stride 8."""
-
-
-def _gigabytes_of_features(images: int, sides: Sequence[int], output: Path) -> str | None:
-    """Space that the kept features of the training images take; None where there is not enough."""
-    cells = sum((side // 16) ** 2 for side in sides)
-    size = images * cells * _CHANNELS * 2 * 2  # float16, mirrored too
-    free = shutil.disk_usage(output).free
-    if size > min(0.9 * TrainerConfig().cache_gib * 2**30, free / 2):
-        return None
-    return f"{max(0.1, size / 1e9):.1f}"
-
-
-def _machine(gpu: bool) -> str:
-    return torch.cuda.get_device_name() if gpu else f"a processor with {available_cores()} cores"
-
-
 def _one_line(note: str) -> str:
     """Write what cannot be printed, such as a file name's line break, as Python would."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
         for c in note
     )
-
-
-def _quoted(text: str) -> str:
-    """Quote a text for YAML."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _summary(

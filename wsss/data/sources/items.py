@@ -114,7 +114,10 @@ def file_name(text: str) -> str:
     return PurePosixPath(text.replace("\\", "/")).as_posix()
 
 
-NO_CLASS = ("background", "_background_", "none")
+NO_CLASS = (
+    "background", "_background_", "none",
+    "normal", "good", "ok", "defect-free", "defect_free", "no_defect",
+)  # fmt: skip
 """Names, in small letters, that say that there is no class."""
 EMPTY_CELLS = ("nan", "null", "n/a")
 """What programs write besides for an empty cell of a table."""

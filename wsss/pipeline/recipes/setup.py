@@ -1,0 +1,100 @@
+"""What a recipe is written for, and how its template is filled in."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import jinja2
+import torch
+import yaml
+
+from wsss.data.images import image_size
+from wsss.data.sources import Item
+from wsss.parallel.cores import available_cores
+from wsss.tasks.trainer import TrainerConfig
+
+
+class Setup(NamedTuple):
+    """What a recipe is written for.
+
+    Args:
+        train: Training images.
+        split: Name of their list.
+        val: Name of the list to validate on.
+        output: Folder that receives the recipe.
+        weights: With which weights the classifier starts.
+        scored: Whether there are masks to score with.
+    """
+
+    train: Sequence[Item]
+    split: str
+    val: str
+    output: Path
+    weights: str
+    scored: bool
+
+
+def usual_sides(items: Sequence[Item], otherwise: int) -> tuple[int, int]:
+    """Median long and short side of some images, in pixels."""
+    # the headers of 200 images are enough to tell the usual size
+    sizes = [size for item in items[:200] if (size := image_size(item.image)) is not None]
+    if not sizes:
+        return otherwise, otherwise
+    return int(median(max(size) for size in sizes)), int(median(min(size) for size in sizes))
+
+
+def filled(template: str, setup: Setup, *, network: str, **values: Any) -> str:
+    """Fill in a template of ``wsss/pipeline/templates``.
+
+    Args:
+        template: Its name.
+        setup: What it is written for.
+        network: Backbone of the classifier.
+        values: What this template asks for besides.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("wsss.pipeline"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    model = {"name": network, "weights": setup.weights, "output_stride": 16, "dilation": "none"}
+    return environment.get_template(template).render(
+        images=len(setup.train),
+        machine=_machine(),
+        config=setup.output / "run.yaml",
+        output=_quoted(str(setup.output.resolve() / "run")),
+        train=_quoted(setup.split),
+        val=_quoted(setup.val),
+        model=yaml.safe_dump(model, default_flow_style=True, sort_keys=False, width=1000).strip(),
+        network=network,
+        scored=setup.scored,
+        **values,
+    )
+
+
+def gigabytes(values: float, output: Path) -> str | None:
+    """Space that kept features take; None where there is not enough.
+
+    Args:
+        values: Numbers of all training images, in all views but the mirrored ones.
+        output: A folder on the disk.
+    """
+    size = values * 2 * 2  # float16, mirrored too
+    free = shutil.disk_usage(output).free
+    if size > min(0.9 * TrainerConfig().cache_gib * 2**30, free / 2):
+        return None
+    return f"{max(0.1, size / 1e9):.1f}"
+
+
+def _machine() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"a processor with {available_cores()} cores"
+
+
+def _quoted(text: str) -> str:
+    """Quote a text for YAML."""
+    return json.dumps(text, ensure_ascii=False)
