@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wsss.normalisation import IMAGENET, Normalisation
     from wsss.pipeline.eval_miou import eval_miou
     from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
+    from wsss.pipeline.normal_memory import normal_memory
     from wsss.pipeline.predict import predict
     from wsss.pipeline.train_boundary import train_boundary
     from wsss.pipeline.train_cls import train_cls
@@ -53,6 +54,8 @@ _HOME = {
     "wsss.pipeline.make_pseudo_masks": ("make_pseudo_masks",),
     "wsss.pipeline.predict": ("predict",),
     "wsss.pipeline.train_cls": ("train_cls",),
+    "wsss.pipeline.check_shortcuts": ("check_shortcuts",),
+    "wsss.pipeline.normal_memory": ("normal_memory",),
     "wsss.pipeline.train_boundary": ("train_boundary",),
     "wsss.pipeline.train_seg": ("train_seg",),
     "wsss.refinement": (
@@ -79,6 +82,7 @@ __all__ = [
     "TIFConfig",
     "__version__",
     "attribute",
+    "check_shortcuts",
     "confusion_counts",
     "dense_crf",
     "eval_miou",
@@ -87,6 +91,7 @@ __all__ = [
     "load_segmenter",
     "make_mask",
     "make_pseudo_masks",
+    "normal_memory",
     "normalise",
     "normalise_maps",
     "overlay_maps",

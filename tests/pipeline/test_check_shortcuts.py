@@ -113,7 +113,7 @@ class TestShortcuts:
 
     def test_no_more_images_than_asked(self, data, model, tmp_path):
         check_shortcuts(
-            data, tmp_path / "x", tmp_path / "o", method="cam", long_side=64, images=1,
+            data, tmp_path / "x", tmp_path / "o", method="cam", long_side=64, per_class=1,
             pictures=0,
         )  # fmt: skip
         assert {one["images"] for one in found(tmp_path / "o")["classes"].values()} == {1}
@@ -121,7 +121,7 @@ class TestShortcuts:
 
     @pytest.mark.parametrize(
         ("settings", "message"),
-        [({"images": 0}, "images: expected"), ({"least": 1.5}, "least: expected 0..1")],
+        [({"per_class": 0}, "per_class: expected"), ({"least": 1.5}, "least: expected 0..1")],
     )
     def test_numbers_out_of_range(self, data, tmp_path, settings, message):
         with pytest.raises(ValueError, match=message):

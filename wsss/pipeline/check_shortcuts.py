@@ -108,7 +108,7 @@ def check_shortcuts(
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     long_side: int | None = 384,
-    images: int = 20,
+    per_class: int = 20,
     least: float = 0.5,
     pictures: int = 12,
     limit: int | None = None,
@@ -130,7 +130,7 @@ def check_shortcuts(
         method, layers, tif: The maps, as make_pseudo_masks makes them.
         long_side: Long side at which the images are seen, in pixels; null: as they are. That of
             the masks.
-        images: Most images of each class that are looked at, the first of the list.
+        per_class: Most images of each class that are looked at, the first of the list.
         least: Share of the probability below which a class is suspect.
         pictures: Images that are shown in shortcuts.png.
         limit: Only the first images of the list.
@@ -140,14 +140,14 @@ def check_shortcuts(
         The shortcuts.json.
     """
     settings = Settings.of(check_shortcuts, locals())
-    _check(images, least, pictures)
+    _check(per_class, least, pictures)
     attribution = AttributionConfig(method=method, layers=layers, tif=tif)
     records = load_records(data, split, with_labels=True, limit=limit)
     model, _ = load_classifier(checkpoint, data)
     out = OutputFolder(output, settings, free=("device", "pictures"))
     place = resolve_device(device)
     model.to(place).requires_grad_(False)
-    looked, scores = _look(model, records, data.class_names, attribution, long_side, images)
+    looked, scores = _look(model, records, data.class_names, attribution, long_side, per_class)
     probabilities, labels = np.array(scores.rows), np.array(scores.labels)
     found = {
         name: _summary([one for one in looked if one.name == name], probabilities, labels, k)
@@ -191,10 +191,10 @@ def shown(result: Path, settings: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _check(images: int, least: float, pictures: int) -> None:
+def _check(per_class: int, least: float, pictures: int) -> None:
     """Refuse numbers out of range."""
-    if images < 1:
-        raise ValueError(f"images: expected at least 1, got {images}")
+    if per_class < 1:
+        raise ValueError(f"per_class: expected at least 1, got {per_class}")
     if not 0 <= least <= 1:
         raise ValueError(f"least: expected 0..1, got {least}")
     if pictures < 0:
@@ -207,7 +207,7 @@ def _look(
     names: Sequence[str],
     attribution: AttributionConfig,
     long_side: int | None,
-    images: int,
+    per_class: int,
 ) -> tuple[list[Looked], _Scores]:
     """Classify all images, and look at the first of each class."""
     device = next(model.parameters()).device
@@ -222,7 +222,7 @@ def _look(
                 scores.rows.append(model(image)[0].sigmoid().cpu().numpy())
             scores.labels.append(record.labels > 0)
             for k in np.flatnonzero(record.labels).tolist():
-                if counts[k] < images:
+                if counts[k] < per_class:
                     counts[k] += 1
                     looked.append(_look_at(model, image, record, k, names[k], attribution))
     return looked, scores
