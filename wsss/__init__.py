@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wsss.data.transforms import normalise
     from wsss.metrics import SegmentationMetric, confusion_counts, segmentation_scores
     from wsss.normalisation import IMAGENET, Normalisation
+    from wsss.pipeline.check_shortcuts import check_shortcuts
     from wsss.pipeline.eval_miou import eval_miou
     from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
     from wsss.pipeline.normal_memory import normal_memory

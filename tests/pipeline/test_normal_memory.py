@@ -11,7 +11,8 @@ from wsss.data import write_mask
 from wsss.pipeline.make_pseudo_masks import make_pseudo_masks
 from wsss.pipeline.normal_memory import normal_memory
 from wsss.pipeline.settings import parse_settings
-from wsss.refinement.normal import NormalConfig, NormalMemory
+from wsss.refinement.normal import NormalConfig
+from wsss.refinement.normal.memory import NormalMemory
 from wsss.refinement.steps import RefinementChain
 
 

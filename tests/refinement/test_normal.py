@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from wsss.refinement.maps import Context, LabelMaps, Picture
-from wsss.refinement.normal import NormalConfig, NormalMemory, memorise
-from wsss.refinement.normal.step import joined, prepare_normal
+from wsss.refinement.normal import NormalConfig, prepare_normal
+from wsss.refinement.normal.memory import NormalMemory, memorise
+from wsss.refinement.normal.step import joined
 
 
 def smoothed(features):
@@ -91,7 +92,7 @@ class TestFile:
         written = NormalMemory(
             "ab12", ("layer1", "layer2"), 384, tuple(memorise([[n, n] for n in normal], 9, 0))
         )
-        written.write(tmp_path / "m.npz")
+        np.savez(tmp_path / "m.npz", **written.arrays())
         found = NormalMemory.read(tmp_path / "m.npz")
         assert (found.network, found.layers, found.long_side) == ("ab12", ("layer1", "layer2"), 384)
         for one, other in zip(found.memories, written.memories, strict=True):
@@ -125,7 +126,8 @@ def step(tmp_path):
     images = [generator.integers(118, 123, (64, 80, 3)).astype(np.uint8) for _ in range(4)]
     eyes = Eyes()
     memories = memorise([eyes.features(one, None, None, None) for one in images], 400, 0)
-    NormalMemory("x", ("a",), 96, tuple(memories)).write(tmp_path / "m.npz")
+    memory = NormalMemory("x", ("a",), 96, tuple(memories))
+    np.savez(tmp_path / "m.npz", **memory.arrays())
     spotted = images[0].copy()
     spotted[24:32, 40:48] = 20
     eyes.asked.clear()

@@ -89,8 +89,8 @@ def one(case: Case, picture, values, *, marginals=False) -> LabelMaps:
 
 
 def test_every_step_is_here():
-    # it looks at files, not at colours: test_merge_votes.py has its own contracts
-    assert set(CASES) | {"merge"} == set(STEPS)
+    # these look at files: test_merge_votes.py and test_normal.py have their contracts
+    assert set(CASES) | {"merge", "normal"} == set(STEPS)
 
 
 @ALL

@@ -127,7 +127,9 @@ def check_shortcuts(
         checkpoint: Classifier written by train_cls.
         output: Folder for these files and the configuration.
         split: List of the images; best of images that the classifier has not seen.
-        method, layers, tif: The maps, as make_pseudo_masks makes them.
+        method: Attribution method of the maps, as make_pseudo_masks has it.
+        layers: Layers that are explained; null takes the method's default.
+        tif: Options of TIF.
         long_side: Long side at which the images are seen, in pixels; null: as they are. That of
             the masks.
         per_class: Most images of each class that are looked at, the first of the list.

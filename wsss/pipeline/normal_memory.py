@@ -3,12 +3,14 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
+from wsss.data.atomic import atomic_write
 from wsss.data.config import DataConfig
 from wsss.data.records import load_records
 from wsss.parallel.devices import Device, full_float32, resolve_device
-from wsss.refinement.normal import NormalMemory, memorise
+from wsss.refinement.normal.memory import NormalMemory, memorise
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
 from wsss.tasks.checkpoint import file_sha256
@@ -72,6 +74,8 @@ def normal_memory(
             for one in tqdm(normal, unit="image", leave=False, disable=None)
         ]
     memories = tuple(memorise(seen, cells, seed))
-    NormalMemory(network, layers or (), long_side or 0, memories).write(output / FILE)
+    memory = NormalMemory(network, layers or (), long_side or 0, memories)
+    with atomic_write(output / FILE) as file:
+        np.savez(file, **memory.arrays())  # type: ignore[arg-type]
     out.finish(images=len(normal), cells=[len(one.cells) for one in memories])
     return output / FILE

@@ -6,7 +6,8 @@ import torch
 
 from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context
-from wsss.refinement.normal import NormalConfig, NormalMemory
+from wsss.refinement.normal import NormalConfig
+from wsss.refinement.normal.memory import NormalMemory
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
 from wsss.tasks.checkpoint import file_sha256
 from wsss.tasks.guides import Guides

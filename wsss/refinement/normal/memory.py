@@ -15,10 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wsss.data.arrays import read_archive
-from wsss.data.atomic import atomic_write
-from wsss.data.storage import readable
-
 _AT_ONCE = 2**25
 """Distances that are held in memory at a time: 128 MiB."""
 
@@ -73,8 +69,8 @@ class NormalMemory:
     long_side: int
     memories: tuple[LayerMemory, ...]
 
-    def write(self, path: Path) -> None:
-        """Write as a NumPy archive."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Convert to the arrays of a NumPy archive, which `read` reads."""
         arrays: dict[str, np.ndarray] = {
             "network": np.array(self.network),
             "layers": np.array("\n".join(self.layers)),
@@ -88,19 +84,20 @@ class NormalMemory:
                 f"deviation_{number}": one.deviation,
                 f"levels_{number}": np.array([one.low, one.high]),
             }
-        with atomic_write(path) as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        return arrays
 
     @classmethod
     def read(cls, path: Path) -> "NormalMemory":
-        """Read what `write` has written.
+        """Read an archive of `arrays`.
 
         Raises:
             FileNotFoundError, ValueError: No such file, or something else.
         """
-        source = readable(path, "memory of normal images")
+        if not path.is_file():
+            raise FileNotFoundError(f"memory of normal images not found: {path}")
         try:
-            found = read_archive(source)
+            with np.load(path, allow_pickle=False) as archive:
+                found = {name: archive[name] for name in archive.files}
             memories = tuple(
                 LayerMemory(
                     found[f"cells_{number}"],

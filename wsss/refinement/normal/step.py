@@ -1,6 +1,7 @@
 """Distance from normal images as a refinement step."""
 
 import functools
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from wsss.refinement.normal.config import NormalConfig
 from wsss.refinement.normal.memory import NormalMemory
 
 
-def prepare_normal(pictures: Sequence[Picture], config: NormalConfig, context: Context) -> Refine:
-    """Prepare the step: the network sees the photographs here, and once.
+def joins(pictures: Sequence[Picture], config: NormalConfig, context: Context) -> Refine:
+    """Prepare the step; see `wsss.refinement.normal.prepare_normal`.
 
     Args:
         pictures: The photographs.
@@ -40,9 +41,13 @@ def prepare_normal(pictures: Sequence[Picture], config: NormalConfig, context: C
 
 
 def _memory_of(path: Path) -> NormalMemory:
-    """Read a memory, once for all images."""
+    """Read a memory, once for all images and threads."""
     stat = path.stat() if path.is_file() else None
-    return _read(path, None if stat is None else (stat.st_mtime_ns, stat.st_size))
+    with _READING:
+        return _read(path, None if stat is None else (stat.st_mtime_ns, stat.st_size))
+
+
+_READING = threading.Lock()
 
 
 @functools.lru_cache(maxsize=4)
