@@ -29,7 +29,7 @@ def normal_memory(
     layers: tuple[str, ...] | None = None,
     long_side: int | None = None,
     cells: int = 10000,
-    limit: int | None = None,
+    limit: int | None = 200,
     device: Device = "auto",
     seed: int = 0,
 ) -> Path:
@@ -49,7 +49,8 @@ def normal_memory(
             classifier's own.
         long_side: Long side at which it sees the images, in pixels; null: as they are.
         cells: Most cells that are kept of a layer, drawn at random.
-        limit: Only the first normal images.
+        limit: Only the first normal images, whose features are in memory at the same time; null
+            takes all.
         device: Where the network runs.
         seed: Of the draw.
 

@@ -154,7 +154,8 @@ def _memory(
         _distances(probe, torch.cat([own for j, own in enumerate(kept) if j != i]))
         for i, probe in enumerate(probes)
     ]
-    low, high = torch.cat(distances).double().quantile(torch.tensor([0.5, 0.999]).double()).tolist()
+    # NumPy's: torch.quantile takes no more than 2**24 numbers
+    low, high = np.quantile(torch.cat(distances).double().numpy(), [0.5, 0.999]).tolist()
     return LayerMemory(torch.cat(kept).numpy(), mean, deviation, low, high)
 
 
