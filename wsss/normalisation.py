@@ -5,28 +5,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation of each colour, a property of a network's weights.
+    """Mean and standard deviation of each band, a property of a network's weights.
 
     Args:
-        mean: Of red, green and blue, in [0, 1].
+        mean: Of red, green and blue, and of further bands, if any, in [0, 1].
         std: Standard deviation of each, above 0.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        if not 3 <= len(self.mean) == len(self.std) or min(self.std) <= 0:
             raise ValueError(
-                "normalisation: expected three means and three deviations above 0, got "
+                "normalisation: expected three means or more, and as many deviations above 0, got "
                 f"{self.mean} and {self.std}"
             )
 
     @property
-    def padding_colour(self) -> tuple[int, int, int]:
+    def padding_colour(self) -> tuple[int, ...]:
         """Mean colour in 0..255, which is (nearly) 0 once it is normalised."""
-        red, green, blue = (round(255 * value) for value in self.mean)
-        return red, green, blue
+        return tuple(round(255 * value) for value in self.mean)
 
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

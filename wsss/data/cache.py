@@ -8,7 +8,8 @@ import numpy as np
 
 from wsss.data.arrays import read_array
 from wsss.data.atomic import atomic_write
-from wsss.data.images import image_size, read_image
+from wsss.data.images import ImageSource, file_of, image_size, read_image
+from wsss.data.rasters import Raster
 
 
 class ImageCache:
@@ -26,21 +27,22 @@ class ImageCache:
     """
 
     def __init__(
-        self, folder: Path, limit: int, images: Iterable[Path], grey_bits: int = 16
+        self, folder: Path, limit: int, images: Iterable[ImageSource], grey_bits: int = 16
     ) -> None:
         self.folder = folder
         self.grey_bits = grey_bits
-        self.kept: set[Path] = set()
+        self.kept: set[ImageSource] = set()
         # chosen before anything is read: all processes agree on what is kept
         for path in dict.fromkeys(images):
             height, width = image_size(path) or (0, 0)
-            limit -= 3 * height * width
+            bands = path.bands if isinstance(path, Raster) else None
+            limit -= (len(bands) if bands else 3) * height * width
             if limit < 0:
                 break
             self.kept.add(path)
 
-    def __call__(self, path: Path) -> np.ndarray:
-        """Read an image: (H, W, 3) uint8 RGB.
+    def __call__(self, path: ImageSource) -> np.ndarray:
+        """Read an image: (H, W, C) uint8.
 
         Raises:
             FileNotFoundError, ImageReadError: See `read_image`.
@@ -59,10 +61,13 @@ class ImageCache:
             np.save(written, image)
         return image
 
-    def file(self, path: Path) -> Path:
+    def file(self, path: ImageSource) -> Path:
         """Path of the decoded bytes of an image; the name changes with the image."""
-        facts = path.stat()
-        name = f"{path.resolve()} {facts.st_mtime_ns} {facts.st_size}"
+        file, part = file_of(path)
+        facts = file.stat()
+        name = f"{file.resolve()} {facts.st_mtime_ns} {facts.st_size}"
+        if part:
+            name += f" {part}"
         if self.grey_bits != 16:
             name += f" {self.grey_bits}"
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.npy"

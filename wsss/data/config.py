@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from wsss.data.storage import below, require_whole, to_path
+from wsss.data.storage import below, is_remote, require_whole, to_path
+from wsss.data.tiles import TileConfig
 from wsss.ignore import IGNORE
 
 if TYPE_CHECKING:
@@ -133,8 +134,13 @@ class DataConfig:
         masks: Folder of the ground-truth masks: indexed or grey PNG, 0 = background, 255 = ignore.
         lists: Folder of the split lists, ``<split>.txt`` with one image id a line.
         annotations: Folder of the VOC XML files.
-        grey_bits: Of photographs in 16-bit grey, how many bits are used, 8..16: 12 for many cameras
-            and microscopes. Photographs of 8 bits are what they are.
+        grey_bits: Of photographs in 16-bit grey, and of bands of 16 bits, how many bits are used,
+            8..16: 12 for many cameras and microscopes. Photographs of 8 bits are what they are.
+        bands: Numbers of the bands of an image that are read, from 1 on, such as [3, 2, 1, 4]; the
+            first three are shown as red, green and blue. The network's model.normalisation has as
+            many; the CRF and PAMR compare all of them. ``null`` reads photographs.
+        tiles: Windows in which large images are seen, each an image of its own in all that follows;
+            TIFF is never read whole. ``null`` takes images whole.
     """
 
     root: Root
@@ -148,6 +154,8 @@ class DataConfig:
     lists: Path = Path("ImageSets/Segmentation")
     annotations: Path = Path("Annotations")
     grey_bits: int = 16
+    bands: tuple[int, ...] | None = None
+    tiles: TileConfig | None = None
 
     def __post_init__(self) -> None:
         # imported here: the readers in the table take this class
@@ -160,6 +168,12 @@ class DataConfig:
             )
         if not 8 <= self.grey_bits <= 16:
             raise ValueError(f"data.grey_bits: expected 8..16, got {self.grey_bits}")
+        if self.bands is not None and (len(self.bands) < 3 or min(self.bands) < 1):
+            raise ValueError(
+                f"data.bands: expected at least three numbers from 1 on, got {list(self.bands)}"
+            )
+        if is_remote(self.root) and (self.bands is not None or self.tiles is not None):
+            raise ValueError("data.bands, data.tiles: are read from local files alone")
         if not self.classes:
             raise ValueError("data.classes: expected at least one class, got none")
         for name, value in self.classes.items():

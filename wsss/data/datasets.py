@@ -1,22 +1,20 @@
 """Torch data sets over records: images with labels, and images with masks."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from wsss.data.drawn import DrawnMask
-from wsss.data.images import read_image
-from wsss.data.masks import LabelMap, read_mask
+from wsss.data.images import ImageSource, read_image
+from wsss.data.masks import LabelMap, MaskSource, read_mask
 from wsss.data.records import Record
 from wsss.data.transforms import BatchSizes, Transform, normalise, transformed
 from wsss.normalisation import Normalisation
 
-Reader = Callable[[Path], np.ndarray]
-"""Reads an image file as (H, W, 3) uint8 RGB."""
+Reader = Callable[[ImageSource], np.ndarray]
+"""Reads an image as (H, W, C) uint8, RGB unless the data set says otherwise."""
 
 
 def reseed(transform: Transform, index: int | tuple[int, ...]) -> int:
@@ -97,6 +95,42 @@ class LabelledImages(Dataset[tuple[Padded, torch.Tensor]]):
         return torch.from_numpy(record.labels)
 
 
+class LabelledBags(Dataset[tuple[Padded, torch.Tensor]]):
+    """Data set of large images: the tiles of each are a bag, which has the labels of the whole.
+
+    Items: `Padded` tiles, whose fields have a first dimension N, and (K,) float32 multi-hot labels.
+
+    Args:
+        tiles: Data set of all tiles, those of an image behind each other.
+        count: N: tiles of each image that are drawn at random; of an image with fewer, some twice.
+            None takes all, in their order.
+    """
+
+    def __init__(self, tiles: LabelledImages, count: int | None) -> None:
+        self.tiles = tiles
+        self.count = count
+        bags: dict[str, list[int]] = {}
+        for place, record in enumerate(tiles.records):
+            whole = record.image_id if record.tile is None else record.tile.whole
+            bags.setdefault(whole, []).append(place)
+        self.bags = list(bags.values())
+
+    def __len__(self) -> int:
+        return len(self.bags)
+
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Padded, torch.Tensor]:
+        place, *drawn = index if isinstance(index, tuple) else (index,)
+        bag = self.bags[place]
+        seed, number = drawn or torch.randint(2**31, (2,)).tolist()
+        if self.count is not None:
+            order = np.random.default_rng(seed).permutation(len(bag))
+            bag = [bag[i] for i in np.resize(order, self.count)]
+        # a seed of its own for each tile; the number is the batch's, whose tiles share a size
+        parts = [self.tiles[(tile, seed + i, number)][0] for i, tile in enumerate(bag)]
+        images, boxes = (torch.stack(list(field)) for field in zip(*parts, strict=True))
+        return Padded(images, boxes), self.tiles.labels(bag[0])
+
+
 class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
@@ -115,7 +149,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(
         self,
         records: Sequence[Record],
-        masks: Sequence[Path | DrawnMask],
+        masks: Sequence[MaskSource],
         label_map: LabelMap,
         transform: Transform,
         normalisation: Normalisation,
@@ -156,8 +190,8 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def check_same_size(
     mask: np.ndarray,
     size: tuple[int, ...],
-    mask_source: Path | DrawnMask,
-    other_source: Path | DrawnMask,
+    mask_source: MaskSource,
+    other_source: MaskSource | ImageSource,
 ) -> None:
     """Refuse a mask whose size is not ``size`` = (height, width), naming both files."""
     if mask.shape != tuple(size):

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsss.data.arrays import read_array, read_header
 from wsss.data.atomic import atomic_write
+from wsss.data.images import ImageSource, file_of
 
 _FORMAT = "1"
 """Part of every name: entries of another format are made anew."""
@@ -47,7 +48,7 @@ class FeatureStore:
         # filled before workers start, which inherit it: each image is read once for its digest
         self._contents: dict[Path, str] = {}
 
-    def file(self, image: Path, view: str) -> Path:
+    def file(self, image: ImageSource, view: str) -> Path:
         """Path of the entry of an image and view.
 
         Args:
@@ -57,12 +58,13 @@ class FeatureStore:
         Raises:
             FileNotFoundError: No such image.
         """
-        if image not in self._contents:
-            self._contents[image] = hashlib.sha256(image.read_bytes()).hexdigest()
-        name = "\n".join((_FORMAT, self.network, self._contents[image], view))
+        path, part = file_of(image)
+        if path not in self._contents:
+            self._contents[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+        name = "\n".join((_FORMAT, self.network, self._contents[path], view, *filter(None, [part])))
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.features"
 
-    def nbytes(self, image: Path, view: str) -> int | None:
+    def nbytes(self, image: ImageSource, view: str) -> int | None:
         """Bytes of an entry; None if it is missing or was cut off by a full disk."""
         path = self.file(image, view)
         try:
@@ -78,7 +80,7 @@ class FeatureStore:
         others = [one for one in self.folder.parent.iterdir() if one.name != self.folder.name]
         return sum(file.stat().st_size for one in others for file in one.glob("*.features"))
 
-    def write(self, image: Path, view: str, entry: Entry) -> int:
+    def write(self, image: ImageSource, view: str, entry: Entry) -> int:
         """Write an entry; return its bytes.
 
         Raises:
@@ -99,7 +101,7 @@ class FeatureStore:
                 np.save(file, np.ascontiguousarray(features))
         return path.stat().st_size
 
-    def read(self, image: Path, view: str) -> Entry:
+    def read(self, image: ImageSource, view: str) -> Entry:
         """Read an entry.
 
         Raises:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from wsss.data.atomic import atomic_write
+from wsss.data.rasters import Raster, raster_size, read_raster
 from wsss.data.storage import below, existing, file_names, is_remote, readable, to_path
 
 IMAGE_SUFFIXES = (
@@ -73,16 +74,27 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) and found in _TURNS else 1
 
 
-def too_large(path: Path, what: str) -> str:
+def too_large(path: object, what: str) -> str:
     """Say what can be done with an image of more pixels than Pillow decodes."""
     most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
     return (
         f"{what} {path} has more than {most} million pixels, which are not decoded; make it "
-        "smaller, or cut it into parts"
+        "smaller, or cut it into parts; of TIFF, data.tiles reads windows"
     )
 
 
-def read_image(path: Path | str, grey_bits: int = 16) -> np.ndarray:
+ImageSource = Path | Raster
+"""Where the pixels of an image are: a file, or bands or a window of one."""
+
+
+def file_of(image: ImageSource) -> tuple[Path, str]:
+    """Find the file of an image, and a text for what of it is read; empty for all of it."""
+    if not isinstance(image, Raster):
+        return image, ""
+    return image.path, f"bands {image.bands} window {image.window and tuple(image.window)}"
+
+
+def read_image(path: ImageSource | str, grey_bits: int = 16) -> np.ndarray:
     """Read an image as RGB.
 
     Grey images are repeated into three channels, palette and CMYK images converted, an alpha
@@ -90,12 +102,13 @@ def read_image(path: Path | str, grey_bits: int = 16) -> np.ndarray:
     that the camera noted in EXIF is applied.
 
     Args:
-        path: Image file; a text may be a URL.
-        grey_bits: How many of the 16 bits of such grey are used, 8..16: a camera of 12 bits writes
-            0..4095, of which the upper byte alone would be nearly black. Larger values are white.
+        path: Image file; a text may be a URL. Of a `Raster`, its bands and window are read.
+        grey_bits: How many of the 16 bits of such grey, or of such bands, are used, 8..16: a camera
+            of 12 bits writes 0..4095, of which the upper byte alone would be nearly black. Larger
+            values are white.
 
     Returns:
-        (H, W, 3) uint8, RGB, values in [0, 255], contiguous.
+        (H, W, 3) uint8, RGB, values in [0, 255], contiguous; of a `Raster` with bands, these.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -105,8 +118,10 @@ def read_image(path: Path | str, grey_bits: int = 16) -> np.ndarray:
     if not 8 <= grey_bits <= 16:
         raise ValueError(f"grey_bits: expected 8..16, got {grey_bits}")
     path = to_path(path) if isinstance(path, str) else path
-    source = readable(path, "image")
+    source = readable(path.path if isinstance(path, Raster) else path, "image")
     try:
+        if isinstance(path, Raster):
+            return read_raster(path, grey_bits)
         with Image.open(source, formats=safe_formats()) as file:
             image = upright(file)
             if image.mode == "F":
@@ -147,12 +162,23 @@ def pixel_digest(image: np.ndarray, rows: int = 1) -> bytes:
     return digest.digest()
 
 
-def image_size(path: Path) -> tuple[int, int] | None:
+def rgb(image: np.ndarray) -> np.ndarray:
+    """Take the first three of the bands of an (H, W, C) image, to be shown or compared by colour.
+
+    Returns:
+        (H, W, 3), contiguous; the image itself where it has no more.
+    """
+    return image if image.shape[2] == 3 else np.ascontiguousarray(image[..., :3])
+
+
+def image_size(path: ImageSource) -> tuple[int, int] | None:
     """Read the height and width of `read_image` from the file's header; None without one.
 
     Of an object in a store, no more than the first blocks are fetched.
     """
     try:
+        if isinstance(path, Raster):
+            return raster_size(path.path) if path.window is None else path.window[2:]
         with path.open("rb") as opened, Image.open(opened, formats=safe_formats()) as image:
             width, height = image.size
             return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)

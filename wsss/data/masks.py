@@ -1,6 +1,8 @@
 """Masks as indexed PNG files, and the map between their values and label indices."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image
 from wsss.data.atomic import atomic_write
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import safe_formats, too_large, upright
+from wsss.data.rasters import Window
 from wsss.data.storage import existing, readable
 from wsss.ignore import IGNORE
 
@@ -33,7 +36,27 @@ def voc_palette() -> np.ndarray:
     return palette
 
 
-def read_mask(path: Path | DrawnMask) -> np.ndarray:
+@dataclass(frozen=True)
+class MaskWindow:
+    """Window of a mask, of a tile of its image.
+
+    Args:
+        mask: The whole mask.
+        window: The part.
+    """
+
+    mask: Path | DrawnMask
+    window: Window
+
+    def __str__(self) -> str:
+        return str(self.mask)
+
+
+MaskSource = Path | DrawnMask | MaskWindow
+"""Where the values of a mask are: a file, outlines, or a window of either."""
+
+
+def read_mask(path: MaskSource) -> np.ndarray:
     """Read the values of an indexed or grey mask, or draw one.
 
     The orientation in the file's own EXIF is applied, as with photographs. Grey values of 16 bits
@@ -48,6 +71,14 @@ def read_mask(path: Path | DrawnMask) -> np.ndarray:
     """
     if isinstance(path, DrawnMask):
         return path.draw()
+    if isinstance(path, MaskWindow):
+        whole = _of_tiles(path.mask)
+        part = path.window.of(whole)
+        if part.shape != path.window[2:]:
+            raise ValueError(
+                f"mask {path} is {whole.shape[1]} x {whole.shape[0]} pixels, and its image larger"
+            )
+        return part.copy()
     source = readable(path, "mask")
     try:
         with Image.open(source, formats=safe_formats()) as file:
@@ -73,14 +104,24 @@ def read_mask(path: Path | DrawnMask) -> np.ndarray:
     return np.array(image).astype(np.uint8)
 
 
-def existing_masks(masks: Iterable[Path | DrawnMask]) -> set[Path | DrawnMask]:
+@functools.lru_cache(maxsize=1)  # the tiles of one image follow each other
+def _of_tiles(mask: Path | DrawnMask) -> np.ndarray:
+    return read_mask(mask)
+
+
+def existing_masks(masks: Iterable[MaskSource]) -> set[MaskSource]:
     """Select the masks that are there: files that exist, and outlines that can be drawn."""
     wanted = list(masks)
-    drawn = {mask for mask in wanted if isinstance(mask, DrawnMask) and mask.outlined}
-    return drawn | existing(mask for mask in wanted if not isinstance(mask, DrawnMask))
+    whole = {mask: mask.mask if isinstance(mask, MaskWindow) else mask for mask in wanted}
+    files = existing(mask for mask in whole.values() if not isinstance(mask, DrawnMask))
+    return {
+        mask
+        for mask, one in whole.items()
+        if (one.outlined if isinstance(one, DrawnMask) else one in files)
+    }
 
 
-def require_masks(masks: Iterable[Path | DrawnMask]) -> None:
+def require_masks(masks: Iterable[MaskSource]) -> None:
     """Refuse a list of masks of which some are not there.
 
     Raises:
@@ -93,7 +134,7 @@ def require_masks(masks: Iterable[Path | DrawnMask]) -> None:
         raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
 
 
-def refuse_black_and_white(masks: Iterable[Path | DrawnMask], classes: Mapping[str, int]) -> None:
+def refuse_black_and_white(masks: Iterable[MaskSource], classes: Mapping[str, int]) -> None:
     """Refuse masks that all hold only 0 and 255, where white was meant to be a class.
 
     They are read up to the first that holds a class.
@@ -116,7 +157,7 @@ def refuse_black_and_white(masks: Iterable[Path | DrawnMask], classes: Mapping[s
         raise ValueError(black_and_white_text(count, example, classes))
 
 
-def black_and_white_text(count: int, example: Path | DrawnMask, classes: Mapping[str, int]) -> str:
+def black_and_white_text(count: int, example: MaskSource, classes: Mapping[str, int]) -> str:
     """Say what to do about masks of 0 and 255 alone."""
     if isinstance(example, DrawnMask):
         return (
@@ -176,7 +217,7 @@ class LabelMap:
         """L = K + 1: the foreground classes and the background."""
         return len(self.values) + 1
 
-    def to_index(self, values: np.ndarray, source: Path | DrawnMask | str) -> np.ndarray:
+    def to_index(self, values: np.ndarray, source: MaskSource | str) -> np.ndarray:
         """Translate mask values to label indices, uint8 of the same shape.
 
         Args:

@@ -125,8 +125,33 @@ def train_transform(
     return _to_one_crop(config, normalisation, track=track)
 
 
+class _PadBands(A.PadIfNeeded):  # type: ignore[misc]
+    """Padding with a colour of any number of bands, where OpenCV knows four at most."""
+
+    def apply(
+        self,
+        img: np.ndarray,
+        pad_top: int,
+        pad_bottom: int,
+        pad_left: int,
+        pad_right: int,
+        **params: Any,
+    ) -> np.ndarray:
+        """Pad (H, W, C)."""
+        height, width, bands = img.shape
+        padded = np.empty(
+            (pad_top + height + pad_bottom, pad_left + width + pad_right, bands), img.dtype
+        )
+        padded[:] = self.fill
+        padded[pad_top : pad_top + height, pad_left : pad_left + width] = img
+        return padded
+
+
 def _to_one_crop(config: AugmentConfig, normalisation: Normalisation, *, track: bool) -> A.Compose:
     """Build the transform to the crop's size."""
+    bands = len(normalisation.mean)
+    if config.color_jitter > 0 and bands != 3:
+        raise ValueError(f"augment.color_jitter: is of red, green and blue, not of {bands} bands")
     steps: list[A.BasicTransform] = []
     if config.long_side is not None:
         sizes = config.long_sides()
@@ -136,7 +161,7 @@ def _to_one_crop(config: AugmentConfig, normalisation: Normalisation, *, track: 
         steps.append(A.RandomScale(scale_limit=limits, p=1.0))
     steps.append(A.HorizontalFlip(p=config.flip))
     steps.append(
-        A.PadIfNeeded(
+        _PadBands(
             min_height=config.crop,
             min_width=config.crop,
             border_mode=cv2.BORDER_CONSTANT,
@@ -166,7 +191,7 @@ def val_transform(config: AugmentConfig) -> A.Compose:
 
 
 def transformed(transform: Transform, image: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Transform an (H, W, 3) image; also find top, left, bottom and right of what is no padding."""
+    """Transform an (H, W, C) image; also find top, left, bottom and right of what is no padding."""
     # a mask goes the same way, and its padding has a value of its own
     found = transform(image=image, mask=np.ones(image.shape[:2], np.uint8))
     inside = found["mask"] != IGNORE
@@ -175,8 +200,18 @@ def transformed(transform: Transform, image: np.ndarray) -> tuple[np.ndarray, li
 
 
 def normalise(image: np.ndarray, normalisation: Normalisation) -> torch.Tensor:
-    """Normalise (H, W, 3) uint8 RGB to (3, H, W) float32: less the mean, over the deviation."""
-    pixels = np.empty((3, *image.shape[:2]), dtype=np.float32)
+    """Normalise (H, W, C) uint8 to (C, H, W) float32: less the mean, over the deviation.
+
+    Raises:
+        ValueError: The image has not the network's number of bands.
+    """
+    bands = len(normalisation.mean)
+    if image.shape[2] != bands:
+        raise ValueError(
+            f"the image has {image.shape[2]} bands, and the network takes {bands}: data.bands says "
+            "which are read, model.normalisation of train_cls how many the network takes"
+        )
+    pixels = np.empty((bands, *image.shape[:2]), dtype=np.float32)
     for channel, values in enumerate(_normalised_bytes(normalisation)):
         # looked up, not computed: a byte has 256 values, an image many pixels
         np.take(values, image[..., channel], out=pixels[channel], mode="clip")
@@ -185,7 +220,7 @@ def normalise(image: np.ndarray, normalisation: Normalisation) -> torch.Tensor:
 
 @functools.cache
 def _normalised_bytes(normalisation: Normalisation) -> np.ndarray:
-    """Table of the normalised value of each byte of each channel, (3, 256) float32."""
+    """Table of the normalised value of each byte of each channel, (C, 256) float32."""
     std = np.asarray(normalisation.std, dtype=np.float32)
     scale = 1.0 / (255.0 * std)
     shift = np.asarray(normalisation.mean, dtype=np.float32) / std

@@ -11,6 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
+from wsss.models.bands import widen
 from wsss.models.narrow_resnet import narrow_resnet10
 from wsss.models.state_files import State, read_torch, state_dict_of
 from wsss.models.timm_body import PREFIX, TimmBody, build_timm_body
@@ -141,12 +142,16 @@ class BackboneConfig:
         output_stride: Input pixels per cell of the last feature map.
         dilation: What replaces a removed stride: ``dilate`` keeps the receptive field (DeepLab),
             ``none`` keeps the kernels as they are (irn).
+        normalisation: Mean and deviation, in [0, 1], of each band of the images, three or more:
+            what `wsss init` measures. Further bands start with the mean of the colours' weights,
+            see `wsss.models.bands.widen`. ``null`` is that of the weights.
     """
 
     name: str = "resnet50"
     weights: str | None = None
     output_stride: int = 16
     dilation: Literal["dilate", "none"] = "none"
+    normalisation: Normalisation | None = None
 
     def __post_init__(self) -> None:
         if self.name.startswith(PREFIX):
@@ -189,8 +194,14 @@ def build_backbone(config: BackboneConfig) -> Backbone:
     Raises:
         ValueError, OSError: The weights do not fit, are not there, or cannot be downloaded.
     """
-    if config.name.startswith(PREFIX):
-        return _build_timm(config)
+    backbone = _build_timm(config) if config.name.startswith(PREFIX) else _build_own(config)
+    if config.normalisation is not None:
+        widen(backbone.body, len(config.normalisation.mean))
+        backbone = backbone._replace(normalisation=config.normalisation)
+    return backbone
+
+
+def _build_own(config: BackboneConfig) -> Backbone:
     spec = BACKBONES[config.name]
     network = spec.build(weights=None)
     if spec.body is not None:

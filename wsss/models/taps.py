@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from wsss.models.bands import bands_of
+
 Layout = Literal["channels first", "channels last", "tokens"]
 
 _PASS = threading.local()
@@ -91,7 +93,9 @@ def find_taps(body: nn.Module, names: Sequence[str]) -> list[Tap]:
     handles = watch(body, names)
     try:
         with _evaluated(body), torch.no_grad():
-            small, large = (outputs_of(body, torch.zeros(1, 3, side, side)) for side in (64, 128))
+            small, large = (
+                outputs_of(body, torch.zeros(1, bands_of(body), side, side)) for side in (64, 128)
+            )
     finally:
         for handle in handles:
             handle.remove()

@@ -23,7 +23,7 @@ from wsss.data.colours import colour_table, read_colours, to_values
 from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.listing import list_images
-from wsss.data.masks import existing_masks, read_mask, write_mask
+from wsss.data.masks import MaskSource, existing_masks, read_mask, write_mask
 from wsss.data.sources import SOURCES, Item
 from wsss.data.storage import existing
 from wsss.errors import FaultsError
@@ -141,9 +141,7 @@ def _items(data: DataConfig, split: str, findings: list[Finding]) -> list[Item]:
         return []
 
 
-def _missing_masks(
-    items: Sequence[Item], split: str, masks: set[Path | DrawnMask]
-) -> list[Finding]:
+def _missing_masks(items: Sequence[Item], split: str, masks: set[MaskSource]) -> list[Finding]:
     """Find masks that are not there, one by one if there are others."""
     missing = [item for item in items if item.mask not in masks]
     # a training set without masks is the rule here: one note instead of thousands of warnings

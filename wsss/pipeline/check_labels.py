@@ -233,7 +233,7 @@ def _sheet(doubts: Sequence[Doubt], records: Sequence[Record], names: Sequence[s
     strips = []
     for rank, doubt in enumerate(doubts, start=1):
         caption = f"{rank} {names[doubt.label]} {doubt.kind} p={doubt.probability:.2f}"
-        image = records[doubt.image].read()
+        image = records[doubt.image].shown()
         beside = max(0, image.shape[0] * 4 // 3 - image.shape[1])  # room for the caption
         image = np.pad(image, ((0, 0), (0, beside), (0, 0)), constant_values=255)
         strips.append(strip([image], [caption], height=160))

@@ -360,7 +360,7 @@ def _write(
 
 def _drawn(one: Looked) -> np.ndarray:
     """Draw an image beside its map's region alone."""
-    image = one.record.read()
+    image = one.record.shown()
     size = image.shape[:2]
     marked = resized(torch.from_numpy(one.shown[1]).float()[None, None], size)[0, 0].numpy() > 0.5
     alone = np.where(marked[..., None], image, 128).astype(np.uint8)

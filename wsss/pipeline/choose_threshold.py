@@ -220,7 +220,7 @@ def _colour_curve(maps: _Maps) -> np.ndarray:
     """
     curves = [
         colour_separation(
-            record.read(), stored.scores.max(axis=0).astype(np.float32) / 255, CANDIDATES
+            record.shown(), stored.scores.max(axis=0).astype(np.float32) / 255, CANDIDATES
         )
         for record, labels, stored in maps
         if len(labels)

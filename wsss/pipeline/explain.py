@@ -11,7 +11,8 @@ from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig, MethodNa
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale
 from wsss.attribution.tif import TIFConfig
 from wsss.data.atomic import atomic_write
-from wsss.data.images import read_image
+from wsss.data.images import read_image, rgb
+from wsss.data.rasters import Raster
 from wsss.data.transforms import normalise
 from wsss.parallel.devices import Device, full_float32, resolve_device
 from wsss.refinement.seeds import normalise_maps
@@ -66,9 +67,12 @@ def explain(
     if top < 1 or height < 1:
         raise ValueError(f"top and height: expected at least 1, got {top} and {height}")
     place = resolve_device(device)
-    pixels = read_image(image, grey_bits)
     model, classes = load_classifier(checkpoint)
     model.to(place)
+    bands = len(model.normalisation.mean)
+    pixels = read_image(
+        image if bands == 3 else Raster(image, tuple(range(1, bands + 1))), grey_bits
+    )
     names = list(classes)
     unknown = [label for label in labels or [] if label not in classes]
     if unknown:
@@ -91,8 +95,9 @@ def explain(
     with full_float32():
         maps = attribute_multiscale(model, photograph, wanted, multiscale, config).cpu().numpy()
     scores = normalise_maps(maps)
-    pictures = [pixels] + [
-        overlay_maps(pixels, scores[p : p + 1], MAP_COLOUR) for p in range(len(chosen))
+    shown = rgb(pixels)
+    pictures = [shown] + [
+        overlay_maps(shown, scores[p : p + 1], MAP_COLOUR) for p in range(len(chosen))
     ]
     captions = [image.name] + [f"{names[k]} {probabilities[k]:.2f}" for k in chosen]
     picture = strip(pictures, captions, height=height)

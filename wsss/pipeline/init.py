@@ -36,6 +36,8 @@ _COMMENTS = {
     "lists": "<split>.txt, one image a line",
     "annotations": "folder of the XML files",
     "grey_bits": "of photographs in 16-bit grey, how many bits are used",
+    "bands": "numbers of the bands that are read; the first three are shown as red, green and blue",
+    "tiles": "windows in which large images are seen, each as an image of its own",
 }
 """Comments that data.yaml has above each of its keys."""
 

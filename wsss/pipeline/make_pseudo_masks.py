@@ -20,6 +20,7 @@ from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.census import census_of_files
 from wsss.pipeline.mask_making.explaining import Evidence
 from wsss.pipeline.mask_making.handover import each, together
+from wsss.pipeline.mask_making.joining import joined_facts
 from wsss.pipeline.mask_making.reading import scores_folder
 from wsss.pipeline.mask_making.scoring import MaskMaker
 from wsss.pipeline.mask_making.sources import from_classifier, from_stored
@@ -77,8 +78,9 @@ def make_pseudo_masks(
     """Make a pseudo-mask for every image of a list.
 
     Writes masks/<id>.png (indexed, VOC palette, the data set's mask values) and, if asked for,
-    scores/<id>.npz and overlays/<id>.png. trusted.txt lists the images of which every class got
-    pixels; manifest.json names the others and counts the pixels of each label. Images that are
+    scores/<id>.npz and overlays/<id>.png; of large images in tiles, also whole/<id>.png, joined
+    from those of the tiles. trusted.txt lists the images of which every class got pixels;
+    manifest.json names the others and counts the pixels of each label. Images that are
     done are skipped in a rerun; a folder made with another configuration is refused; an image that
     cannot be read is named and skipped, and the command then fails at its end. Processes that
     torchrun or SLURM has started share the images.
@@ -161,6 +163,7 @@ def make_pseudo_masks(
         if folder is not None:
             facts = _facts(records, wanted, outcome, threshold, refinement)
             facts |= outcome.census.facts(data.classes)
+            facts |= joined_facts(records, output)
             _write_trusted(output / "trusted.txt", records, outcome)
             mode = label_mode if isinstance(origin, Classifier) else _label_mode_of(origin)
             end = folder.record if outcome.failed else folder.finish

@@ -9,13 +9,16 @@ from typing import Any, Literal
 from wsss.data.config import DataConfig
 from wsss.data.images import IMAGE_SUFFIXES, image_names
 from wsss.data.listing import list_images
-from wsss.data.records import Record, load_records
+from wsss.data.rasters import Raster
+from wsss.data.records import Record, load_records, tiles_of
+from wsss.data.tiles import TileConfig
 from wsss.errors import IncompleteError
 from wsss.models.classifier import Classifier
 from wsss.parallel.devices import Device
 from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses, given_classes
 from wsss.pipeline.mask_making.handover import each, together
+from wsss.pipeline.mask_making.joining import joined_facts
 from wsss.pipeline.mask_making.segmenting import (
     InferenceConfig,
     ProbabilityMaskMaker,
@@ -56,13 +59,15 @@ def predict(
     save_scores: bool = False,
     overlays: bool = False,
     grey_bits: int = 16,
+    tiles: TileConfig | None = None,
     device: Device = "auto",
     workers: int | None = None,
 ) -> Path:
     """Segment all images of a folder, or of a data set's list.
 
     Writes masks/<name>.png (indexed, VOC palette) and, if asked for, scores/<name>.npz and
-    overlays/<name>.png. Images that are done are skipped in a rerun; a broken file is named and
+    overlays/<name>.png; of large images in tiles, also whole/<name>.png, joined from those of their
+    tiles. Images that are done are skipped in a rerun; a broken file is named and
     skipped, and the command then fails at its end. Processes that torchrun or SLURM has started
     share the images.
 
@@ -90,6 +95,7 @@ def predict(
         overlays: Write a picture of each image with its mask.
         grey_bits: With images: of those in 16-bit grey, how many bits are used; a data set says so
             itself.
+        tiles: With images: windows in which they are seen; a data set says so itself.
         device: Where the network runs.
         workers: Threads for network (on a CPU), refinement and files; null takes one for each
             core.
@@ -103,9 +109,14 @@ def predict(
     if trust.silent == "rescue" and label_mode != "given":
         raise ValueError("trust.silent: rescue needs the labels of each image, label_mode: given")
     records = _records(images, data, split, output, with_labels=label_mode == "given")
-    if data is None:
-        records = [replace(record, grey_bits=grey_bits) for record in records]
     model, classes = load_segmenter(checkpoint, data)
+    if data is None:
+        bands = len(model.normalisation.mean)
+        wholes = [_seen(record, grey_bits, bands) for record in records]
+        parts = [[one] if tiles is None else tiles_of(one, tiles) for one in wholes]
+        records = [one for part in parts for one in part]
+    elif tiles is not None:
+        raise ValueError("tiles: with data, data.tiles says it")
     likely = None if classifier is None else _classifier(classifier, classes)
     identity = {"checkpoint_sha256": file_sha256(checkpoint), **contents_of(refinement)}
     if classifier is not None:
@@ -132,6 +143,7 @@ def predict(
                 made_before=len(records) - len(wanted),
                 failed=outcome.failed,
                 processes=ranks.size,
+                **joined_facts(records, output),
                 **_chosen_classes(label_mode, classifier, classifier_threshold, outcome.empty),
             )
         ranks.gather(None)  # nobody goes on before the manifest is written
@@ -189,6 +201,14 @@ def _chosen_classes(
     else:
         return {}
     return {"label_mode": mode, "made_now_without_class": empty}
+
+
+def _seen(record: Record, grey_bits: int, bands: int) -> Record:
+    """Say how an image of a folder is read, for a network that takes some bands."""
+    image = record.image
+    if bands > 3 and isinstance(image, Path):
+        image = Raster(image, tuple(range(1, bands + 1)))
+    return replace(record, image=image, grey_bits=grey_bits)
 
 
 def _records(

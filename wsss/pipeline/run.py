@@ -111,7 +111,8 @@ def _parse(
     settings["output"] = str(output / name)
     takes_data = "data" in inspect.signature(COMMANDS[command].function).parameters
     if takes_data and "data" not in settings and "images" not in settings:
-        settings["data"] = plain(data)
+        # first: a step may change parts of it, as data.tiles
+        settings = {"data": plain(data), **settings}
     try:
         return name, command, parse_settings(command, settings)
     except ValueError as error:

@@ -27,6 +27,7 @@ def train_cls(
     pooling: PoolingKind | PoolingConfig = "mean",
     stages: list[str] | None = None,
     augment: AugmentConfig = AugmentConfig(),
+    bag_tiles: int | None = 8,
     loss: LossName = "multilabel_soft_margin",
     optim: OptimConfig = OptimConfig(),
     freeze: str | None = None,
@@ -56,6 +57,9 @@ def train_cls(
             added up on the finest grid, for objects that are smaller than a cell of the last
             stage. null takes the last alone.
         augment: Random changes of the training images.
+        bag_tiles: With data.tiles without labels of their own: tiles that a step draws from each
+            large image; null takes all. A class of the image is learned from the tile that shows it
+            best. A step holds batch_size times as many.
         loss: Loss of the multi-label classification.
         optim: Optimiser and schedule.
         freeze: Last backbone layer whose weights are not trained (torchvision's name, such as
@@ -78,6 +82,12 @@ def train_cls(
     check_quickly(data, (train_split, val_split))
     train = load_records(data, train_split, with_labels=True)
     val = load_records(data, val_split, with_labels=True)
+    if bag_tiles is not None and bag_tiles < 1:
+        raise ValueError(f"bag_tiles: expected at least 1, got {bag_tiles}")
+    if features == "cache" and any(record.tile is not None and record.tile.bag for record in train):
+        raise ValueError(
+            "features: cache knows no bags of tiles; give data.tiles.labels, or features: compute"
+        )
     kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)
     # before the network is built, whose head starts at random
     pl.seed_everything(seed, workers=True, verbose=False)
@@ -99,6 +109,7 @@ def train_cls(
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
+        bag_tiles=bag_tiles,
         read=image_reader(trainer, [] if features == "cache" else [*train, *val], data.grey_bits),
     )
     lightning = build_trainer(trainer, output, epochs, monitor="val_map")

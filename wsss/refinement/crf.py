@@ -31,7 +31,7 @@ class DenseCRF:
     """The dense CRF of one image, for any number of unaries, which share its lattice.
 
     Args:
-        image: (H, W, 3) uint8 RGB, values in [0, 255], not mean-subtracted.
+        image: (H, W, 3) uint8 RGB, or more bands, values in [0, 255], not mean-subtracted.
         config: Kernels, number of iterations and backend.
 
     Raises:
@@ -78,7 +78,7 @@ def dense_crf_batch(
     """Marginal probabilities of several images at once, by the torch backend.
 
     Args:
-        images: (H, W, 3) uint8 RGB each, of any sizes.
+        images: (H, W, 3) uint8 RGB, or more bands, each, of any sizes.
         unaries: (L, H, W) float energies of each, with any numbers of labels.
         config: Kernels and number of iterations.
         device: torch's name of a device; None takes a GPU if there is one.
@@ -208,8 +208,10 @@ def _inference(image: np.ndarray, config: CRFConfig) -> _Inference:
 
 
 def _check_image(image: np.ndarray) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"image: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] < 3 or not image.size:
+        raise ValueError(
+            f"image: expected (H, W, 3) uint8 RGB, or more bands, got {image.shape} {image.dtype}"
+        )
 
 
 def _check_unary(unary: np.ndarray, size: tuple[int, ...]) -> None:

@@ -11,7 +11,7 @@ class Picture(NamedTuple):
     """Photograph whose maps are refined, with what is known of it.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, C) uint8: RGB, or more bands, of which the first three are its colours.
         names: Names of the labels of its maps after the background, or None where nobody said.
         image_id: Its id in the data set, or None outside one.
         classes: Mask value of every class of the data set by name, or None outside one.
@@ -21,6 +21,11 @@ class Picture(NamedTuple):
     names: Sequence[str] | None = None
     image_id: str | None = None
     classes: Mapping[str, int] | None = None
+
+    @property
+    def colours(self) -> np.ndarray:
+        """Its (H, W, 3) uint8 colours."""
+        return np.ascontiguousarray(self.image[..., :3])
 
 
 class Networks(Protocol):

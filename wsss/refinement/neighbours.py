@@ -71,7 +71,7 @@ def colour_affinity(
     with the deviation of each colour over the neighbours of this pixel (of a sample: over K - 1).
 
     Args:
-        images: (B, 3, H, W) float32 colours, 0..255.
+        images: (B, C, H, W) float32 colours, 0..255.
         options: ``sigma`` and ``dilations``.
         power: 1 for PAMR, 2 for PAR.
 
@@ -130,7 +130,7 @@ def prepare_neighbours(
     Args:
         pictures: The photographs.
         options: ``iterations``, ``dilations`` and ``scale``.
-        affinity: (B, 3, H, W) float32 colours to (K, B, H, W) weights that sum to 1 over K.
+        affinity: (B, C, H, W) float32 colours to (K, B, H, W) weights that sum to 1 over K.
         device: torch's name of the device.
     """
     batches = _batches([_scaled(one.image.shape[:2], options.scale) for one in pictures], pictures)

@@ -75,7 +75,7 @@ def prepare_superpixels(
     Raises:
         ImportError: scikit-image is not installed.
     """
-    found = [segments_of(one.image, config) for one in pictures]
+    found = [segments_of(one.colours, config) for one in pictures]
 
     def refine(maps: Sequence[LabelMaps]) -> list[LabelMaps]:
         return [

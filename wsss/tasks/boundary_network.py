@@ -26,7 +26,8 @@ class BoundaryNetwork(nn.Module):
         super().__init__()
         self.classifier = classifier.eval().requires_grad_(False)
         self.normalisation = classifier.normalisation
-        channels = [cells.shape[1] for cells in self.stages(torch.zeros(1, 3, _SIDE, _SIDE))]
+        probe = torch.zeros(1, len(self.normalisation.mean), _SIDE, _SIDE)
+        channels = [cells.shape[1] for cells in self.stages(probe)]
         self.head = BoundaryHead(channels)
 
     @property

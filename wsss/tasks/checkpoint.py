@@ -10,6 +10,7 @@ import torch
 from wsss.data.config import DataConfig
 from wsss.data.storage import readable
 from wsss.models.backbones import BackboneConfig
+from wsss.models.bands import widen
 from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.pooling import PoolingConfig
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_backbone
@@ -79,8 +80,9 @@ def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmente
     rates = description["model"]["rates"]  # None: the decoder's usual ones
     fields = {**description["model"], "rates": None if rates is None else tuple(rates)}
     model = build_segmenter(SegmenterConfig(**fields), len(description["classes"]) + 1)
-    load_weights(model, state, source=str(path))
     model.normalisation = normalisation_of(description)
+    widen(model.backbone, len(model.normalisation.mean))
+    load_weights(model, state, source=str(path))
     if data is not None:
         _require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
@@ -109,7 +111,7 @@ def as_boundary(path: Path) -> dict[str, Any]:
 def _classifier_of(description: Mapping[str, Any]) -> Classifier:
     """Build the classifier of a description, with random weights."""
     # all weights come from the checkpoint: nothing is downloaded
-    config = BackboneConfig(**{**description["model"], "weights": None})
+    config = BackboneConfig(**{**description["model"], "weights": None, "normalisation": None})
     model = build_classifier(
         config,
         len(description["classes"]),
@@ -118,6 +120,7 @@ def _classifier_of(description: Mapping[str, Any]) -> Classifier:
         stages=description.get("stages"),
     )
     model.normalisation = normalisation_of(description)
+    widen(model.backbone, len(model.normalisation.mean))
     return model
 
 
@@ -148,6 +151,7 @@ def load_backbone_weights(segmenter: Segmenter, path: Path) -> None:
     if "wsss" in loaded:
         description, whole = _read(path, "classifier")
         segmenter.normalisation = normalisation_of(description)
+        widen(segmenter.backbone, len(segmenter.normalisation.mean))
         state: State = {
             key.removeprefix("backbone."): value
             for key, value in whole.items()

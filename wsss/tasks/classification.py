@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.classification import binary_average_precision
 
-from wsss.data.datasets import LabelledImages, Padded, Reader
+from wsss.data.datasets import LabelledBags, LabelledImages, Padded, Reader
 from wsss.data.images import read_image
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
@@ -97,6 +97,19 @@ class ClassificationTask(TrainingTask):
         """Logits of a batch's images, or of what the frozen layers made of them."""
         return logits_of(self.model, self.frozen, inputs)
 
+    def logits(self, network: Network, inputs: Labelled) -> torch.Tensor:
+        """Logits of a batch of images, or of bags of tiles: (B, K).
+
+        A class is in a bag if it is in one of its tiles: that of the largest logit.
+        """
+        if not isinstance(inputs, Padded) or inputs.image.ndim == 4:
+            return network(inputs)
+        tiles = Padded(*(field.flatten(0, 1) for field in inputs))
+        size = len(tiles.image) if self.training else _TILES
+        parts = zip(tiles.image.split(size), tiles.box.split(size), strict=True)
+        logits = torch.cat([network(Padded(*part)) for part in parts])
+        return logits.view(*inputs.image.shape[:2], -1).amax(dim=1)
+
     def on_train_epoch_start(self) -> None:
         if self.freeze_batchnorm:
             freeze_batchnorm_statistics(self.model.backbone)
@@ -108,7 +121,7 @@ class ClassificationTask(TrainingTask):
         images, labels = batch
         count = torch.tensor(len(labels), dtype=torch.float32, device=labels.device)
         # the loss is a mean over this process's images: weighted by their share of the whole batch
-        part = self.loss(self.network(images), labels) * (count / add_up(count))
+        part = self.loss(self.logits(self.network, images), labels) * (count / add_up(count))
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
@@ -123,7 +136,7 @@ class ClassificationTask(TrainingTask):
         if len(labels) == 0:
             return
         # the network as it is: a compiled one would compile anew for each image size
-        logits = self.whole(images)
+        logits = self.logits(self.whole, images)
         # whole images come one by one, so the mean loss of a batch is the image's own
         losses = self.loss(logits, labels).float().expand(len(labels), 1)
         scores = 0.5 + 0.5 * F.softsign(logits.float())  # in order where sigmoid is 1 for all
@@ -148,6 +161,10 @@ class ClassificationTask(TrainingTask):
         self.log("val_map", value, prog_bar=True)
 
 
+_TILES = 8
+"""Tiles of a bag that are validated at once: a large image has hundreds."""
+
+
 class ClassificationData(pl.LightningDataModule):
     """Loaders of labelled images: random crops to train on, whole images to validate on.
 
@@ -159,6 +176,8 @@ class ClassificationData(pl.LightningDataModule):
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
         read: Function that reads an image.
+        bag_tiles: Tiles that are drawn from each large image whose labels are those of the whole;
+            None takes all.
     """
 
     def __init__(
@@ -171,12 +190,18 @@ class ClassificationData(pl.LightningDataModule):
         batch_size: int,
         workers: int,
         read: Reader = read_image,
+        bag_tiles: int | None = None,
     ) -> None:
         super().__init__()
-        self.train = LabelledImages(
+        learned = LabelledImages(
             train, train_transform(augment, normalisation), normalisation, read
         )
-        self.val = LabelledImages(val, val_transform(augment), normalisation, read)
+        seen = LabelledImages(val, val_transform(augment), normalisation, read)
+        self.train: LabelledImages | LabelledBags = learned
+        self.val: LabelledImages | LabelledBags = seen
+        if any(record.tile is not None and record.tile.bag for record in train):
+            self.train, self.val = LabelledBags(learned, bag_tiles), LabelledBags(seen, None)
+        self._images = learned, seen
         self.augment = augment
         self.batch_size = batch_size
         self.workers = workers
@@ -185,8 +210,9 @@ class ClassificationData(pl.LightningDataModule):
     def go_on(self, epoch: int, normalisation: Normalisation) -> None:
         """Start at an epoch, with the colours that the network was trained on up to there."""
         self.first_epoch = epoch
-        self.train.transform = train_transform(self.augment, normalisation)
-        self.train.normalisation = self.val.normalisation = normalisation
+        learned, seen = self._images
+        learned.transform = train_transform(self.augment, normalisation)
+        learned.normalisation = seen.normalisation = normalisation
 
     def train_dataloader(self) -> ImageLoader:
         return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)

@@ -15,6 +15,7 @@ from wsss.data.datasets import Padded
 from wsss.data.feature_datasets import Kept, KeptImages
 from wsss.data.feature_store import Entry, FeatureStore, half
 from wsss.data.fixed_views import View, fixed_views, view_transform
+from wsss.data.images import ImageSource
 from wsss.data.transforms import AugmentConfig, normalise, transformed
 from wsss.models.backbones import WHOLE
 from wsss.models.classifier import Classifier
@@ -220,7 +221,7 @@ def _mention_others(store: FeatureStore) -> None:
         )
 
 
-def _key(one: Wanted) -> tuple[Path, str]:
+def _key(one: Wanted) -> tuple[ImageSource, str]:
     """Image and view by which the store knows an entry."""
     return one.images.images.records[one.place].image, one.images.name(one.view)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from wsss.data.datasets import LabelledImages, MaskedImages
+from wsss.data.datasets import LabelledBags, LabelledImages, MaskedImages
 from wsss.data.feature_datasets import KeptImages
 from wsss.parallel.processes import process_count, process_rank
 
@@ -100,7 +100,7 @@ def check_parts(length: int, batch_size: int, processes: int) -> None:
 
 
 def training_loader(
-    images: LabelledImages | MaskedImages | KeptImages,
+    images: LabelledImages | LabelledBags | MaskedImages | KeptImages,
     batch_size: int,
     workers: int,
     epoch: int = 0,
@@ -128,7 +128,7 @@ def training_loader(
 
 
 def whole_image_loader(
-    images: LabelledImages | MaskedImages | KeptImages,
+    images: LabelledImages | LabelledBags | MaskedImages | KeptImages,
     workers: int,
     *,
     rank: int = 0,

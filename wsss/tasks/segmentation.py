@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from wsss.data.datasets import MaskedImages, Reader
 from wsss.data.feature_datasets import Kept
 from wsss.data.images import read_image
-from wsss.data.masks import LabelMap
+from wsss.data.masks import LabelMap, MaskSource
 from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.ignore import IGNORE
@@ -163,7 +163,7 @@ class SegmentationData(pl.LightningDataModule):
     def __init__(
         self,
         train: Sequence[Record],
-        train_masks: Sequence[Path],
+        train_masks: Sequence[MaskSource],
         val: Sequence[Record],
         *,
         label_map: LabelMap,

@@ -107,7 +107,7 @@ def _extremes(energy: np.ndarray) -> list[_Case]:
 
 def _tiles(explainer: Explainer, one: LabelledImage, k: int) -> list[np.ndarray]:
     """An image, and over it the maps of one class by each candidate."""
-    picture = one.record.read()
+    picture = one.record.shown()
     row = one.classes.tolist().index(k)
     tiles = [picture]
     for maps in explainer.maps(explainer.read(one.record), one.labels):

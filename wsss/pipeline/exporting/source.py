@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from wsss.data.config import DataConfig
-from wsss.data.images import image_size
+from wsss.data.images import file_of, image_size
 from wsss.data.masks import LabelMap, read_mask
 from wsss.data.records import load_records
 from wsss.data.storage import existing
@@ -98,6 +98,10 @@ def open_source(
         if not ignore or ignore in categories:
             raise ValueError(f"ignore: expected a name that is no class, got {ignore!r}")
         categories[ignore] = IGNORE
+    if data.tiles is not None:
+        raise ValueError(
+            "data.tiles: whole images are exported: give null, and as masks the folder whole"
+        )
     records = load_records(data, split, with_labels=False)
     paths = [masks / f"{record.image_id}.png" for record in records]
     there = existing(paths)
@@ -115,13 +119,14 @@ def open_source(
             f"data.images: {len(unread)} of the {len(records)} photographs of {split} are missing "
             f"or cannot be read: {_first(unread)}"
         )
+    files = [file_of(record.image)[0] for record in records]
     pictures = [
-        Picture(record.image_id + record.image.suffix, *size)
-        for record, size in zip(records, sizes)
+        Picture(record.image_id + file.suffix, *size)
+        for record, file, size in zip(records, files, sizes)
         if size is not None
     ]
     return Source(
-        images=[record.image for record in records],
+        images=files,
         pictures=pictures,
         masks=paths,
         categories=categories,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wsss.data.datasets import check_same_size
-from wsss.data.images import write_picture
+from wsss.data.images import rgb, write_picture
 from wsss.data.masks import existing_masks, read_mask, voc_palette, write_mask
 from wsss.data.records import Record
 from wsss.data.scores import write_scores
@@ -66,16 +66,16 @@ class MaskStrip:
 
     def __call__(self, masked: Masked) -> np.ndarray:
         """Draw the picture of an image."""
-        palette = voc_palette()
+        palette, image = voc_palette(), rgb(masked.image)
         pictures = [
-            masked.image,
-            overlay_maps(masked.image, masked.full, palette[masked.scores.classes]),
-            overlay_mask(masked.image, masked.values, palette),
+            image,
+            overlay_maps(image, masked.full, palette[masked.scores.classes]),
+            overlay_mask(image, masked.values, palette),
         ]
         captions = ["image", "class maps", "mask"]
         truth = self._truth(masked)
         if truth is not None:
-            pictures.append(overlay_mask(masked.image, truth, palette))
+            pictures.append(overlay_mask(image, truth, palette))
             captions.append("ground truth")
         return strip(pictures, captions, height=240)
 
@@ -98,7 +98,8 @@ class MaskStrip:
 
 def prediction_strip(masked: Masked) -> np.ndarray:
     """Draw image and predicted mask side by side."""
-    pictures = [masked.image, overlay_mask(masked.image, masked.values, voc_palette())]
+    image = rgb(masked.image)
+    pictures = [image, overlay_mask(image, masked.values, voc_palette())]
     return strip(pictures, ["image", "prediction"], height=240)
 
 

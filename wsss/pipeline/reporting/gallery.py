@@ -96,7 +96,7 @@ class Gallery:
             raise ValueError(
                 f"{image_id} has {truth.size:,} pixels, more than a page can threshold"
             )
-        photograph = record.read()
+        photograph = record.shown()
         layers, lost = [], []
         for index, evaluation in enumerate(self.evaluations):
             if image_id not in self.place[index]:

@@ -50,7 +50,7 @@ class FastCRF:
     """Mean-field inference on one image.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB, or more bands.
         config: Kernels and number of iterations.
 
     Raises:
@@ -63,7 +63,8 @@ class FastCRF:
         height, width = self.size
         pixels = height * width
         # d + 1 vertices a pixel: 3 for positions (d = 2), 6 for positions and colours (d = 5)
-        corners = 3 * (config.gaussian_compat > 0) + 6 * (config.bilateral_compat > 0)
+        coloured = 3 + image.shape[2]
+        corners = 3 * (config.gaussian_compat > 0) + coloured * (config.bilateral_compat > 0)
         # both lattices side by side, so that one pass over the pixels splats and slices for both
         self.offsets = np.empty((pixels, corners), dtype=np.uint32)
         self.weights = np.empty((pixels, corners), dtype=np.float32)

@@ -13,16 +13,16 @@ _MOST_BITS = 24
 
 
 def bilateral_features(image: np.ndarray, sxy: float, srgb: float) -> np.ndarray:
-    """Compute (5, N) float32 features of position and colour, times the lattice's scale."""
-    height, width = image.shape[:2]
-    scale = lattice_scale(5)
-    features = np.empty((5, height, width), dtype=np.float32)
+    """Compute (2 + C, N) float32 features of position and colour, times the lattice's scale."""
+    height, width, bands = image.shape
+    scale = lattice_scale(2 + bands)
+    features = np.empty((2 + bands, height, width), dtype=np.float32)
     features[:2] = position_features(height, width, sxy) * scale[:2, None, None]
     # divided once for each of the 256 values instead of for each pixel
     shade = np.arange(256, dtype=np.float32) / np.float32(srgb)
-    for channel in range(3):
+    for channel in range(bands):
         features[2 + channel] = (shade * scale[2 + channel]).take(image[..., channel])
-    return features.reshape(5, -1)
+    return features.reshape(2 + bands, -1)
 
 
 def position_features(height: int, width: int, sxy: float) -> np.ndarray:
@@ -68,7 +68,8 @@ def packing(scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if sum(bits) > 62 or max(bits) > _MOST_BITS:
         raise ValueError(
             "crf: kernels this narrow on an image this large need more than 64 bits a vertex; "
-            "widen gaussian_sxy, bilateral_sxy or bilateral_srgb, or take backend: pydensecrf"
+            "widen gaussian_sxy, bilateral_sxy or bilateral_srgb, give fewer bands, or take "
+            "backend: pydensecrf"
         )
     starts = np.cumsum([0, *bits[:-1]])
     return np.array(lowest, dtype=np.int64), starts.astype(np.int64)

@@ -15,7 +15,7 @@ class LibraryCRF:
     """Mean-field inference on one image by pydensecrf.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB, or more bands.
         config: Kernels and number of iterations.
 
     Raises:
@@ -38,14 +38,26 @@ class LibraryCRF:
         if config.gaussian_compat > 0:
             model.addPairwiseGaussian(sxy=config.gaussian_sxy, compat=config.gaussian_compat)
         if config.bilateral_compat > 0:
-            model.addPairwiseBilateral(
-                sxy=config.bilateral_sxy,
-                srgb=config.bilateral_srgb,
-                rgbim=self.image,
-                compat=config.bilateral_compat,
-            )
+            if self.image.shape[2] == 3:
+                model.addPairwiseBilateral(
+                    sxy=config.bilateral_sxy,
+                    srgb=config.bilateral_srgb,
+                    rgbim=self.image,
+                    compat=config.bilateral_compat,
+                )
+            else:
+                model.addPairwiseEnergy(self._features(), compat=config.bilateral_compat)
         marginals = np.asarray(model.inference(config.iterations), dtype=np.float32)
         return marginals.reshape(labels, height, width)
+
+    def _features(self) -> np.ndarray:
+        """(2 + C, N) float32 columns, rows and bands in units of the kernel's widths."""
+        height, width, bands = self.image.shape
+        rows, columns = np.mgrid[:height, :width].astype(np.float32) / self.config.bilateral_sxy
+        shades = self.image.transpose(2, 0, 1).astype(np.float32) / self.config.bilateral_srgb
+        return np.ascontiguousarray(
+            np.stack([columns, rows, *shades]).reshape(2 + bands, -1), dtype=np.float32
+        )
 
 
 def _library() -> Any:

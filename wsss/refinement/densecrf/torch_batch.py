@@ -25,7 +25,7 @@ class TorchCRF:
     """Mean-field inference on a batch of images of any sizes.
 
     Args:
-        images: (H, W, 3) uint8 RGB each.
+        images: (H, W, 3) uint8 RGB, or more bands, each.
         config: Kernels and number of iterations.
         device: torch's name of a device; None takes a GPU if there is one.
 
@@ -83,7 +83,7 @@ class OneImage:
     """Mean-field inference on one image, with the interface of the other backends.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB, or more bands.
         config: Kernels and number of iterations.
     """
 

@@ -19,7 +19,7 @@ from wsss.refinement.walk.transition import walk
 def walks(pictures: Sequence[Picture], config: WalkConfig, context: Context) -> Refine:
     """Prepare the random walk of some photographs; see `wsss.refinement.walk.prepare_walk`."""
     device = torch.device(context.device)
-    ready = [_Walk(one.image, config, context.networks, device) for one in pictures]
+    ready = [_Walk(one, config, context.networks, device) for one in pictures]
 
     def refine(maps: Sequence[LabelMaps]) -> list[LabelMaps]:
         return [one(label_maps) for one, label_maps in zip(ready, maps, strict=True)]
@@ -31,7 +31,7 @@ class _Walk:
     """Random walk of the maps of one photograph.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        picture: The photograph.
         config: Options.
         networks: What asks networks.
         device: Where the walk runs.
@@ -39,11 +39,12 @@ class _Walk:
 
     def __init__(
         self,
-        image: np.ndarray,
+        picture: Picture,
         config: WalkConfig,
         networks: Networks | None,
         device: torch.device,
     ) -> None:
+        image = picture.image
         height, width = image.shape[:2]
         grid = -(-height // config.stride), -(-width // config.stride)
         self.config = config
@@ -51,7 +52,9 @@ class _Walk:
         self.inside: torch.Tensor | None = None
         affinity: Affinity
         if config.affinity == "colour":
-            affinity = colour_affinity(image, grid, radius=config.radius, sigma=config.sigma)
+            affinity = colour_affinity(
+                picture.colours, grid, radius=config.radius, sigma=config.sigma
+            )
         elif networks is None or config.checkpoint is None:
             raise ValueError(
                 f"refine, walk: affinity {config.affinity} asks for a network; give a "
