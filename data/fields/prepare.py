@@ -1,4 +1,4 @@
-"""Draw the data set ``fields``: large images of four bands, with weeds and stones of 12 to 28 pixels.
+"""Draw the data set ``fields``: large images of four bands, with weeds and stones in them.
 
     python data/fields/prepare.py [--root data/fields/set] [--side 2048] [--train 3] [--val 1]
 
@@ -6,19 +6,21 @@ Writes images/<id>.tif (red, green, blue and near infrared, tiled TIFF), masks/<
 lists/{train,val}.txt, labels.csv (the classes of each whole image) and tiles.csv (those of each
 tile). The same seed gives the same pixels. Needs rasterio: pip install 'wsss[raster]'.
 
-A weed is bright in near infrared alone: it cannot be told from the soil by red, green and blue. A
-stone is bright in all four bands. A third of the tiles, about, show neither.
+A weed (an ellipse of 12 to 28 pixels) is bright in near infrared alone: red, green and blue cannot
+tell it from the soil. A stone is bright in all four bands. A third of the tiles show neither.
 """
 
 import argparse
 import csv
 import itertools
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import rasterio
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from wsss.data import write_mask
@@ -84,6 +86,7 @@ def _objects(rng: np.random.Generator, side: int, tile: int) -> np.ndarray:
 
 def _write(path: Path, mask: np.ndarray, seed: tuple[int, ...]) -> None:
     """Write the image of a mask, some rows at a time: it may be larger than the memory."""
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     height, width = mask.shape
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 4, "height": height, "width": width}
     with rasterio.open(path, "w", tiled=True, blockxsize=256, blockysize=256, **profile) as file:
