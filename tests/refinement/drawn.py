@@ -19,7 +19,7 @@ def brute_force(image, unary, config):
     height, width = image.shape[:2]
     y, x = np.mgrid[:height, :width]
     position = np.stack([y.ravel(), x.ravel()], axis=1).astype(np.float64)
-    colour = image.reshape(-1, 3).astype(np.float64)
+    colour = image.reshape(-1, image.shape[2]).astype(np.float64)
 
     def kernel(features):
         squared = ((features[:, None] - features[None]) ** 2).sum(axis=2)

@@ -138,6 +138,7 @@ class _PadBands(A.PadIfNeeded):  # type: ignore[misc]
         **params: Any,
     ) -> np.ndarray:
         """Pad (H, W, C)."""
+        require_bands(img, len(self.fill))
         height, width, bands = img.shape
         padded = np.empty(
             (pad_top + height + pad_bottom, pad_left + width + pad_right, bands), img.dtype
@@ -206,16 +207,25 @@ def normalise(image: np.ndarray, normalisation: Normalisation) -> torch.Tensor:
         ValueError: The image has not the network's number of bands.
     """
     bands = len(normalisation.mean)
-    if image.shape[2] != bands:
-        raise ValueError(
-            f"the image has {image.shape[2]} bands, and the network takes {bands}: data.bands says "
-            "which are read, model.normalisation of train_cls how many the network takes"
-        )
+    require_bands(image, bands)
     pixels = np.empty((bands, *image.shape[:2]), dtype=np.float32)
     for channel, values in enumerate(_normalised_bytes(normalisation)):
         # looked up, not computed: a byte has 256 values, an image many pixels
         np.take(values, image[..., channel], out=pixels[channel], mode="clip")
     return torch.from_numpy(pixels)
+
+
+def require_bands(image: np.ndarray, bands: int) -> None:
+    """Refuse an (H, W, C) image that has not the network's number of bands.
+
+    Raises:
+        ValueError: Says what has how many.
+    """
+    if image.shape[2] != bands:
+        raise ValueError(
+            f"the image has {image.shape[2]} bands, and the network takes {bands}: data.bands says "
+            "which are read, model.normalisation of train_cls how many the network takes"
+        )
 
 
 @functools.cache
