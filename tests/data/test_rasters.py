@@ -58,7 +58,7 @@ class TestTIFF:
         ("raster", "message"),
         [
             ({"bands": (1, 2, 7)}, r"a\.tif: expected a band 7 \(data\.bands\), and it has 6"),
-            ({"window": Window(60, 0, 20, 20)}, r"a\.tif.*the file ends before the window"),
+            ({"window": Window(60, 0, 20, 20)}, r"a\.tif.*the file ends before that window does"),
         ],
     )
     def test_what_is_not_there_is_named(self, tmp_path, raster, message):

@@ -276,6 +276,69 @@ class TestSplit:
         assert split_images(items, 0.2, 1) != split_images(items, 0.2, 2)
 
 
+class TestBands:
+    """Images of more bands than a photograph's."""
+
+    def scenes(self, root, bands, dtype, largest):
+        rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+        rng = np.random.default_rng(0)
+        pixels = rng.integers(0, largest + 1, (24, bands, 40, 50)).astype(dtype)
+        pixels[:, -1] = largest // 2 if bands == 4 and dtype == "uint8" else largest
+        pixels[:, -1, 0, 0] = largest // 4
+        for i, image in enumerate(pixels):
+            path = root / ("ab"[i % 2]) / f"{i}.tif"
+            path.parent.mkdir(exist_ok=True)
+            profile = {"width": 50, "height": 40, "count": bands, "dtype": dtype}
+            with rasterio.open(path, "w", driver="GTiff", **profile) as file:
+                file.write(image)
+        return pixels
+
+    @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+    @pytest.mark.parametrize(
+        ("bands", "dtype", "largest", "bits"),
+        [(4, "uint8", 255, 16), (6, "uint16", 4000, 12), (3, "uint16", 65535, 16)],
+    )
+    @pytest.mark.parametrize("smallest", [None, 10])
+    def test_they_are_measured(self, tmp_path, bands, dtype, largest, bits, smallest):
+        pixels = self.scenes(tmp_path, bands, dtype, largest)
+        said = init(tmp_path, smallest_object=smallest)
+        assert f"the images have {bands} bands" in said
+        data = data_of(tmp_path / "wsss")
+        assert (data.bands, data.grey_bits) == (tuple(range(1, bands + 1)), bits)
+        run = yaml.safe_load((tmp_path / "wsss/run.yaml").read_text())
+        parsed = parse_settings(
+            "train_cls",
+            {k: v for k, v in run["steps"][0].items() if k not in ("name", "command")}
+            | {"data": str(tmp_path / "wsss/data.yaml"), "output": "x"},
+        )
+        found = parsed["model"].normalisation
+        # of the training images alone, and of the bytes that a network sees
+        train = [
+            record.read().reshape(-1, bands) / 255
+            for record in load_records(data, "train", with_labels=False)
+        ]
+        seen = np.concatenate(train)
+        np.testing.assert_allclose(found.mean, seen.mean(axis=0), atol=1e-4)
+        np.testing.assert_allclose(found.std, np.maximum(seen.std(axis=0), 1 / 255), atol=1e-4)
+        assert seen.max() > 0.97
+        assert "color_jitter" not in run["steps"][0]["augment"]
+        assert len(pixels) == 24
+
+    @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+    def test_opacity_is_no_band(self, tmp_path):
+        rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
+        image = np.random.default_rng(0).integers(0, 256, (4, 40, 50)).astype(np.uint8)
+        image[3] = 255
+        for i in range(8):
+            path = tmp_path / "ab"[i % 2] / f"{i}.tif"
+            path.parent.mkdir(exist_ok=True)
+            profile = {"width": 50, "height": 40, "count": 4, "dtype": "uint8"}
+            with rasterio.open(path, "w", driver="GTiff", **profile) as file:
+                file.write(image + np.uint8(i))
+                file.write(image[3], 4)
+        assert "bands" not in init(tmp_path)
+
+
 class TestSmallObjects:
     """Where images have no class, or the user says how small objects are."""
 

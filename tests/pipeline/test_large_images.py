@@ -9,8 +9,10 @@ from tests.conftest import REPOSITORY, load_prepare
 from wsss.data import DataConfig, load_records, read_mask
 from wsss.data.datasets import Padded
 from wsss.data.transforms import AugmentConfig, normalise
+from wsss.errors import FaultsError
 from wsss.models.backbones import BackboneConfig
 from wsss.normalisation import Normalisation
+from wsss.pipeline.check_data import check_data
 from wsss.pipeline.run import run
 from wsss.pipeline.settings import built
 from wsss.pipeline.train_cls import train_cls
@@ -139,3 +141,16 @@ def test_a_class_is_in_a_bag_if_it_is_in_a_tile(fields):
             found = task.logits(task.whole, Padded(*tiles))
         torch.testing.assert_close(found, torch.cat(alone).amax(dim=0, keepdim=True))
         assert tiles.image.shape[1] == len(own) > 8  # more than are validated at once
+
+
+def test_the_data_set_is_checked_by_its_tiles(fields, tmp_path):
+    said = check_data(data_of(fields))
+    labels = (fields / "tiles.csv").read_text()
+    rows = [line for line in labels.splitlines() if line.startswith("train_")]
+    weeds, stones = (sum(name in row for row in rows) for name in ("weed", "stone"))
+    assert f"train: 18 tiles: weed {weeds}, stone {stones}" in said
+    assert "192 x 192" in said
+    (tmp_path / "tiles.csv").write_text(f"{labels}train_0,999,0,moss\n")
+    with pytest.raises(FaultsError, match="'moss'") as raised:
+        check_data(data_of(fields, labels=str(tmp_path / "tiles.csv")))
+    assert "at row 999, column 0 ends outside" in str(raised.value)

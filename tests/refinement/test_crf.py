@@ -144,7 +144,7 @@ def test_one_label_needs_no_crf(backend):
     ("change", "message"),
     [
         (lambda i, u: (i.astype(np.float32) - 100, u), "expected \\(H, W, 3\\) uint8"),  # trap 7
-        (lambda i, u: (i.transpose(2, 0, 1), u), "unary: expected \\(L, 3, 20\\)"),
+        (lambda i, u: (i.transpose(2, 0, 1), u), "expected \\(H, W, 3\\) uint8"),
         (lambda i, u: (i[..., :2], u), "expected \\(H, W, 3\\) uint8"),
         (lambda i, u: (i[..., 0], u), "expected \\(H, W, 3\\) uint8"),
         (lambda i, u: (i[:0], u[:, :0]), "image: expected \\(H, W, 3\\) uint8"),

@@ -16,6 +16,7 @@ from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import ImageReadError, image_size, pixel_digest, read_image
 from wsss.data.masks import black_and_white_text, read_mask
+from wsss.data.rasters import Raster, Window
 from wsss.data.sources import Item
 from wsss.ignore import IGNORE
 
@@ -43,6 +44,7 @@ SEVERITY: Mapping[str, Severity] = {
     "image of one colour": "warning",
     "small image": "warning",
     "images without a label": "note",
+    "labels of tiles": "note",
     "no masks": "note",
     "file in no split": "note",
 }
@@ -111,22 +113,34 @@ def check_image(item: Item, split: str, config: DataConfig, has_mask: bool) -> C
     """
     checked = CheckedImage(split, item)
     try:
-        image = read_image(item.image, config.grey_bits)
+        size, image = _seen(item.image, config)
     except FileNotFoundError:
         checked.add("missing image", item.image, f"named in {item.origin}")
     except (ImageReadError, OSError) as error:
         checked.add("unreadable image", item.image, str(error))
     else:
-        _check_pixels(checked, image)
+        _check_pixels(checked, image, size)
     if has_mask:
         _check_mask(checked, config)
     return checked
 
 
-def _check_pixels(checked: CheckedImage, image: np.ndarray) -> None:
-    """Note size and digest of an image, (H, W, 3) uint8, and what is odd about them."""
-    height, width = image.shape[:2]
-    checked.size = (height, width)
+def _seen(image: Path, config: DataConfig) -> tuple[tuple[int, int], np.ndarray]:
+    """Read the size of an image and its pixels, of a large one those of the tile in its middle."""
+    tiled = config.tiles is not None or config.bands is not None
+    source = Raster(image, config.bands) if tiled else image
+    size = image_size(source) if config.tiles is not None else None
+    if size is None or config.tiles is None:
+        pixels = read_image(source, config.grey_bits)  # or says why not
+        return (pixels.shape[0], pixels.shape[1]), pixels
+    height, width = (min(config.tiles.size, length) for length in size)
+    window = Window((size[0] - height) // 2, (size[1] - width) // 2, height, width)
+    return size, read_image(Raster(image, config.bands, window), config.grey_bits)
+
+
+def _check_pixels(checked: CheckedImage, image: np.ndarray, size: tuple[int, int]) -> None:
+    """Note size and digest of an image, (H, W, C) uint8, and what is odd about them."""
+    height, width = checked.size = size
     checked.content = pixel_digest(image, rows=8)
     if min(height, width) < SMALL:
         checked.add("small image", checked.item.image, f"{width} x {height} pixels")
@@ -206,12 +220,14 @@ def check_together(
         train: The split that trains; its classes must have images.
         few: Number of images below which a class has few.
     """
-    findings = _duplicates(checked, config.grey_bits)
+    findings = _duplicates(checked, config)
     by_split: dict[str, list[CheckedImage]] = defaultdict(list)
     for one in checked:
         by_split[one.split].append(one)
     for split, part in by_split.items():
-        findings += _labels(split, part, config, few if split == train else None)
+        # of large images, tiles are learned from
+        counted = split == train and (config.tiles is None or config.tiles.labels is None)
+        findings += _labels(split, part, config, few if counted else None)
         findings += _black_and_white(split, part, config)
     return findings
 
@@ -229,7 +245,7 @@ def _black_and_white(
     return [Finding("black and white masks", split, "", "", text)]
 
 
-def _duplicates(checked: Iterable[CheckedImage], grey_bits: int) -> list[Finding]:
+def _duplicates(checked: Iterable[CheckedImage], config: DataConfig) -> list[Finding]:
     """Find images with the pixels, or the file, of another image."""
     # the digest of every eighth row sorts out nearly all; only those that share it are read again
     alike: dict[object, list[CheckedImage]] = defaultdict(list)
@@ -238,7 +254,7 @@ def _duplicates(checked: Iterable[CheckedImage], grey_bits: int) -> list[Finding
             alike[one.content].append(one)
     groups: dict[object, list[CheckedImage]] = defaultdict(list)
     for one in itertools.chain(*(part for part in alike.values() if len(part) > 1)):
-        groups[pixel_digest(read_image(one.item.image, grey_bits), rows=1)].append(one)
+        groups[pixel_digest(_seen(one.item.image, config)[1], rows=1)].append(one)
     # a file in two splits is the same picture even where it cannot be read; its id alone is not:
     # each split may have a folder of its own
     by_file: dict[object, list[CheckedImage]] = defaultdict(list)

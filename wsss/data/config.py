@@ -168,9 +168,9 @@ class DataConfig:
             )
         if not 8 <= self.grey_bits <= 16:
             raise ValueError(f"data.grey_bits: expected 8..16, got {self.grey_bits}")
-        if self.bands is not None and (len(self.bands) < 3 or min(self.bands) < 1):
+        if self.bands is not None and not (3 <= len(self.bands) <= 16 and min(self.bands) >= 1):
             raise ValueError(
-                f"data.bands: expected at least three numbers from 1 on, got {list(self.bands)}"
+                f"data.bands: expected 3 to 16 numbers from 1 on, got {list(self.bands)}"
             )
         if is_remote(self.root) and (self.bands is not None or self.tiles is not None):
             raise ValueError("data.bands, data.tiles: are read from local files alone")

@@ -66,18 +66,39 @@ def read_raster(raster: Raster, bits: int) -> np.ndarray:
             needs a package that is not there.
         OSError: The file cannot be read.
     """
-    values = (_by_rasterio if _is_tiff(raster.path) else _by_pillow)(raster)
-    if raster.window is not None and values.shape[:2] != raster.window[2:]:
-        raise ValueError(f"the file ends before the window {raster.window}")
+    values = read_values(raster)
     if values.dtype == np.uint16:
         values = np.minimum(values >> (bits - 8), 255).astype(np.uint8)
-    if values.dtype != np.uint8:
-        raise ValueError(
-            f"pixels of type {values.dtype} have no known range; convert them to 8 or 16 bits"
-        )
     if values.shape[2] == 1 and raster.bands is None:
         values = np.repeat(values, 3, axis=2)
     return np.ascontiguousarray(values)
+
+
+def read_values(raster: Raster) -> np.ndarray:
+    """Read the pixels of a raster as they are stored: (H, W, C) uint8 or uint16.
+
+    Raises:
+        OSError, ValueError: See `read_raster`.
+    """
+    values = (_by_rasterio if _is_tiff(raster.path) else _by_pillow)(raster)
+    if raster.window is not None and values.shape[:2] != raster.window[2:]:
+        raise ValueError("the file ends before that window does")
+    if values.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"pixels of type {values.dtype} have no known range; convert them to 8 or 16 bits"
+        )
+    return values
+
+
+def bands_in(path: Path) -> tuple[int, bool] | None:
+    """Number of bands of a TIFF, and whether they have 16 bits; None of what cannot be asked."""
+    if not _is_tiff(path) or is_remote(path):
+        return None
+    try:
+        with _opened(path) as source:
+            return source.count, source.dtypes[0] == "uint16"
+    except (OSError, ValueError):
+        return None
 
 
 def raster_size(path: Path) -> tuple[int, int]:

@@ -111,8 +111,12 @@ def load_records(
 
 def _whole(config: DataConfig, item: Item) -> Record:
     """Make the record of an image as it lies in its file, without labels."""
-    image = item.image if config.bands is None else Raster(item.image, config.bands)
-    return Record(item.image_id, image, item.mask, None, config.grey_bits)
+    return Record(item.image_id, image_of(config, item), item.mask, None, config.grey_bits)
+
+
+def image_of(config: DataConfig, item: Item) -> ImageSource:
+    """Find how a whole image is read: as a photograph, or by its bands."""
+    return item.image if config.bands is None else Raster(item.image, config.bands)
 
 
 def tiles_of(

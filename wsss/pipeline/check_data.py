@@ -1,8 +1,9 @@
 """Check all images, labels and masks of a data set before a training."""
 
 import json as json_format
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from wsss.data.config import DataConfig
 from wsss.data.drawn import DrawnMask
 from wsss.data.listing import list_images
 from wsss.data.masks import MaskSource, existing_masks, read_mask, write_mask
+from wsss.data.records import load_records
 from wsss.data.sources import SOURCES, Item
+from wsss.data.sources.tile_labels import labelled_tiles
 from wsss.data.storage import existing
 from wsss.errors import FaultsError
 from wsss.ignore import IGNORE
@@ -129,6 +132,8 @@ def _items(data: DataConfig, split: str, findings: list[Finding]) -> list[Item]:
     """Read the images of a split; an error that keeps them from being read becomes a finding."""
     read = SOURCES[data.layout].read
     try:
+        if data.tiles is not None and data.tiles.labels is not None:
+            return _with_labels_of_tiles(data, split, findings)
         items = read(data, split, with_labels=True, limit=None)
         findings += unknown_labels(items, split, data)
         return items
@@ -139,6 +144,21 @@ def _items(data: DataConfig, split: str, findings: list[Finding]) -> list[Item]:
         return read(data, split, with_labels=False, limit=None)
     except (OSError, ValueError):  # the same once more
         return []
+
+
+def _with_labels_of_tiles(data: DataConfig, split: str, findings: list[Finding]) -> list[Item]:
+    """Read large images, each with the labels of its tiles together; the tiles are counted."""
+    items = SOURCES[data.layout].read(data, split, with_labels=False, limit=None)
+    tiles = labelled_tiles(data, items)
+    findings += unknown_labels([tile for tile, _ in tiles], split, data)
+    load_records(data, split, with_labels=True)  # raises what is wrong with a window
+    counts = Counter(name for tile, _ in tiles for name in set(tile.labels or ()))
+    text = ", ".join(f"{name} {counts[name]}" for name in data.classes)
+    findings.append(Finding("labels of tiles", split, "", "", f"{len(tiles)} tiles: {text}"))
+    together: dict[str, set[str]] = defaultdict(set)
+    for tile, _ in tiles:
+        together[tile.image_id].update(tile.labels or ())
+    return [replace(item, labels=sorted(together[item.image_id])) for item in items]
 
 
 def _missing_masks(items: Sequence[Item], split: str, masks: set[MaskSource]) -> list[Finding]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from wsss.data.atomic import atomic_write_text
+from wsss.data.band_statistics import measure_bands
 from wsss.data.config import DataConfig
 from wsss.data.datasets import check_same_size
 from wsss.data.division import divide
@@ -16,11 +17,13 @@ from wsss.data.images import grey_maximum, image_size
 from wsss.data.mask_values import agree, seen_in, values_by_labels
 from wsss.data.masks import existing_masks, read_mask
 from wsss.data.recognise import recognise
+from wsss.data.records import image_of
 from wsss.data.sources import SOURCES, Item
 from wsss.data.sources.detection import Found
 from wsss.data.sources.lists import line_of
+from wsss.normalisation import Normalisation
 from wsss.pipeline.recipes.photographs import photographs
-from wsss.pipeline.recipes.setup import Setup
+from wsss.pipeline.recipes.setup import Setup, usual_sides
 from wsss.pipeline.recipes.small_objects import small_objects
 from wsss.runs.settings import plain
 
@@ -89,9 +92,11 @@ def init(
     config, train, val, parts, _ = division
     config = _with_values_of_masks(config, [*parts[1], *parts[0]], found.notes)
     _note_depth(parts[0], found.notes)
+    config, normalisation = _with_bands(config, parts[0], found.notes)
     # without masks to validate on, run.yaml has no steps that score
-    scored = _can_be_scored(parts[1], found.notes)
-    setup = Setup(parts[0], train, val, output, weights, scored)
+    scored = _can_be_scored(config, parts[1], found.notes)
+    setup = Setup(config, parts[0], train, val, output, weights, scored, normalisation)
+    _note_size(setup, found.notes)
     small = small_objects(parts[0], smallest_object)
     if small is None:
         text = photographs(setup)
@@ -148,7 +153,38 @@ def _note_depth(items: Sequence[Item], notes: list[str]) -> None:
         )
 
 
-def _can_be_scored(items: Sequence[Item], notes: list[str]) -> bool:
+def _with_bands(
+    config: DataConfig, items: Sequence[Item], notes: list[str]
+) -> tuple[DataConfig, Normalisation | None]:
+    """Measure images of more bands than a photograph's, which are then read by their numbers."""
+    found = measure_bands([item.image for item in items[:_TRIED]])
+    if found is None:
+        return config, None
+    config = replace(config, bands=found.numbers, grey_bits=found.bits)
+    deep = f" of 16 bits, of which {found.bits} are used" if found.bits < 16 else ""
+    notes.append(
+        f"the images have {len(found.numbers)} bands{deep}; their mean and deviation were measured "
+        f"on {min(_TRIED, len(items))} of them. Taken for red, green and blue: the first three, "
+        "see bands in data.yaml"
+    )
+    return config, found.normalisation
+
+
+_LARGE = 3000
+"""Long side in pixels from which images are better seen in tiles."""
+
+
+def _note_size(setup: Setup, notes: list[str]) -> None:
+    """Note images that are so large that they had better be seen in tiles."""
+    long_side, _ = usual_sides(setup, 0)
+    if long_side >= _LARGE:
+        notes.append(
+            f"the images are large ({long_side} pixels in the median): made smaller, they lose "
+            "what is small. To see them in tiles, give tiles in data.yaml (docs/large-images.md)"
+        )
+
+
+def _can_be_scored(config: DataConfig, items: Sequence[Item], notes: list[str]) -> bool:
     """Whether all images have a mask; what keeps some from being used is noted."""
     there = existing_masks(item.mask for item in items)
     if not there:
@@ -162,7 +198,7 @@ def _can_be_scored(items: Sequence[Item], notes: list[str]) -> bool:
         return False
     for item in items[:_TRIED]:
         try:
-            size = image_size(item.image)
+            size = image_size(image_of(config, item))
             mask = read_mask(item.mask)
             if size is not None:
                 check_same_size(mask, size, item.mask, item.image)

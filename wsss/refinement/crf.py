@@ -207,8 +207,17 @@ def _inference(image: np.ndarray, config: CRFConfig) -> _Inference:
     return OneImage(image, config)
 
 
+_BANDS = 16
+"""Most bands: channels that stand first instead of last would be taken for rows."""
+
+
 def _check_image(image: np.ndarray) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] < 3 or not image.size:
+    if (
+        image.dtype != np.uint8
+        or image.ndim != 3
+        or not 3 <= image.shape[2] <= _BANDS
+        or not image.size
+    ):
         raise ValueError(
             f"image: expected (H, W, 3) uint8 RGB, or more bands, got {image.shape} {image.dtype}"
         )

@@ -15,7 +15,7 @@ def photographs(setup: Setup) -> str:
     count = len(setup.train)
     # twice the side is four times the work, of which a processor has enough
     most = 512 if gpu else 384
-    usual_long, usual_short = usual_sides(setup.train, most)
+    usual_long, usual_short = usual_sides(setup, most)
     long_side = max(64, min(most, usual_long))
     short_side = max(64, min(long_side, usual_short))
     # about 2/3, 1 and 4/3 of the long side, in whole cells of the coarsest stage

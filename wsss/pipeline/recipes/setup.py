@@ -11,9 +11,13 @@ import jinja2
 import torch
 import yaml
 
+from wsss.data.config import DataConfig
 from wsss.data.images import image_size
+from wsss.data.records import image_of
 from wsss.data.sources import Item
+from wsss.normalisation import Normalisation
 from wsss.parallel.cores import available_cores
+from wsss.runs.settings import plain
 from wsss.tasks.trainer import TrainerConfig
 
 
@@ -21,26 +25,31 @@ class Setup(NamedTuple):
     """What a recipe is written for.
 
     Args:
+        config: The data set.
         train: Training images.
         split: Name of their list.
         val: Name of the list to validate on.
         output: Folder that receives the recipe.
         weights: With which weights the classifier starts.
         scored: Whether there are masks to score with.
+        normalisation: Mean and deviation of the images' bands; None of photographs.
     """
 
+    config: DataConfig
     train: Sequence[Item]
     split: str
     val: str
     output: Path
     weights: str
     scored: bool
+    normalisation: Normalisation | None = None
 
 
-def usual_sides(items: Sequence[Item], otherwise: int) -> tuple[int, int]:
-    """Median long and short side of some images, in pixels."""
+def usual_sides(setup: Setup, otherwise: int) -> tuple[int, int]:
+    """Median long and short side of the training images, in pixels."""
     # the headers of 200 images are enough to tell the usual size
-    sizes = [size for item in items[:200] if (size := image_size(item.image)) is not None]
+    sources = [image_of(setup.config, item) for item in setup.train[:200]]
+    sizes = [size for source in sources if (size := image_size(source)) is not None]
     if not sizes:
         return otherwise, otherwise
     return int(median(max(size) for size in sizes)), int(median(min(size) for size in sizes))
@@ -61,6 +70,8 @@ def filled(template: str, setup: Setup, *, network: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     model = {"name": network, "weights": setup.weights, "output_stride": 16, "dilation": "none"}
+    if setup.normalisation is not None:
+        model["normalisation"] = plain(setup.normalisation)
     return environment.get_template(template).render(
         images=len(setup.train),
         machine=_machine(),
@@ -71,6 +82,7 @@ def filled(template: str, setup: Setup, *, network: str, **values: Any) -> str:
         model=yaml.safe_dump(model, default_flow_style=True, sort_keys=False, width=1000).strip(),
         network=network,
         scored=setup.scored,
+        bands=None if setup.normalisation is None else len(setup.normalisation.mean),
         **values,
     )
 

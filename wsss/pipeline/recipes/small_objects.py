@@ -57,7 +57,7 @@ class SmallObjects(NamedTuple):
         count = len(setup.train)
         network = "resnet50" if gpu else "mobilenet_v2"
         most = 1536 if gpu else 1024
-        long_side, _ = usual_sides(setup.train, 512)
+        long_side, _ = usual_sides(setup, 512)
         factor = max(1.0, _SEEN / self.smallest)
         side = max(64, min(most, round(long_side * factor / 32) * 32))
         stages = _STAGES[network]
