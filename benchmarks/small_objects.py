@@ -3,12 +3,13 @@
     python benchmarks/small_objects.py --root ../shared/data/magnetic-tile \
         --weights ../shared/weights/mobilenet_v2_imagenet.pth --json small_objects.json
 
-The recipe that `wsss init` writes, with each pooling in the classifier's place: trained on all parts
-of the training list but one, masks of that one with its labels given. The masks of all parts are
-scored together; no image of another list is opened. Magnetic tiles take two minutes of one core for
-each pooling and part.
+The recipe that `wsss init` writes, with each pooling in the classifier's place: trained on all
+parts of the training list but one, masks of that one with its labels given. The masks of all parts
+are scored together; no image of another list is opened. Magnetic tiles take two minutes of one core
+for each pooling and part.
 
-- <pooling>: mIoU of these masks, background included, in percent; <pooling>_<class>: IoU of a class.
+- <pooling>: mIoU of these masks, background included, in percent;
+- <pooling>_<class>: IoU of a class, in percent.
 """
 
 import csv

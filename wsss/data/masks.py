@@ -12,7 +12,7 @@ from wsss.data.atomic import atomic_write
 from wsss.data.drawn import DrawnMask
 from wsss.data.images import safe_formats, too_large, upright
 from wsss.data.rasters import Window
-from wsss.data.storage import existing, readable
+from wsss.data.storage import existing, readable, to_path
 from wsss.ignore import IGNORE
 
 __all__ = ["IGNORE", "LabelMap", "read_mask", "voc_palette", "write_mask"]
@@ -56,11 +56,14 @@ MaskSource = Path | DrawnMask | MaskWindow
 """Where the values of a mask are: a file, outlines, or a window of either."""
 
 
-def read_mask(path: MaskSource) -> np.ndarray:
+def read_mask(path: MaskSource | str) -> np.ndarray:
     """Read the values of an indexed or grey mask, or draw one.
 
     The orientation in the file's own EXIF is applied, as with photographs. Grey values of 16 bits
     are taken as they are, if none is above 255.
+
+    Args:
+        path: The mask; a text may be a URL.
 
     Returns:
         (H, W) uint8 values as they stand in the file.
@@ -69,6 +72,7 @@ def read_mask(path: MaskSource) -> np.ndarray:
         FileNotFoundError: There is no such file.
         ValueError: The file is no image, colour-encoded, or holds values above 255.
     """
+    path = to_path(path) if isinstance(path, str) else path
     if isinstance(path, DrawnMask):
         return path.draw()
     if isinstance(path, MaskWindow):
