@@ -11,50 +11,28 @@ bars have holes, points and arms smaller than a cell of a classifier's last feat
 map cannot fit them. Objects overlap, and some images hold no object at all.
 """
 
-import argparse
 import colorsys
-import csv
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from wsss.data import write_mask
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from drawing import command, write_drawn
 
 CLASSES = ("ring", "star", "cross", "bar", "blob")
 SUPERSAMPLING = 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path("data/shapes/set"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--train", type=int, default=320, help="training images")
-    parser.add_argument("--val", type=int, default=120, help="unseen images")
-    parser.add_argument("--size", type=int, default=128, help="largest side in pixels")
-    options = parser.parse_args()
-    prepare(options.root, options.seed, options.train, options.val, options.size)
-    print(f"{options.train} + {options.val} images in {options.root}")
+    command(__doc__, prepare, "data/shapes/set", train=320, val=120, size=128)
 
 
 def prepare(root: Path, seed: int, train: int, val: int, size: int = 128) -> None:
     """Write the data set; images of ``val`` do not depend on the number of ``train`` images."""
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    rows = [("image", "labels")]
-    for split, (name, count) in enumerate((("train", train), ("val", val))):
-        ids = [f"{name}_{i:04d}" for i in range(count)]
-        for i, image_id in enumerate(ids):
-            image, mask = draw(np.random.default_rng((seed, split, i)), size)
-            path = root / "JPEGImages" / f"{image_id}.jpg"
-            bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-            cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
-            write_mask(root / "SegmentationClass" / f"{image_id}.png", mask)
-            present = [CLASSES[value - 1] for value in np.unique(mask) if value]
-            rows.append((image_id, " ".join(present)))
-        (root / "ImageSets/Segmentation" / f"{name}.txt").write_text("\n".join(ids) + "\n")
-    with (root / "labels.csv").open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    options = {"seed": seed, "train": train, "val": val, "size": size}
+    write_drawn(root, CLASSES, draw, quality=92, **options)
 
 
 def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, load_prepare
 from wsss.data import DataConfig, read_mask, write_mask
 from wsss.pipeline.run import run
 
@@ -23,12 +23,12 @@ def module(path):
 @pytest.fixture(scope="module")
 def plates(tmp_path_factory):
     root = tmp_path_factory.mktemp("plates")
-    module("data/defects/prepare.py").prepare(root, seed=3, train=24, val=10, size=96)
+    load_prepare("defects").prepare(root, seed=3, train=24, val=10, size=96)
     return root
 
 
 def test_the_same_seed_draws_the_same(plates, tmp_path):
-    module("data/defects/prepare.py").prepare(tmp_path, seed=3, train=2, val=10, size=96)
+    load_prepare("defects").prepare(tmp_path, seed=3, train=2, val=10, size=96)
     for name in ("JPEGImages/val_0004.jpg", "SegmentationClass/train_0001.png"):
         assert (plates / name).read_bytes() == (tmp_path / name).read_bytes()
 
