@@ -9,6 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.pipeline.conftest import IDS, write_labels
+from tests.pipeline.conftest import make as make_masks
 from tests.pipeline.reporting.report_run import make_run
 from wsss.cli import main
 from wsss.data import load_records, read_mask, write_mask
@@ -16,6 +18,7 @@ from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.evaluation import titles
 from wsss.pipeline.report import report
 from wsss.pipeline.reporting.gallery import choose_images
+from wsss.refinement import BackgroundConfig
 from wsss.runs.evaluation import Evaluation
 
 
@@ -55,6 +58,21 @@ def test_the_table_holds_the_numbers_of_the_evaluations(run, page):
     text = [row[-2] for row in rows_of(page) if row and row[0] in ("sweep", "score_masks")]
     assert "best mIoU of the sweep on train, with its masks" in text[1]
     assert text[0] == "not known: no manifest beside the masks"
+
+
+def test_masks_that_show_nothing_are_counted(run, own_shapes, classifier_checkpoint, tmp_path):
+    """At a threshold of 1 no class of any image gets a pixel."""
+    write_labels(own_shapes, {**dict.fromkeys(IDS, "ring star"), IDS[1]: ""})
+    shutil.copytree(run.folder / "sweep", tmp_path / "run/sweep")
+    make_masks(
+        own_shapes,
+        tmp_path / "run/masks",
+        classifier_checkpoint,
+        limit=3,
+        background=BackgroundConfig(threshold=1.0),
+    )
+    rows = rows_of(report([tmp_path / "run"], tmp_path).read_text(encoding="utf-8"))
+    assert ["masks", "train", "3", "3", "ring 2, star 2"] in rows
 
 
 def test_scores_are_compared_with_scores_on_the_same_images(run, page):

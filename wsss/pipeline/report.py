@@ -15,6 +15,7 @@ from wsss.pipeline.evaluation.tables import retention_text
 from wsss.pipeline.reporting.gallery import Gallery, gallery_classes
 from wsss.pipeline.reporting.runs import (
     EvaluationFolder,
+    Folder,
     find_folders,
     load_evaluations,
     load_spectra,
@@ -79,6 +80,7 @@ def report(
         "means": [titles.MEANS[mean] for mean in _MEANS],
         "tables": [_table(group, remarks) for group in lists],
         "matrices": [_matrix(one) for one in evaluations],
+        "masks": [_masks(one) for one in folders if "masks_without_class" in one.manifest],
         "thresholds": [chart for group in lists if (chart := _thresholds(group)) is not None],
         "training": [
             {"name": one.name, "svg": training_curves(one.loss, one.scores)}
@@ -101,6 +103,18 @@ def report(
     for remark in remarks:
         log.warning("%s", remark)
     return file
+
+
+def _masks(one: Folder) -> dict[str, Any]:
+    """Build the cells of a folder of masks: how many show nothing, and which classes got none."""
+    missing = {name: len(ids) for name, ids in one.manifest["label_without_pixel"].items()}
+    return {
+        "name": one.name,
+        "split": one.manifest["config"]["split"],
+        "images": one.manifest["images"],
+        "blank": one.manifest["masks_without_class"],
+        "missing": ", ".join(f"{name} {count}" for name, count in missing.items()) or "none",
+    }
 
 
 def _by_list(evaluations: Sequence[EvaluationFolder]) -> list[list[EvaluationFolder]]:

@@ -11,22 +11,28 @@ from wsss.pipeline.mask_making.census import Census
 from wsss.pipeline.predict import predict
 from wsss.refinement import BackgroundConfig, TrustConfig
 
-FACTS = ("kept", "pixels", "label_without_pixel")
+FACTS = ("kept", "pixels", "masks_without_class", "label_without_pixel")
 
 
 def slow(shapes, masks, classes_of) -> dict:
     """The same counts from the files, one image after the other."""
     names = {"background": 0, **shapes.classes, "ignored": 255}
-    pixels, silent, total = dict.fromkeys(names, 0), {}, 0
+    pixels, silent, total, blank = dict.fromkeys(names, 0), {}, 0, 0
     for path in sorted(masks.iterdir()):
         mask = read_mask(path)
         total += mask.size
+        blank += not np.isin(mask, list(shapes.classes.values())).any()
         for name, value in names.items():
             pixels[name] += int((mask == value).sum())
             if value in classes_of(path.stem) and not (mask == value).any():
                 silent.setdefault(name, []).append(path.stem)
     kept = 1 - pixels["ignored"] / total
-    return {"kept": pytest.approx(kept), "pixels": pixels, "label_without_pixel": silent}
+    return {
+        "kept": pytest.approx(kept),
+        "pixels": pixels,
+        "masks_without_class": blank,
+        "label_without_pixel": silent,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +92,7 @@ class TestManifest:
             make(own_shapes, tmp_path / "run", classifier_checkpoint, **settings)
             facts = manifest(tmp_path / "run")
             assert facts["made_before"] == before
+            assert facts["masks_without_class"] == 3
             assert facts["label_without_pixel"] == {n: [IDS[0], IDS[2]] for n in ("ring", "star")}
             assert (tmp_path / "run" / "trusted.txt").read_text() == f"{IDS[1]}\n"
 
@@ -109,6 +116,7 @@ def test_no_mask_at_all():
     assert Census().facts({"cat": 8}) == {
         "kept": None,
         "pixels": {"background": 0, "cat": 0, "ignored": 0},
+        "masks_without_class": 0,
         "label_without_pixel": {},
     }
 

@@ -20,11 +20,13 @@ class Census:
 
     Args:
         pixels: (256,) int64 number of pixels by mask value.
+        blank: Number of masks without a pixel of any class.
         silent: Mask values of the classes of an image that got no pixel, by image id; images
             without such a class are not in it.
     """
 
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
+    blank: int = 0
     silent: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
@@ -38,11 +40,13 @@ class Census:
         """
         pixels = np.bincount(values.ravel(), minlength=256)
         silent = tuple(int(value) for value in classes if not pixels[value])
-        return cls(pixels, {image_id: silent} if silent else {})
+        blank = int(pixels[0] + pixels[IGNORE] == values.size)
+        return cls(pixels, blank, {image_id: silent} if silent else {})
 
     def add(self, other: "Census") -> None:
         """Add the counts of other masks."""
         self.pixels += other.pixels
+        self.blank += other.blank
         self.silent |= other.silent
 
     def facts(self, classes: Mapping[str, int]) -> dict[str, Any]:
@@ -60,6 +64,7 @@ class Census:
         return {
             "kept": 1 - ignored / total if total else None,
             "pixels": {"background": int(self.pixels[0]), **pixels, "ignored": ignored},
+            "masks_without_class": self.blank,
             "label_without_pixel": {name: ids for name, ids in silent.items() if ids},
         }
 
