@@ -101,7 +101,10 @@ class TestASPP:
         ),
         ({"rates": ()}, r"model\.rates: expected positive dilations"),
         ({"rates": (6, 0)}, r"model\.rates: expected positive dilations"),
-        ({"backbone": "resnet18", "output_stride": 4}, "output_stride: resnet18 allows 32, 16, 8"),
+        (
+            {"backbone": "resnet18", "output_stride": 2},
+            "output_stride: resnet18 allows 32, 16, 8, 4",
+        ),
         ({"name": "deeplabv3plus", "rates": (1, 2)}, r"model\.rates: deeplabv3plus has three, got"),
         ({"channels": 0}, r"model\.channels: expected at least 1, got 0"),
         ({"name": "fpn", "channels": 48}, r"model\.channels: expected a multiple of 32, .* got 48"),

@@ -49,8 +49,8 @@ def _resnet(build: Callable[..., nn.Module], channels: int) -> BackboneSpec:
         children=("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"),
         stages=("layer1", "layer2", "layer3", "layer4"),
         channels=channels,
-        strides=(32, 16, 8),
-        strided=(("layer4",), ("layer3",)),
+        strides=(32, 16, 8, 4),
+        strided=(("layer4",), ("layer3",), ("layer2",)),
     )
 
 
@@ -78,16 +78,20 @@ BACKBONES: dict[str, BackboneSpec] = {
         children=("features",),
         stages=_features(3, 8, 15, 22, 30),  # 30 is the last pooling, an identity at stride 16
         channels=512,
-        strides=(32, 16, 8),
-        strided=(_features(30), _features(23, 24, 26, 28)),
+        strides=(32, 16, 8, 4),
+        strided=(_features(30), _features(23, 24, 26, 28), _features(16, 17, 19, 21)),
     ),
     "mobilenet_v2": BackboneSpec(
         build=_MODELS.mobilenet_v2,
         children=("features",),
         stages=_features(3, 6, 13, 18),
         channels=1280,
-        strides=(32, 16, 8),
-        strided=(_features(14, 15, 16, 17, 18), _features(7, 8, 9, 10, 11, 12, 13)),
+        strides=(32, 16, 8, 4),
+        strided=(
+            _features(14, 15, 16, 17, 18),
+            _features(7, 8, 9, 10, 11, 12, 13),
+            _features(4, 5, 6),
+        ),
     ),
     "squeezenet1_0": BackboneSpec(
         build=_MODELS.squeezenet1_0,
@@ -101,8 +105,8 @@ BACKBONES: dict[str, BackboneSpec] = {
         children=("features",),
         stages=_features(2, 3, 5, 8),
         channels=1280,
-        strides=(32, 16, 8),
-        strided=(_features(6, 7, 8), _features(4, 5)),
+        strides=(32, 16, 8, 4),
+        strided=(_features(6, 7, 8), _features(4, 5), _features(3)),
     ),
     "convnext_tiny": BackboneSpec(
         build=_MODELS.convnext_tiny,
