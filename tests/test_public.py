@@ -41,3 +41,14 @@ def test_names_load_what_they_need_and_no_more():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_paths_may_be_text(shapes, tmp_path):
+    """A script writes "runs/cls/last.ckpt", and no pathlib.Path."""
+    root, classes = str(shapes.root), dict(shapes.classes)
+    data = wsss.DataConfig(root=root, classes=classes, lists=str(shapes.lists))
+    first = wsss.load_records(data, "train", with_labels=True)[0]
+    assert first.image == wsss.load_records(shapes, "train", with_labels=True)[0].image
+    for load in (wsss.load_classifier, wsss.load_segmenter):
+        with pytest.raises(FileNotFoundError, match=r"checkpoint not found: .*nothing\.ckpt"):
+            load(str(tmp_path / "nothing.ckpt"))

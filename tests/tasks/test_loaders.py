@@ -2,13 +2,15 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
-from wsss.tasks.loaders import EpochBatches, whole_image_loader
+from wsss.tasks.loaders import EpochBatches, Quota, whole_image_loader
 
 
-def batches(length, size, rank=0, processes=1, epoch=0, seed=7):
-    return list(EpochBatches(length, size, seed=seed, epoch=epoch, rank=rank, processes=processes))
+def batches(length, size, rank=0, processes=1, epoch=0, seed=7, quota=None):
+    order = {"seed": seed, "epoch": epoch, "rank": rank, "processes": processes}
+    return list(EpochBatches(length, size, quota=quota, **order))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,33 @@ def test_another_epoch_and_another_seed_are_another_order():
     moved = EpochBatches(20, 5, seed=7)
     moved.sampler.set_epoch(1)
     assert list(moved) == batches(20, 5, epoch=1)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.5, 0.9])
+def test_a_quota_holds_in_every_batch_and_uses_all_images_alike(share):
+    quota = Quota(range(30), share)  # 30 of 40 images, of which chance would make three quarters
+    found = [batches(40, 8, epoch=epoch, quota=quota) for epoch in range(40)]
+    counts = np.array([[sum(i < 30 for i, *_ in batch) for batch in epoch] for epoch in found])
+    assert {len(batch) for epoch in found for batch in epoch} == {8}
+    assert np.abs(counts - 8 * share).max() < 1
+    assert np.abs(counts.mean(axis=1) - 8 * share).max() <= 0.5 / 5  # each epoch keeps the share
+    seen = np.bincount([i for epoch in found for batch in epoch for i, *_ in batch], minlength=40)
+    assert seen[30:].min() > 0.7 * seen[30:].mean()
+    assert seen[:30].sum() == counts.sum()
+
+
+def test_no_image_of_a_quota_comes_again_before_all_others_of_it():
+    indices = [i for batch in batches(40, 10, quota=Quota(range(30, 40), 0.5)) for i, *_ in batch]
+    scarce, others = ([i for i in indices if (i >= 30) == kind] for kind in (True, False))
+    assert [len(set(scarce[:10])), len(set(scarce[10:]))] == [10, 10]
+    assert len(set(others)) == len(others) == 20
+
+
+def test_processes_share_the_batches_of_a_quota():
+    quota = Quota(range(6), 0.5)
+    whole = batches(24, 8, quota=quota)
+    parts = [batches(24, 8, rank, 2, quota=quota) for rank in range(2)]
+    assert [[*first, *second] for first, second in zip(*parts, strict=True)] == whole
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,10 @@ class DataConfig:
         # imported here: the readers in the table take this class
         from wsss.data.sources import SOURCES
 
+        for key in ("root", "labels", "images", "masks", "lists", "annotations"):
+            given = getattr(self, key)
+            if isinstance(given, str):  # as a script writes it
+                object.__setattr__(self, key, to_path(given))
         require_whole(self.root, "data.root")
         if self.layout not in SOURCES:
             raise ValueError(

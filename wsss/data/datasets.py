@@ -118,6 +118,10 @@ class LabelledBags(Dataset[tuple[Padded, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.bags)
 
+    def labels(self, place: int) -> torch.Tensor:
+        """Multi-hot labels of a large image, (K,) float32."""
+        return self.tiles.labels(self.bags[place][0])
+
     def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Padded, torch.Tensor]:
         place, *drawn = index if isinstance(index, tuple) else (index,)
         bag = self.bags[place]
@@ -128,7 +132,7 @@ class LabelledBags(Dataset[tuple[Padded, torch.Tensor]]):
         # a seed of its own for each tile; the number is the batch's, whose tiles share a size
         parts = [self.tiles[(tile, seed + i, number)][0] for i, tile in enumerate(bag)]
         images, boxes = (torch.stack(list(field)) for field in zip(*parts, strict=True))
-        return Padded(images, boxes), self.tiles.labels(bag[0])
+        return Padded(images, boxes), self.labels(place)
 
 
 class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):

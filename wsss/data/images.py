@@ -328,7 +328,7 @@ def write_picture(path: Path | str, picture: np.ndarray) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    path = to_path(path) if isinstance(path, str) else path
+    path = to_path(path)
     done, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise OSError(f"cannot encode picture {path}")

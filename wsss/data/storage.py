@@ -22,8 +22,10 @@ _URL = re.compile(r"[A-Za-z][\w+.-]+(::[\w+.-]+)*://")  # two letters at least: 
 _CLIENTS = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "ossfs"}
 
 
-def to_path(text: str) -> Path:
+def to_path(text: str | Path) -> Path:
     """Convert a text to a path: a ``UPath`` for a URL, a `pathlib.Path` for anything else.
+
+    A path is returned as it is.
 
     The package of a store, such as s3fs, is imported when a file is first asked for; if it is
     missing, that raises fsspec's ``ImportError``, which names it.
@@ -32,6 +34,8 @@ def to_path(text: str) -> Path:
         ValueError: A URL of an unknown kind, or one whose host or user would be lost in the
             configuration that a command writes.
     """
+    if not isinstance(text, str):
+        return text
     if not _URL.match(text):
         return Path(text)
     if text.lower().startswith("file://"):

@@ -35,6 +35,7 @@ def train_cls(
     features: Features = "compute",
     epochs: int = 5,
     batch_size: int = 16,
+    normal_share: float | None = None,
     trainer: TrainerConfig = TrainerConfig(),
     seed: int = 0,
 ) -> Path:
@@ -72,6 +73,8 @@ def train_cls(
             color_jitter, and position centre or top_left. Dropout in frozen layers is off.
         epochs: Passes over the training images.
         batch_size: Images a step, over all devices and processes together.
+        normal_share: Share of each batch that is images without a class, between 0 and 1; null
+            leaves it to chance. An epoch has as many batches as before.
         trainer: Hardware.
         seed: Seed of everything random.
 
@@ -110,6 +113,7 @@ def train_cls(
         batch_size=batch_size,
         workers=decoding_workers(trainer),
         bag_tiles=bag_tiles,
+        normal_share=normal_share,
         read=image_reader(trainer, [] if features == "cache" else [*train, *val], data.grey_bits),
     )
     lightning = build_trainer(trainer, output, epochs, monitor="val_map")

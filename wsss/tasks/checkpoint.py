@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from wsss.data.config import DataConfig
-from wsss.data.storage import readable
+from wsss.data.storage import readable, to_path
 from wsss.models.backbones import BackboneConfig
 from wsss.models.bands import widen
 from wsss.models.classifier import Classifier, build_classifier
@@ -45,18 +45,19 @@ def describe_normalisation(normalisation: Normalisation) -> dict[str, list[float
 
 
 def load_classifier(
-    path: Path, data: DataConfig | None = None
+    path: Path | str, data: DataConfig | None = None
 ) -> tuple[Classifier, dict[str, int]]:
     """Load the classifier of a checkpoint, in eval mode, and its classes with their mask values.
 
     Args:
-        path: A checkpoint written by ``train_cls``.
+        path: A checkpoint written by ``train_cls``; a text may be a URL.
         data: A data set that must have the same classes.
 
     Raises:
         FileNotFoundError, ValueError: No checkpoint, or not one of a classifier, or of one with
             other classes.
     """
+    path = to_path(path)
     description, state = _read(path, "classifier")
     model = _classifier_of(description)
     load_weights(model, state, source=str(path))
@@ -65,17 +66,20 @@ def load_classifier(
     return model.eval(), description["classes"]
 
 
-def load_segmenter(path: Path, data: DataConfig | None = None) -> tuple[Segmenter, dict[str, int]]:
+def load_segmenter(
+    path: Path | str, data: DataConfig | None = None
+) -> tuple[Segmenter, dict[str, int]]:
     """Load the segmentation network of a checkpoint, in eval mode, and its classes.
 
     Args:
-        path: A checkpoint written by ``train_seg``.
+        path: A checkpoint written by ``train_seg``; a text may be a URL.
         data: A data set that must have the same classes.
 
     Raises:
         FileNotFoundError, ValueError: No checkpoint, or not one of a segmentation network, or of
             one with other classes.
     """
+    path = to_path(path)
     description, state = _read(path, "segmenter")
     rates = description["model"]["rates"]  # None: the decoder's usual ones
     fields = {**description["model"], "rates": None if rates is None else tuple(rates)}

@@ -20,7 +20,7 @@ from wsss.parallel.processes import add_up, gather_rows, process_count, process_
 from wsss.runs.settings import plain
 from wsss.tasks.checkpoint import describe
 from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
-from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
+from wsss.tasks.loaders import ImageLoader, Quota, training_loader, whole_image_loader
 from wsss.tasks.optim import (
     OptimConfig,
     freeze_batchnorm_statistics,
@@ -178,6 +178,11 @@ class ClassificationData(pl.LightningDataModule):
         read: Function that reads an image.
         bag_tiles: Tiles that are drawn from each large image whose labels are those of the whole;
             None takes all.
+        normal_share: Share of each batch that is images without a class, between 0 and 1; None
+            leaves it to chance.
+
+    Raises:
+        ValueError: normal_share is given, and not both kinds of image are there.
     """
 
     def __init__(
@@ -191,6 +196,7 @@ class ClassificationData(pl.LightningDataModule):
         workers: int,
         read: Reader = read_image,
         bag_tiles: int | None = None,
+        normal_share: float | None = None,
     ) -> None:
         super().__init__()
         learned = LabelledImages(
@@ -201,6 +207,7 @@ class ClassificationData(pl.LightningDataModule):
         self.val: LabelledImages | LabelledBags = seen
         if any(record.tile is not None and record.tile.bag for record in train):
             self.train, self.val = LabelledBags(learned, bag_tiles), LabelledBags(seen, None)
+        self.quota = None if normal_share is None else _normal_quota(self.train, normal_share)
         self._images = learned, seen
         self.augment = augment
         self.batch_size = batch_size
@@ -215,9 +222,23 @@ class ClassificationData(pl.LightningDataModule):
         learned.normalisation = seen.normalisation = normalisation
 
     def train_dataloader(self) -> ImageLoader:
-        return training_loader(self.train, self.batch_size, self.workers, self.first_epoch)
+        return training_loader(
+            self.train, self.batch_size, self.workers, self.first_epoch, self.quota
+        )
 
     def val_dataloader(self) -> ImageLoader:
         return whole_image_loader(
             self.val, self.workers, rank=process_rank(), processes=process_count()
         )
+
+
+def _normal_quota(images: LabelledImages | LabelledBags, share: float) -> Quota:
+    normal = [place for place in range(len(images)) if not images.labels(place).any()]
+    if not 0 < share < 1:
+        raise ValueError(f"normal_share: expected 0 < share < 1, got {share}")
+    if not 0 < len(normal) < len(images):
+        raise ValueError(
+            f"normal_share: expected images with a class and images without one in train_split, "
+            f"got {len(images) - len(normal)} and {len(normal)}"
+        )
+    return Quota(normal, share)

@@ -1,6 +1,8 @@
 """Data loaders of both training tasks."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +13,19 @@ from wsss.data.feature_datasets import KeptImages
 from wsss.parallel.processes import process_count, process_rank
 
 ImageLoader = DataLoader[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A share of each batch that is taken from some of the images.
+
+    Attributes:
+        members: Indices of these images.
+        share: Their share, between 0 and 1; a batch of fewer than 1 / share has one now and then.
+    """
+
+    members: Collection[int]
+    share: float
 
 
 class EpochBatches(Sampler[list[tuple[int, int, int]]]):
@@ -29,6 +44,8 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
         epoch: Epoch of the first pass; Lightning sets the later ones.
         rank: Number of this process.
         processes: R.
+        quota: Images whose share in each batch is given. An epoch stays as long as it is, so
+            those of the scarcer kind come more than once in it, and not all of the other do.
 
     Raises:
         ValueError: A process would have no image in a batch.
@@ -43,6 +60,7 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
         epoch: int = 0,
         rank: int = 0,
         processes: int = 1,
+        quota: Quota | None = None,
     ) -> None:
         check_parts(length, batch_size, processes)
         self.length = length
@@ -51,6 +69,7 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
         self.epoch = epoch
         self.rank = rank
         self.processes = processes
+        self.quota = quota
 
     @property
     def sampler(self) -> "EpochBatches":
@@ -66,9 +85,9 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         # a large prime keeps (seed, epoch) pairs of usual size apart
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
-        order = torch.randperm(self.length, generator=generator).tolist()
+        order = self._order(generator)
         # an augmentation's seed comes with its image, whichever worker takes it
-        seeds = torch.randint(2**31, (self.length,), generator=generator).tolist()
+        seeds = torch.randint(2**31, (len(order),), generator=generator).tolist()
         # last, so that order and augmentations are those of before there were sizes of batches
         numbers = torch.randint(2**31, (len(self),), generator=generator).tolist()
         for step, number in enumerate(numbers):
@@ -80,6 +99,32 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
                 for rank in (self.rank, self.rank + 1)
             )
             yield batch[first:end]
+
+    def _order(self, generator: torch.Generator) -> list[int]:
+        if self.quota is None:
+            return torch.randperm(self.length, generator=generator).tolist()
+        members = set(self.quota.members)
+        inside = _again_and_again(sorted(members), generator)
+        outside = _again_and_again(sorted(set(range(self.length)) - members), generator)
+        size = min(self.batch_size, self.length)
+        order: list[int] = []
+        for step in range(len(self)):
+            # the rest that rounding leaves goes to the next batch
+            due, before = (round(n * size * self.quota.share) for n in (step + 1, step))
+            batch = [
+                *itertools.islice(inside, due - before),
+                *itertools.islice(outside, size - due + before),
+            ]
+            # mixed, so that every process has its part of both
+            order += [batch[i] for i in torch.randperm(size, generator=generator)]
+        return order
+
+
+def _again_and_again(indices: list[int], generator: torch.Generator) -> Iterator[int]:
+    """Give the indices in a random order, then in another, without end."""
+    while True:
+        for place in torch.randperm(len(indices), generator=generator):
+            yield indices[place]
 
 
 def check_parts(length: int, batch_size: int, processes: int) -> None:
@@ -104,6 +149,7 @@ def training_loader(
     batch_size: int,
     workers: int,
     epoch: int = 0,
+    quota: Quota | None = None,
 ) -> ImageLoader:
     """Build the loader of this process's part of shuffled images, augmented by ``workers``.
 
@@ -116,6 +162,7 @@ def training_loader(
         epoch=epoch,
         rank=process_rank(),
         processes=process_count(),
+        quota=quota,
     )
     return DataLoader(
         images,
