@@ -11,10 +11,10 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "wsss"
 STAGES = {"data", "models", "attribution", "refinement", "metrics", "visualisation", "export"}
-GROUND = {"errors", "ignore", "normalisation", "views", "parallel"}
+GROUND = {"attention", "errors", "ignore", "normalisation", "views", "parallel"}
 RUNS = GROUND | STAGES | {"runs"}
 ALLOWED = {
-    **{part: set() for part in ("errors", "ignore", "normalisation", "views")},
+    **{part: set() for part in ("attention", "errors", "ignore", "normalisation", "views")},
     "parallel": GROUND,
     **{stage: GROUND | {stage} for stage in STAGES},
     "runs": RUNS,

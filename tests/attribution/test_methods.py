@@ -17,10 +17,14 @@ from wsss.attribution import (
 from wsss.attribution.fullgrad import fullgrad_layers, fullgrad_terms
 from wsss.attribution.gradients import layer_rounds
 from wsss.attribution.layout import INPUT
+from wsss.attribution.targets import Question
 from wsss.models import BACKBONES
 
 SMOOTH = {"efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t", "timm/vit_tiny_patch16_224"}
 ONLY_PIECEWISE_LINEAR = {"fullgrad", "guided_backprop"}
+TRANSFORMERS = {"vit_b_16", "timm/vit_tiny_patch16_224"}
+ONLY_TRANSFORMERS = {"legrad", "rollout"}
+A_PASS_FOR_EACH_CHANNEL = {"scorecam", "ablationcam"}
 BACKBONE_NAMES = [*BACKBONES, "timm/resnet18", "timm/vit_tiny_patch16_224"]
 LARGE = {"vgg16", "resnet34", "resnet50", "resnet101", "vit_b_16", "convnext_tiny", "timm/resnet18"}
 
@@ -43,13 +47,20 @@ def test_every_method_on_every_backbone(backbone, method):
         with pytest.raises(ValueError, match=r"(piecewise linear|ReLU).*this one has \w+"):
             attribute(model, images(), LABELS, method=method, gradient=steps)
         return
-    found = attribute(model, images(), LABELS, method=method, gradient=steps)
+    if method in ONLY_TRANSFORMERS and name not in TRANSFORMERS:
+        with pytest.raises(ValueError, match=r"expected a vision transformer.* has no such block"):
+            attribute(model, images(), LABELS, method=method)
+        return
+    layers = model.default_layers[:1] if method in A_PASS_FOR_EACH_CHANNEL else None
+    found = attribute(model, images(), LABELS, method=method, gradient=steps, layers=layers)
     assert found.maps.shape == (3, 64, 80)
     assert torch.isfinite(found.maps).all()
     assert found.maps.min() >= 0
     if name not in SMOOTH:  # features of both signs may speak against a class everywhere
         assert (found.maps.amax((1, 2)) > 0).all()
-    alone = attribute(model, images()[1:], LABELS[1:], method=method, gradient=steps).maps
+    alone = attribute(
+        model, images()[1:], LABELS[1:], method=method, gradient=steps, layers=layers
+    ).maps
     peak = alone.max().clamp_min(1e-12)
     assert (found.maps[2:] - alone).abs().max() / peak < 2e-3
 
@@ -100,7 +111,7 @@ class TestFullGrad:
         classes = torch.tensor([[0, 2], [1, 3]])
         names = fullgrad_layers(model)
         batch = images((32, 32)).double()
-        rounds = layer_rounds(model, batch, classes, names, GradientConfig())
+        rounds = layer_rounds(model, batch, Question(classes), names, GradientConfig())
         for r, one in enumerate(rounds):
             terms = [
                 fullgrad_terms(model, layer, one.activations[layer], one.gradients[layer])

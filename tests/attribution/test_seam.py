@@ -19,8 +19,9 @@ def activation_energy(activation, gradient, tif: TIFConfig):
     return activation.square().sum(dim=1)
 
 
-def occlusion(model, images, targets, size):
+def occlusion(model, asked):
     """A toy with passes of its own: how far the logit falls when a quarter is hidden."""
+    images, targets, size = asked.images, asked.targets, asked.size
     maps = images.new_zeros((len(targets.image_index), *size))
     with torch.no_grad():
         for n, (i, k) in enumerate(zip(*targets[:2], strict=True)):
@@ -77,8 +78,8 @@ def test_passes_of_its_own(toys, model):
 @pytest.mark.parametrize(
     ("passes", "got"),
     [
-        (lambda m, i, t, s: torch.rand(*s), "(64, 80)"),
-        (lambda m, i, t, s: -torch.ones(2, *s), "-1"),
+        (lambda model, asked: torch.rand(*asked.size), "(64, 80)"),
+        (lambda model, asked: -torch.ones(2, *asked.size), "-1"),
     ],
 )
 def test_its_maps_are_checked(monkeypatch, model, passes, got):

@@ -155,7 +155,7 @@ def test_xgradcam_behind_pooling_is_cam_over_the_cells(model):
 def test_a_map_of_zeros_has_no_pull():
     zero = torch.zeros(1, 2, 3, 3)
     tried = [n for n, m in METHODS.items() if m.layer_map is not None and m.fixed_layers is None]
-    assert len(tried) == 8
+    assert len(tried) == 11
     for name in tried:
         layer = METHODS[name].layer_map
         assert layer(zero, torch.ones_like(zero), TIFConfig()).abs().max() == 0, name

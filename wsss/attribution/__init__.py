@@ -11,6 +11,7 @@ from wsss.attribution.multiscale import (
     attribute_at_sizes,
     attribute_multiscale,
 )
+from wsss.attribution.targets import TargetConfig
 from wsss.attribution.tif import TIFConfig
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Method",
     "MultiScaleConfig",
     "TIFConfig",
+    "TargetConfig",
     "attribute",
     "attribute_at_sizes",
     "attribute_many",

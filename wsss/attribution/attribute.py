@@ -1,6 +1,7 @@
 """Attribution by any method in one call: images and classes in, a map for each class out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,21 +12,23 @@ from wsss.attribution.layout import Reader
 from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
 from wsss.attribution.state import chosen_output
-from wsss.attribution.targets import Labels
+from wsss.attribution.targets import Function, Labels, TargetConfig
 from wsss.attribution.tif import TIFConfig
 
 
 def attribute(
     model: nn.Module,
     images: torch.Tensor,
-    labels: Labels,
+    labels: Labels | None = None,
     *,
     method: str = DEFAULT_METHOD,
     layers: str | Sequence[str] | int | None = None,
     tif: TIFConfig | None = None,
     gradient: GradientConfig | None = None,
+    target: TargetConfig | Function | None = None,
+    batch: int | None = None,
     scales: MultiScaleConfig | Sequence[float] | float | None = None,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
     output: int | str | None = None,
     reshape: Reader | None = None,
 ) -> Attribution:
@@ -35,14 +38,19 @@ def attribute(
     model is left as it was found: modes, hooks, ``.grad`` and ``requires_grad``.
 
     Args:
-        model: (B, 3, H, W) images to (B, K) logits. One without ``default_layers`` is asked where
+        model: (B, C, H, W) images, (B, C, L) signals or (B, C, D, H, W) volumes to (B, K) logits,
+            or to anything that target takes. One without ``default_layers`` is asked where
             its feature maps are: the last one, for TIF the last of each resolution from stride 4
             on. The result names them.
-        images: (B, 3, H, W), or (3, H, W) for a single one, normalised as the model expects.
+        images: (B, C, H, W), or (C, H, W) for a single one, normalised as the model expects;
+            signals and volumes in batches.
         labels: Which classes to explain: an index for all images, a list of one index for each
             image, a list of lists of indices, or a (B, K) multi-hot tensor.
-        method, layers, tif, gradient: See `AttributionConfig`; None takes its defaults.
-        scales: Factors of the images' size whose maps are averaged, or sizes and flip.
+        method, layers, tif, gradient, batch: See `AttributionConfig`; None takes its defaults.
+        target: Which number stands for a class; or, in place of labels, a function of the model's
+            output that gives one number for each image, (B,), or one for the batch: such as
+            ``lambda out: out["sem"][:, 12].mean((1, 2))`` of a segmentation network.
+        scales: Of images: factors of their size whose maps are averaged, or sizes and flip.
         size: Height and width of the maps; those of the images if None. Not with scales.
         output: Of a model that gives a tuple or a dict: the index or the key of the logits.
         reshape: Of layers whose layout is not known: a function from what they give to
@@ -55,18 +63,23 @@ def attribute(
         ValueError: Shapes that do not match, an unknown method, layers that cannot be used, or a
             method that is not defined for this network.
     """
-    if images.dim() == 3:
+    if images.dim() == 3 and not _takes_signals(model):
         images = images[None]
+    if callable(target) == (labels is not None):
+        raise ValueError("labels: expected, or in their place a function as target")
+    asked: Any = target if callable(target) else labels
     config = AttributionConfig(
         method=method,
         layers=_listed(layers),
         tif=tif or TIFConfig(),
         gradient=gradient or GradientConfig(),
+        target=None if callable(target) else target,
+        batch=batch,
     )
     with chosen_output(model, output):
         # a single pass at the images' own size, whose maps may have any size
         if scales is None:
-            many = attribute_many(model, images, labels, [config], size=size, reshape=reshape)
+            many = attribute_many(model, images, asked, [config], size=size, reshape=reshape)
             return many[0]
         if size is not None:
             raise ValueError("size: the maps of several scales have the size of the images")
@@ -74,7 +87,14 @@ def attribute(
             scales = (scales,)
         if not isinstance(scales, MultiScaleConfig):
             scales = MultiScaleConfig(scales=tuple(scales), flip=False)
-        return attribute_at_sizes(model, images, labels, scales, [config], reshape)[0]
+        return attribute_at_sizes(model, images, asked, scales, [config], reshape)[0]
+
+
+def _takes_signals(model: nn.Module) -> bool:
+    """Whether (B, C, L) is a batch of signals to a model, and not a single image."""
+    modules = list(model.modules())
+    images = any(isinstance(module, nn.Conv2d | nn.Conv3d) for module in modules)
+    return not images and any(isinstance(module, nn.Conv1d) for module in modules)
 
 
 def _listed(layers: str | Sequence[str] | int | None) -> list[str] | int | None:

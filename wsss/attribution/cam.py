@@ -23,11 +23,12 @@ def cam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: The gradient's cells are not multiples of one another, so there is no such head.
     """
-    weights = gradient.sum(dim=(2, 3))
+    weights = gradient.flatten(2).sum(dim=2)
     squares = weights.square().sum(dim=1).clamp_min(torch.finfo(weights.dtype).tiny)
-    shares = torch.einsum("bkhw,bk->bhw", gradient, weights) / squares[:, None, None]
+    cells = gradient.flatten(2)
+    shares = torch.einsum("bkn,bk->bn", cells, weights) / squares[:, None]
     # relative to the largest gradient: rounding stays far below, any other head far above
-    deviation = (gradient - weights[:, :, None, None] * shares[:, None]).abs().amax()
+    deviation = (cells - weights[:, :, None] * shares[:, None]).abs().amax()
     if deviation > 1e-3 * gradient.abs().amax():
         raise ValueError(
             "CAM needs a model that ends in a linear head and a pooling of its class maps, such as "

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from wsss.attribution.fusion import fuse_layers
-from wsss.attribution.gradients import GradientConfig, LayerRound, layer_rounds
+from wsss.attribution.gradients import LayerRound, layer_rounds
 from wsss.attribution.layers import find_layers
 from wsss.attribution.layout import Reader
 from wsss.attribution.methods import AttributionConfig
+from wsss.attribution.passes import Asked
 from wsss.attribution.state import prepared
-from wsss.attribution.targets import Labels, Targets, targets_of
+from wsss.attribution.targets import Function, Labels, Question, Targets, targets_of
 
 
 class Attribution(NamedTuple):
@@ -35,10 +36,10 @@ class Attribution(NamedTuple):
 def attribute_many(
     model: nn.Module,
     images: torch.Tensor,
-    labels: Labels | Targets,
+    labels: Labels | Function | Targets,
     configs: Sequence[AttributionConfig],
     *,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
     reshape: Reader | None = None,
 ) -> list[Attribution]:
     """Explain images by several methods that share passes: one set for each kind of gradient.
@@ -55,31 +56,45 @@ def attribute_many(
     """
     _check(images)
     targets = targets_of(labels, images)
-    size = size or (images.shape[2], images.shape[3])
-    names = [layers_of(model, config, images, reshape) for config in configs]
+    size = size or tuple(images.shape[2:])
+    if len(size) != images.dim() - 2:
+        raise ValueError(f"size: expected {images.dim() - 2} numbers, got {size}")
+    if targets.function is not None and any(c.target is not None for c in configs):
+        raise ValueError("target: a function takes the place of the classes' numbers; give one")
+    names = [layers_of(model, one, images, reshape, targets.function) for one in configs]
     # one row a pair: images without a present class have none, and enter no pass
     maps = [images.new_zeros((len(targets.image_index), *size)) for _ in configs]
-    groups: dict[GradientConfig, list[int]] = defaultdict(list)
+    groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
     # equal gradients are computed once for all methods that use them
     for i, config in enumerate(configs):
         passes = config.spec.passes
         if passes is None:
-            groups[config.resolved_gradient()].append(i)
+            key = (config.resolved_gradient(), config.resolved_target(), config.batch)
+            groups[key].append(i)
         elif len(targets.image_index):
+            asked = Asked(
+                images, targets, size, tuple(names[i]), config.resolved_target(), config.tif,
+                config.batch, reshape,
+            )  # fmt: skip
             with prepared(model):
-                found = passes(model, images, targets, size).detach()
+                found = passes(model, asked).detach()
             if found.shape != maps[i].shape or found.min() < 0:
                 raise ValueError(
                     f"method {config.method}: expected maps of {tuple(maps[i].shape)}, at least 0, "
                     f"got {tuple(found.shape)} from {float(found.min()):g}"
                 )
             maps[i] = found.to(images.dtype)
-    for gradient, members in groups.items():
+    for members in groups.values():
+        one_of = configs[members[0]]
         # a dict keeps the order and drops what two methods have in common
         layers = list(dict.fromkeys(name for i in members for name in names[i]))
         # images with equally many classes fill every backward pass of their bucket
-        for chosen, classes, rows in targets.buckets():
-            rounds = layer_rounds(model, images[chosen], classes, layers, gradient, reshape)
+        for chosen, classes, rows in targets.parts(one_of.batch):
+            question = Question(classes, one_of.resolved_target(), targets.function)
+            rounds = layer_rounds(
+                model, images[chosen], question, layers, one_of.resolved_gradient(), reshape,
+                one_of.batch,
+            )  # fmt: skip
             _check_classes(rounds[0], targets)
             for r, one in enumerate(rounds):
                 for i in members:
@@ -95,6 +110,7 @@ def layers_of(
     config: AttributionConfig,
     images: torch.Tensor | None = None,
     reshape: Reader | None = None,
+    function: Function | None = None,
 ) -> list[str]:
     """Name the layers that a configuration explains.
 
@@ -104,11 +120,12 @@ def layers_of(
         images: Any that the network takes. By them the layers of a network without
             ``default_layers`` are found.
         reshape: See `wsss.attribution.layout.grid_reader`.
+        function: What of the output is explained, if not a class.
 
     Raises:
         ValueError: The method is not defined for this network, or there are no such layers.
     """
-    if config.spec.passes is not None:
+    if not config.spec.takes_layers and config.spec.fixed_layers is None:
         return []
     if config.spec.fixed_layers is not None:
         return config.spec.fixed_layers(model)
@@ -121,7 +138,7 @@ def layers_of(
             raise ValueError(
                 f"layers: {type(model).__name__} has no default_layers; name modules of the model"
             )
-        names = find_layers(model, images, reshape)
+        names = find_layers(model, images, reshape, function)
     # layers is a number or None here; None leaves the choice to the method
     count = config.layers or (len(names) if config.spec.several_layers else 1)
     if count > len(names):
@@ -134,7 +151,7 @@ def explain_round(
     one: LayerRound,
     layers: Sequence[str],
     config: AttributionConfig,
-    size: tuple[int, int],
+    size: tuple[int, ...],
 ) -> torch.Tensor:
     """Compute (B, H, W) maps of one class an image from its activations and gradients.
 
@@ -160,15 +177,18 @@ def explain_round(
 
 
 def _check(images: torch.Tensor) -> None:
-    if images.dim() != 4:
-        raise ValueError(f"images: expected (B, 3, H, W), got {tuple(images.shape)}")
+    if images.dim() not in (3, 4, 5):
+        raise ValueError(
+            "images: expected (B, C, H, W), signals (B, C, L) or volumes (B, C, D, H, W), got "
+            f"{tuple(images.shape)}"
+        )
     # inference tensors cannot enter a graph later; no_grad is lifted by `prepared`
     if torch.is_inference(images) or torch.is_inference_mode_enabled():
         raise ValueError("images: torch.inference_mode() records no gradients; use torch.no_grad()")
 
 
 def _check_classes(one: LayerRound, targets: Targets) -> None:
-    if targets.num_classes not in (None, one.logits.shape[1]):
+    if one.logits is not None and targets.num_classes not in (None, one.logits.shape[1]):
         raise ValueError(
             f"labels: expected {one.logits.shape[1]} columns, one for each logit of the model, got "
             f"{targets.num_classes}"

@@ -16,6 +16,8 @@ from wsss.attribution.gradients import LayerRound
 from wsss.attribution.layout import INPUT
 from wsss.attribution.state import smooth_activations
 
+_BATCHNORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _EPS = 1e-6
 """Least divisor, from the authors' code: keeps a constant map from being divided by 0."""
 
@@ -35,16 +37,16 @@ def fullgrad_layers(model: nn.Module) -> list[str]:
         )
     layers = [INPUT]
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, _BATCHNORMS):
             # timm's BatchNormAct2d inherits from it and applies its ReLU inside
-            if type(module) is not nn.BatchNorm2d:
+            if type(module) not in _BATCHNORMS:
                 raise ValueError(
                     f"method fullgrad: {name!r} is a {type(module).__name__}, which may hold an "
                     "activation besides its BatchNorm"
                 )
             layers.append(name)
         elif isinstance(module, nn.ReLU6) or (
-            isinstance(module, nn.Conv2d) and module.bias is not None
+            isinstance(module, _CONVOLUTIONS) and module.bias is not None
         ):
             layers.append(name)
     return layers
@@ -71,7 +73,7 @@ def fullgrad_terms(
     if isinstance(module, nn.ReLU6):
         # at the ceiling ReLU6 is the constant 6, which is a bias; below it is a ReLU without one
         return 6.0 * (activation >= 6.0) * gradient
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, _BATCHNORMS):
         if module.running_mean is None or module.running_var is None:
             raise ValueError(f"method fullgrad: {layer!r} keeps no running statistics")
         # in eval mode BatchNorm is scale * x + bias
@@ -80,22 +82,22 @@ def fullgrad_terms(
             scale = scale * module.weight
         bias = -module.running_mean * scale + (module.bias if module.affine else 0.0)
     else:
-        assert isinstance(module, nn.Conv2d)
+        assert isinstance(module, _CONVOLUTIONS)
         assert module.bias is not None
         bias = module.bias
-    return bias.detach()[:, None, None] * gradient
+    return bias.detach().view(-1, *[1] * (gradient.dim() - 2)) * gradient
 
 
 def fullgrad_maps(
-    model: nn.Module, one: LayerRound, layers: Sequence[str], size: tuple[int, int]
+    model: nn.Module, one: LayerRound, layers: Sequence[str], size: tuple[int, ...]
 ) -> torch.Tensor:
-    """Compute (B, H, W) FullGrad maps of one class an image.
+    """Compute (B, *size) FullGrad maps of one class an image.
 
     Args:
         model: The network.
         one: Activations and gradients of its layers.
         layers: As `fullgrad_layers` gives them.
-        size: Height and width of the maps.
+        size: That of the maps.
     """
     layer_maps = [
         fullgrad_layer(fullgrad_terms(model, name, one.activations[name], one.gradients[name]))
@@ -116,6 +118,7 @@ def fullgrad_layer(terms: torch.Tensor) -> torch.Tensor:
     """
     size = terms.abs()
     # over all channels of an image together, as the authors' code does
-    low = size.amin(dim=(1, 2, 3), keepdim=True)
-    high = size.amax(dim=(1, 2, 3), keepdim=True)
+    dims = tuple(range(1, size.dim()))
+    low = size.amin(dim=dims, keepdim=True)
+    high = size.amax(dim=dims, keepdim=True)
     return ((size - low) / (high - low + _EPS)).sum(dim=1)

@@ -13,26 +13,27 @@ def fuse_neurons(weights: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
 
     Args:
         weights: (B, C), one for each neuron.
-        maps: (B, C, h, w), one for each neuron.
+        maps: (B, C, *cells), one for each neuron.
 
     Returns:
-        (B, h, w), at least 0.
+        (B, *cells), at least 0.
     """
-    return torch.einsum("bk,bkhw->bhw", weights, maps).relu()
+    return torch.einsum("bk,bk...->b...", weights, maps).relu()
 
 
 def fuse_layers(
     layer_maps: Sequence[torch.Tensor],
-    size: tuple[int, int],
+    size: tuple[int, ...],
     *,
     normalise: Literal["max", "none"],
     fusion: Literal["sum", "max", "mean", "product"],
 ) -> torch.Tensor:
-    """Upsample the maps of all layers and join them pixel by pixel.
+    """Upsample the maps of all layers, linearly along each dimension, and join them by pixel.
 
     Args:
-        layer_maps: For each layer, (B, h, w) maps, at least 0.
-        size: Height and width of the result.
+        layer_maps: For each layer, (B, h, w) maps, at least 0; of signals (B, l), of volumes
+            (B, d, h, w).
+        size: Height and width of the result, or the length, or depth, height and width.
         normalise: Divide each map by its maximum (a map of zeros stays zero), or not.
         fusion: ``sum``, ``max``, ``mean`` or ``product`` over the layers.
 
@@ -44,9 +45,7 @@ def fuse_layers(
         # before the upsampling, which flattens the peaks of a coarse map
         if normalise == "max":
             layer_map = divide_by_max(layer_map)
-        upsampled.append(
-            F.interpolate(layer_map[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-        )
+        upsampled.append(upsample(layer_map, size))
     if fusion == "max":
         return reduce(torch.maximum, upsampled)
     if fusion == "product":
@@ -55,8 +54,14 @@ def fuse_layers(
     return total / len(upsampled) if fusion == "mean" else total
 
 
+def upsample(maps: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    """Resize (B, *cells) to (B, *size), linearly along each dimension, by the cells' centres."""
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
+    return F.interpolate(maps[:, None], size, mode=mode, align_corners=False)[:, 0]
+
+
 def divide_by_max(maps: torch.Tensor) -> torch.Tensor:
-    """Divide each of (B, H, W) maps, at least 0, by its maximum; a map of zeros stays zero."""
-    peak = maps.amax(dim=(1, 2), keepdim=True)
+    """Divide each of (B, *size) maps, at least 0, by its maximum; a map of zeros stays zero."""
+    peak = maps.flatten(1).amax(dim=1).view(-1, *[1] * (maps.dim() - 1))
     # the smallest normal number: a map of zeros is divided by it and stays 0, others are unchanged
     return maps / peak.clamp_min(torch.finfo(maps.dtype).tiny)

@@ -15,5 +15,5 @@ def gradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Ten
     Returns:
         (B, h, w), at least 0.
     """
-    weights = gradient.mean(dim=(2, 3))
+    weights = gradient.flatten(2).mean(dim=2)
     return fuse_neurons(weights, activation)

@@ -19,8 +19,9 @@ def gradcampp_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.T
     Returns:
         (B, h, w), at least 0.
     """
-    denominator = 2 + activation.sum(dim=(2, 3), keepdim=True) * gradient
+    total = activation.flatten(2).sum(dim=2)
+    denominator = 2 + total.view(*total.shape, *[1] * (activation.dim() - 2)) * gradient
     # where the denominator is 0 the quotient is inf or nan; torch.where drops it
     zero = torch.zeros((), dtype=gradient.dtype, device=gradient.device)
     pulls = torch.where(denominator != 0, gradient.relu() / denominator, zero)
-    return fuse_neurons(pulls.sum(dim=(2, 3)), activation)
+    return fuse_neurons(pulls.flatten(2).sum(dim=2), activation)

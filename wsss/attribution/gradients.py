@@ -1,5 +1,6 @@
 """Gradients of class logits at chosen layers: plain, or averaged over changed inputs."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -10,7 +11,8 @@ from torch import nn
 from wsss.attribution.capture import Captured, capture
 from wsss.attribution.layout import Reader
 from wsss.attribution.places import misplaced, out_of_place
-from wsss.attribution.state import checked_logits, prepared
+from wsss.attribution.state import prepared
+from wsss.attribution.targets import Question
 
 GradientKind = Literal["plain", "integrated", "smooth", "guided"]
 
@@ -47,37 +49,41 @@ class LayerRound(NamedTuple):
     Args:
         activations: For each layer, (B, C, h, w) feature maps.
         gradients: For each layer, (B, C, h, w) derivative of each image's own class logit.
-        logits: (B, K) logits of the unchanged images.
+        logits: (B, K) logits of the unchanged images; None where the model gives something else,
+            of which a function is explained.
     """
 
     activations: dict[str, torch.Tensor]
     gradients: dict[str, torch.Tensor]
-    logits: torch.Tensor
+    logits: torch.Tensor | None
 
 
 def layer_rounds(
     model: nn.Module,
     images: torch.Tensor,
-    classes: torch.Tensor,
+    question: Question,
     layers: Sequence[str],
     config: GradientConfig,
     reshape: Reader | None = None,
+    batch: int | None = None,
 ) -> list[LayerRound]:
     """Run one forward pass, then one backward pass for each class, for a whole batch.
 
-    In eval mode images do not mix, so the gradient of the sum over images of one logit each
+    In eval mode images do not mix, so the gradient of the sum over images of one number each
     holds every image's own gradient.
 
     Args:
-        model: (B, 3, H, W) images to (B, K) logits.
-        images: (B, 3, H, W).
-        classes: (B, R) int64: the classes to explain, R an image.
+        model: (B, C, H, W) images to (B, K) logits, or to what the question's function takes.
+        images: (B, C, H, W); signals or volumes.
+        question: What is differentiated, R numbers an image.
         layers: Names of modules, or ``input`` for the images.
         config: Which gradient.
         reshape: See `wsss.attribution.layout.grid_reader`.
+        batch: Images that a pass of an averaged gradient may hold: as many steps at once as fit.
+            None takes one step a pass.
 
     Returns:
-        R rounds; round ``r`` belongs to ``classes[:, r]``.
+        R rounds; round ``r`` belongs to the r-th class of each image.
 
     Raises:
         ValueError: A layer that cannot be used, or a model that gives no (B, K) logits.
@@ -86,20 +92,29 @@ def layer_rounds(
         if reshape is None:
             _check_places(model, images, layers)
         if config.kind in ("plain", "guided"):
-            return _rounds(model, images, classes, layers, reshape)
+            return _rounds(model, images, question, layers, reshape)
         # activations and logits are those of the image itself; only gradients are averaged
         with torch.no_grad(), capture(model, layers, images, reshape) as captured:
-            logits = model(captured.images)
+            logits = _logits(model(captured.images))
         activations = _grids(captured, captured.outputs)
         sums: list[dict[str, torch.Tensor]] = []
-        for changed in _changed_inputs(images, config):
-            rounds = _rounds(model, changed, classes, layers, reshape)
+        together = 1 if batch is None else max(1, batch // len(images))
+        inputs = _changed_inputs(images, config)
+        while steps := list(itertools.islice(inputs, together)):
+            rounds = _rounds(
+                model, torch.cat(steps), question.repeated(len(steps)), layers, reshape
+            )
+            shares = [
+                # the steps of an image lie behind each other, a whole batch apart
+                {k: g.unflatten(0, (len(steps), -1)).sum(0) for k, g in one.gradients.items()}
+                for one in rounds
+            ]
             if not sums:
                 # the first gradients become the sums: no zeros of that size are made before
-                sums = [{k: g / config.steps for k, g in one.gradients.items()} for one in rounds]
+                sums = [{k: g / config.steps for k, g in share.items()} for share in shares]
                 continue
-            for total, one in zip(sums, rounds, strict=True):
-                for layer, gradient in one.gradients.items():
+            for total, share in zip(sums, shares, strict=True):
+                for layer, gradient in share.items():
                     # scaled and added in one pass over memory
                     total[layer].add_(gradient, alpha=1 / config.steps)
         return [LayerRound(activations, gradients, logits) for gradients in sums]
@@ -126,32 +141,30 @@ def _check_places(model: nn.Module, images: torch.Tensor, layers: Sequence[str])
 def _rounds(
     model: nn.Module,
     images: torch.Tensor,
-    classes: torch.Tensor,
+    question: Question,
     layers: Sequence[str],
     reshape: Reader | None,
 ) -> list[LayerRound]:
     with capture(model, layers, images, reshape) as captured:
-        logits = checked_logits(model(captured.images))
-    if classes.numel() and int(classes.max()) >= logits.shape[1]:
-        raise ValueError(
-            f"labels: class {int(classes.max())} of a model with {logits.shape[1]} logits"
-        )
+        output = model(captured.images)
     names = list(captured.outputs)
-    if not logits.requires_grad:
-        raise ValueError(f"layers: {', '.join(names)} have no influence on the logits{_HIDDEN}")
+    count = question.classes.shape[1]
+    # in eval mode images do not mix: the gradient of the sum over images is each image's own
+    values = [question.values(output, r).sum() for r in range(count)]
+    if not all(value.requires_grad for value in values):
+        raise ValueError(
+            f"layers: {', '.join(names)} have no influence on what is explained{_HIDDEN}"
+        )
     # shared by all rounds: the forward pass is the same whatever class is differentiated
     activations = _grids(captured, captured.outputs)
     rounds = []
-    for r in range(classes.shape[1]):
-        # the sum over images of one logit each: images do not mix in eval mode, so its gradient at
-        # an image is that image's own
-        target = logits.gather(1, classes[:, r : r + 1]).sum()
+    for r in range(count):
         try:
             found = torch.autograd.grad(
-                target,
+                values[r],
                 list(captured.outputs.values()),
                 # the last class frees the graph
-                retain_graph=r + 1 < classes.shape[1],
+                retain_graph=r + 1 < count,
                 # None in place of torch's error, which would not name the layer
                 allow_unused=True,
             )
@@ -163,7 +176,7 @@ def _rounds(
         raw: dict[str, torch.Tensor] = {}
         for layer, gradient in zip(names, found, strict=True):
             if gradient is None:
-                raise ValueError(f"layer {layer!r} has no influence on the logits{_HIDDEN}")
+                raise ValueError(f"layer {layer!r} has no influence on what is explained{_HIDDEN}")
             raw[layer] = gradient
         gradients = _grids(captured, raw)
         for layer, gradient in raw.items():
@@ -173,8 +186,13 @@ def _rounds(
                     f"layer {layer!r}: only its class token reaches the logits; choose an earlier "
                     "layer, such as the normalisation or the output of the block before it"
                 )
-        rounds.append(LayerRound(activations, gradients, logits.detach()))
+        rounds.append(LayerRound(activations, gradients, _logits(output)))
     return rounds
+
+
+def _logits(output: object) -> torch.Tensor | None:
+    """Logits without their graph; None of any other output."""
+    return output.detach() if isinstance(output, torch.Tensor) and output.dim() == 2 else None
 
 
 def _grids(captured: Captured, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -198,7 +216,8 @@ def _changed_inputs(images: torch.Tensor, config: GradientConfig) -> Iterator[to
     # the same noise for every device and precision
     generator = torch.Generator().manual_seed(config.seed)
     # each image's own value range, as SmoothGrad states its noise
-    extent = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
+    dims = tuple(range(1, images.dim()))
+    extent = images.amax(dims, keepdim=True) - images.amin(dims, keepdim=True)
     for _ in range(config.steps):
         noise = torch.randn(images.shape[1:], generator=generator).to(images)
         yield images + config.noise * extent * noise  # the same for each image of a batch

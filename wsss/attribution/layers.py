@@ -1,5 +1,6 @@
 """Layers of a model that can be explained, and the default ones of a model that names none."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from torch import nn
 from wsss.attribution.layout import INPUT, Reader, grid_reader
 from wsss.attribution.places import out_of_place
 from wsss.attribution.state import checked_logits, prepared
+from wsss.attribution.targets import Function
 
 _FINEST = 4
 """Smallest stride of a layer that is found: finer maps hold edges, not parts of objects."""
@@ -21,14 +23,12 @@ class FeatureMap(NamedTuple):
 
     Args:
         name: Of the module.
-        rows: Cells from top to bottom.
-        columns: Cells from left to right.
+        cells: Their number along each dimension: from top to bottom and from left to right.
         cells_count: Whether its cells, and not only a class token beside them, move the output.
     """
 
     name: str
-    rows: int
-    columns: int
+    cells: tuple[int, ...]
     cells_count: bool
 
 
@@ -73,7 +73,10 @@ def _tensors(output: object) -> Iterator[torch.Tensor]:
 
 
 def feature_maps(
-    model: nn.Module, images: torch.Tensor, reshape: Reader | None = None
+    model: nn.Module,
+    images: torch.Tensor,
+    reshape: Reader | None = None,
+    function: Function | None = None,
 ) -> list[FeatureMap]:
     """Find the modules that run once, give a grid of more than one cell, and move the output.
 
@@ -81,6 +84,7 @@ def feature_maps(
         model: (B, 3, H, W) images to (B, K) logits, or to anything that holds tensors.
         images: Any images that the model takes; the first of them is used.
         reshape: See `wsss.attribution.layout.grid_reader`.
+        function: Part of the output that is to be moved; None takes all of it.
 
     Returns:
         In the order in which they end: a module after those inside it.
@@ -102,9 +106,7 @@ def feature_maps(
                     raise
                 reader = None
             if reader is not None and isinstance(output, torch.Tensor):
-                rows, columns = reader(output).shape[2:]
-                if rows * columns > 1:
-                    found = _Seen(output, reader)
+                found = _Seen(output, reader) if reader(output)[0, 0].numel() > 1 else None
             kept.setdefault(name, []).append(found)
             # what follows may work on a copy in place, as it may where the layer is captured
             return None if found is None else found.output.clone()
@@ -130,7 +132,9 @@ def feature_maps(
             return []
         # one backward pass tells of all modules at once whether they reach the output
         gradients = torch.autograd.grad(
-            _mixed(logits), [seen.output for seen in once.values()], allow_unused=True
+            _mixed(logits if function is None else function(logits)),
+            [seen.output for seen in once.values()],
+            allow_unused=True,
         )
         modules = [(name, model.get_submodule(name)) for name in once]
         wrong = set() if reshape is not None else out_of_place(model, one, modules)
@@ -139,8 +143,7 @@ def feature_maps(
         # exactly 0 everywhere: a branch that is computed but not used, or a dead end
         if name not in wrong and gradient is not None and gradient.any():
             cells = seen.reader(gradient)
-            rows, columns = cells.shape[2:]
-            maps.append(FeatureMap(name, rows, columns, bool(cells.any())))
+            maps.append(FeatureMap(name, tuple(cells.shape[2:]), bool(cells.any())))
     return maps
 
 
@@ -155,7 +158,12 @@ def usable_layers(
     return [one.name for one in feature_maps(model, images, reshape)]
 
 
-def find_layers(model: nn.Module, images: torch.Tensor, reshape: Reader | None = None) -> list[str]:
+def find_layers(
+    model: nn.Module,
+    images: torch.Tensor,
+    reshape: Reader | None = None,
+    function: Function | None = None,
+) -> list[str]:
     """Find the last layer of each resolution from stride 4 on, shallow to deep.
 
     A network that has no such stride is taken in all its resolutions. Of the modules of one
@@ -168,14 +176,14 @@ def find_layers(model: nn.Module, images: torch.Tensor, reshape: Reader | None =
     Args:
         model: (B, 3, H, W) images to (B, K) logits, convolutional or a transformer.
         images: Any images that the model takes; the first of them is used.
-        reshape: See `wsss.attribution.layout.grid_reader`.
+        reshape, function: See `feature_maps`.
 
     Raises:
         ValueError: There is none.
     """
-    height, width = images.shape[2:]
-    found = feature_maps(model, images, reshape)
-    maps = _of_the_image(model, [one for one in found if one.cells_count], height / width)
+    sides = tuple(images.shape[2:])
+    found = feature_maps(model, images, reshape, function)
+    maps = _of_the_image(model, [one for one in found if one.cells_count], sides)
     if not maps:
         which = "of them moves the output" if found else "gives a grid of cells that does"
         raise ValueError(
@@ -184,11 +192,11 @@ def find_layers(model: nn.Module, images: torch.Tensor, reshape: Reader | None =
             "lists them"
         )
     # rounded, since padding makes 16 cells of 63 pixels
-    coarse = [one for one in maps if round(min(height / one.rows, width / one.columns)) >= _FINEST]
-    groups: dict[tuple[int, int], list[tuple[int, str]]] = {}
+    coarse = [one for one in maps if round(_stride(sides, one)) >= _FINEST]
+    groups: dict[tuple[int, ...], list[tuple[int, str]]] = {}
     # grouped by shape: modules of one resolution compete for one place
     for place, one in enumerate(coarse or maps):
-        groups.setdefault((one.rows, one.columns), []).append((place, one.name))
+        groups.setdefault(one.cells, []).append((place, one.name))
     last = []
     for group in groups.values():
         late = group[len(group) // 2 :]
@@ -202,18 +210,34 @@ _SQUARE = 1.7
 """Factor by which the cells of a feature map may be longer one way: few cells fit no image well."""
 
 
-def _of_the_image(model: nn.Module, maps: Sequence[FeatureMap], stretch: float) -> list[FeatureMap]:
-    """Keep the grids that lie over an image of this height over its width."""
-    pooling = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_POOLING = (
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+)  # fmt: skip
+
+
+def _stride(sides: tuple[int, ...], one: FeatureMap) -> float:
+    """Pixels a cell, the smaller of both ways; a volume's first dimension may be time."""
+    return min(side / cells for side, cells in zip(sides[-2:], one.cells[-2:], strict=True))
+
+
+def _of_the_image(
+    model: nn.Module, maps: Sequence[FeatureMap], sides: tuple[int, ...]
+) -> list[FeatureMap]:
+    """Keep the grids that lie over an image of this height and width."""
+
+    def fits(one: FeatureMap) -> bool:
+        if len(sides) == 1:
+            return True
+        rows, columns = one.cells[-2:]
+        return 1 / _SQUARE < rows / columns * sides[-1] / sides[-2] < _SQUARE
+
     shaped = [
-        one
-        for one in maps
-        if 1 / _SQUARE < one.rows / one.columns / stretch < _SQUARE
-        and not isinstance(model.get_submodule(one.name), pooling)
+        one for one in maps if fits(one) and not isinstance(model.get_submodule(one.name), _POOLING)
     ]
     # The maps of a classifier only become coarser; what does not fit in are matrices of attention,
     # over cells or over channels.
-    return [shaped[i] for i in _longest_fall([one.rows * one.columns for one in shaped])]
+    return [shaped[i] for i in _longest_fall([math.prod(one.cells) for one in shaped])]
 
 
 def _longest_fall(values: Sequence[int]) -> list[int]:

@@ -13,6 +13,9 @@ INPUT = "input"
 RESHAPE = "; reshape= takes a function that makes (B, C, h, w) of it"
 """What to do about a layout that is not known."""
 
+_WANTED = {3: "(B, C, l)", 4: "(B, C, h, w)", 5: "(B, C, d, h, w)"}
+"""Feature maps of signals, images and volumes, by their number of dimensions."""
+
 MAX_PREFIX_TOKENS = 8
 """Most tokens before the grid's (class, distillation and register tokens)."""
 
@@ -27,35 +30,47 @@ def grid_reader(
     - (B, p + h w, C) tokens, as in ViT, lose their first p <= 8 tokens; h and w are those of
       square patches of the image.
 
+    Of signals (B, C, L) and volumes (B, C, D, H, W) the channels stand first unless the layers
+    inside the module work on the last dimension; strides may differ by dimension.
+
     Shapes do not tell in which order tokens are; `wsss.attribution.places` tries that.
 
     Args:
         module: The module.
         output: What it gave.
-        images: Shape (B, 3, H, W) of the model's input.
-        reshape: What the user knows better: from the output to (B, C, h, w). It moves and chooses
+        images: Shape of the model's input: (B, C, H, W), (B, C, L) or (B, C, D, H, W).
+        reshape: What the user knows better: from the output to (B, C, *cells). It moves and chooses
             values, and changes none.
 
     Returns:
-        A function from a tensor of the output's shape to (B, C, h, w).
+        A function from a tensor of the output's shape to (B, C, *cells).
 
     Raises:
         ValueError: The output is no tensor, has no grid, or one that cannot be told.
     """
     if not isinstance(output, torch.Tensor) or not output.is_floating_point():
         raise ValueError("gives no tensor")
-    shape, image_size = tuple(output.shape), (images[2], images[3])
+    shape = tuple(output.shape)
     if reshape is not None:
         found = reshape(output)
-        if not isinstance(found, torch.Tensor) or found.dim() != 4 or len(found) != images[0]:
+        if not isinstance(found, torch.Tensor) or (found.dim(), len(found)) != (
+            len(images),
+            images[0],
+        ):
             got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-            raise ValueError(f"reshape: expected (B, C, h, w) of {shape}, got {got}")
+            wanted = _WANTED[len(images)]
+            raise ValueError(f"reshape: expected {wanted} of {shape}, got {got}")
         return reshape
     # such as the windows inside a Swin block, which are moved into the batch
     if output.dim() > 0 and shape[0] != images[0]:
         raise ValueError(f"gives {shape} for {images[0]} images; expected one row an image")
+    if len(images) != 4:
+        if output.dim() == len(images):
+            return _last_to_first if _works_on_the_last(module, shape) else _as_is
+        raise ValueError(f"gives {shape}, expected {_WANTED[len(images)]}{RESHAPE}")
+    image_size = (images[2], images[3])
     if output.dim() == 4:
-        return _from_channels_last if _is_channels_last(module, shape, image_size) else _as_is
+        return _last_to_first if _is_channels_last(module, shape, image_size) else _as_is
     if output.dim() == 3:
         grid = token_grid(shape[1], image_size)
         if grid is not None:
@@ -107,13 +122,18 @@ def _is_channels_last(module: nn.Module, shape: tuple[int, ...], image: tuple[in
         )
     if first != last:
         return last
-    # about as many channels as rows and columns: by the layers inside
+    # about as many channels as rows and columns
+    return _works_on_the_last(module, shape)
+
+
+def _works_on_the_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether the layers inside a module work on the last dimension of what it gives."""
     leaves = [part for part in module.modules() if not any(part.children())]
-    if any(isinstance(leaf, nn.Conv2d) for leaf in leaves):
-        return _last_width(leaves[-1]) == shape[3]  # a convolution that is flattened and normed
+    if any(isinstance(leaf, nn.Conv1d | nn.Conv2d | nn.Conv3d) for leaf in leaves):
+        return _last_width(leaves[-1]) == shape[-1]  # a convolution that is flattened and normed
     widths = {width for leaf in leaves if (width := _last_width(leaf)) is not None}
     # without any, channels stand first, as in most networks
-    return shape[3] in widths
+    return shape[-1] in widths
 
 
 _CHANNELS_FIRST = (
@@ -150,8 +170,8 @@ def _as_is(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _from_channels_last(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.permute(0, 3, 1, 2)
+def _last_to_first(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.movedim(-1, 1)
 
 
 def _from_tokens(rows: int, columns: int) -> Reader:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from wsss.attribution.ablationcam import ablationcam_weights
 from wsss.attribution.cam import cam_layer
+from wsss.attribution.eigencam import eigencam_layer, eigengradcam_layer
 from wsss.attribution.fullgrad import fullgrad_layers, fullgrad_maps
 from wsss.attribution.gradcam import gradcam_layer
 from wsss.attribution.gradcampp import gradcampp_layer
@@ -14,20 +16,26 @@ from wsss.attribution.gradients import GradientConfig, GradientKind, LayerRound
 from wsss.attribution.hirescam import hirescam_layer
 from wsss.attribution.layercam import layercam_layer
 from wsss.attribution.layout import INPUT
+from wsss.attribution.legrad import legrad_maps
 from wsss.attribution.neurons import base_layer
+from wsss.attribution.passes import Asked, by_weights
 from wsss.attribution.pixels import gradient_pixels, product_pixels
-from wsss.attribution.targets import Targets
+from wsss.attribution.refinecam import refinecam_maps
+from wsss.attribution.rollout import rollout_maps
+from wsss.attribution.scorecam import scorecam_weights
+from wsss.attribution.shapleycam import shapleycam_weights
+from wsss.attribution.targets import TargetConfig
 from wsss.attribution.tif import TIFConfig, tif_layer
 from wsss.attribution.xgradcam import xgradcam_layer
 
 LayerMap = Callable[[torch.Tensor, torch.Tensor, TIFConfig], torch.Tensor]
 """(B, C, h, w) activation and gradient of a layer, and TIF's options, to the (B, h, w) map."""
 
-WholeMap = Callable[[nn.Module, LayerRound, Sequence[str], tuple[int, int]], torch.Tensor]
+WholeMap = Callable[[nn.Module, LayerRound, Sequence[str], tuple[int, ...]], torch.Tensor]
 """Network, what one pass left at its layers, their names, and a size to (B, H, W) maps."""
 
-OwnPasses = Callable[[nn.Module, torch.Tensor, Targets, tuple[int, int]], torch.Tensor]
-"""Network in eval mode, (B, 3, H, W) images, N pairs and a size to (N, H, W) maps, at least 0.
+OwnPasses = Callable[[nn.Module, Asked], torch.Tensor]
+"""Network in eval mode, and what is asked of it, to (N, H, W) maps of the N pairs, at least 0.
 
 It is called once for each scale, with the mirrored images in the batch. Gradients are enabled; no
 parameter asks for one."""
@@ -40,10 +48,12 @@ class Method:
     Args:
         layer_map: Its map of one layer; the maps of several are fused as TIF's are.
         whole_map: Its map from all of its layers at once.
-        passes: It runs the network itself, however often; its options are its own.
+        passes: It runs the network itself, however often.
+        layered: Of a method with passes of its own: it explains the layers that are configured.
         fixed_layers: Names of the layers that it is defined on, from the network; None takes those
             that are configured.
         gradient: The kind of gradient that it is defined by; None takes any.
+        target: What it explains of a class unless another target is configured.
         several_layers: By default it takes all default layers of a network in place of the last,
             and even a single one is normalised before it is fused.
         foldable: BatchNorm may be folded into the convolutions before it.
@@ -55,8 +65,10 @@ class Method:
     layer_map: LayerMap | None = None
     whole_map: WholeMap | None = None
     passes: OwnPasses | None = None
+    layered: bool = False
     fixed_layers: Callable[[nn.Module], list[str]] | None = None
     gradient: GradientKind | None = None
+    target: TargetConfig = field(default_factory=TargetConfig)
     several_layers: bool = False
     foldable: bool = True
     differentiates: bool = True
@@ -65,7 +77,7 @@ class Method:
     @property
     def takes_layers(self) -> bool:
         """Whether it explains the layers that are configured."""
-        return self.fixed_layers is None and self.passes is None
+        return self.fixed_layers is None and (self.passes is None or self.layered)
 
 
 def _plain(layer_map: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> LayerMap:
@@ -95,6 +107,19 @@ METHODS: dict[str, Method] = {
     "gradcampp": Method(_plain(gradcampp_layer)),
     "xgradcam": Method(_plain(xgradcam_layer)),
     "layercam": Method(_plain(layercam_layer)),
+    "finercam": Method(_plain(gradcam_layer), target=TargetConfig("finer")),
+    "refinecam": Method(whole_map=refinecam_maps, several_layers=True),
+    "shapleycam": Method(
+        passes=by_weights(shapleycam_weights), layered=True, target=TargetConfig("rest")
+    ),
+    "scorecam": Method(passes=by_weights(scorecam_weights), layered=True, differentiates=False),
+    "ablationcam": Method(
+        passes=by_weights(ablationcam_weights), layered=True, differentiates=False
+    ),
+    "eigencam": Method(_plain(eigencam_layer)),
+    "eigengradcam": Method(_plain(eigengradcam_layer)),
+    "legrad": Method(passes=legrad_maps),
+    "rollout": Method(passes=rollout_maps),
     "hirescam": Method(_plain(hirescam_layer)),
     "saliency": _pixels(gradient_pixels, "plain"),
     "input_x_gradient": _pixels(product_pixels, "plain"),
@@ -127,13 +152,18 @@ class AttributionConfig:
 
     Args:
         method: tif; base: TIF's neuron attribution (``tif.base``) alone, all neurons alike; cam,
-            gradcam, gradcampp, xgradcam, layercam, hirescam, fullgrad; or, of the input's pixels,
-            saliency, input_x_gradient, integrated_gradients, smoothgrad, guided_backprop.
+            gradcam, gradcampp, xgradcam, layercam, hirescam, finercam, refinecam, shapleycam,
+            scorecam, ablationcam, eigencam, eigengradcam, fullgrad; of transformers legrad and
+            rollout; or, of the input's pixels, saliency, input_x_gradient, integrated_gradients,
+            smoothgrad, guided_backprop.
         layers: Names of modules, or a number n: the last n default layers. None takes all of these
             for TIF and the last one for the others. A baseline given several layers is fused as
             TIF is.
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
+        target: Number that stands for a class; None takes its logit, or the method's own.
+        batch: Most images in one pass of the network, of which several may be copies that a method
+            changes. None takes all that are given, and one step or 16 changed copies at once.
 
     Raises:
         ValueError: An unknown method, or options that contradict it.
@@ -143,6 +173,8 @@ class AttributionConfig:
     layers: list[str] | int | None = None
     tif: TIFConfig = field(default_factory=TIFConfig)
     gradient: GradientConfig = field(default_factory=GradientConfig)
+    target: TargetConfig | None = None
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         MethodName(self.method)
@@ -157,6 +189,8 @@ class AttributionConfig:
             raise ValueError(
                 f"gradient.kind: method {self.method} has passes of its own, got {kind!r}"
             )
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"batch: expected at least 1, got {self.batch}")
         if isinstance(self.layers, int) and self.layers < 1:
             raise ValueError(f"layers: expected at least 1, got {self.layers}")
         if self.layers is not None and not self.spec.takes_layers:
@@ -169,6 +203,10 @@ class AttributionConfig:
     def spec(self) -> Method:
         """The method's entry in `METHODS`."""
         return METHODS[self.method]
+
+    def resolved_target(self) -> TargetConfig:
+        """The number that is explained; equal for all methods that can share its passes."""
+        return self.target or self.spec.target
 
     def resolved_gradient(self) -> GradientConfig:
         """The gradient to compute; equal for all methods that can share it."""

@@ -9,7 +9,7 @@ from torch import nn
 from wsss.attribution.engine import Attribution, attribute_many, layers_of
 from wsss.attribution.layout import Reader
 from wsss.attribution.methods import AttributionConfig
-from wsss.attribution.targets import Labels, targets_of
+from wsss.attribution.targets import Function, Labels, targets_of
 from wsss.views import resized, views
 
 
@@ -92,7 +92,7 @@ def attribute_multiscale(
 def attribute_at_sizes(
     model: nn.Module,
     images: torch.Tensor,
-    labels: Labels,
+    labels: Labels | Function,
     sizes: MultiScaleConfig,
     configs: Sequence[AttributionConfig],
     reshape: Reader | None = None,
@@ -114,6 +114,8 @@ def attribute_at_sizes(
     Raises:
         ValueError: See `attribute`.
     """
+    if images.dim() != 4:
+        raise ValueError(f"scales: expected images (B, C, H, W), got {tuple(images.shape)}")
     targets = targets_of(labels, images)
     height, width = images.shape[2:]
     present = len(targets.image_index)
@@ -121,7 +123,7 @@ def attribute_at_sizes(
     pairs = (targets.image_index, targets.class_index)
     # no pass, and no search for layers, where there is nothing to explain
     # found once, at the images' own size: all views look at the same layers
-    names = [layers_of(model, config, images, reshape) for config in configs]
+    names = [layers_of(model, one, images, reshape, targets.function) for one in configs]
     if not present:
         return [
             Attribution(total, *pairs, tuple(found))

@@ -69,6 +69,8 @@ def out_of_place(
         The names of those that are no maps of the image, or whose layout is another than the shape
         suggests.
     """
+    if images.dim() != 4:  # of signals and volumes no layout is guessed from a shape
+        return set()
     size = (images.shape[2], images.shape[3])
     unsure = []
     for name, module in layers:

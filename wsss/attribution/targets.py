@@ -1,13 +1,117 @@
-"""Pairs of image and class that are explained."""
+"""What is explained: pairs of image and class, and which number stands for a pair."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+
+from wsss.attribution.state import checked_logits, described
 
 Labels = torch.Tensor | np.ndarray | int | Sequence[int] | Sequence[Sequence[int]]
 """(B, K) multi-hot; one class index for all images; one for each; or several for each."""
+
+
+Function = Callable[[Any], torch.Tensor]
+"""Of a model's output, whatever that is: one number for each image, (B,), or one for the batch."""
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """Number whose gradient is taken for a class.
+
+    Args:
+        kind: ``logit``: the class's logit y; ``finer``: y less gamma times the mean logit of
+            others, so that what they share is left out (Finer-CAM, Zhang et al., CVPR 2025);
+            ``rest``: y + log p, the residual of softmax and target (ShapleyCAM, Cai, 2025).
+        gamma: See ``finer``.
+        against: The others: the ``nearest`` in logit; or the ``given`` ones, the image's other
+            labels, and the nearest where it has none.
+        references: How many are the nearest.
+        probability: Of ``rest``: p is the ``sigmoid`` of y, as of classifiers of several labels, or
+            the ``softmax`` over all classes.
+    """
+
+    kind: Literal["logit", "finer", "rest"] = "logit"
+    gamma: float = 0.6
+    against: Literal["nearest", "given"] = "nearest"
+    references: int = 3
+    probability: Literal["sigmoid", "softmax"] = "sigmoid"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma < float("inf"):
+            raise ValueError(f"target.gamma: expected at least 0, got {self.gamma}")
+        if self.references < 1:
+            raise ValueError(f"target.references: expected at least 1, got {self.references}")
+
+
+class Question(NamedTuple):
+    """What is asked of a batch of images that have R classes each, or of one function.
+
+    Args:
+        classes: (B, R) int64; with a function zeros, R = 1.
+        target: Which number stands for a class.
+        function: Takes the place of classes and target.
+    """
+
+    classes: torch.Tensor
+    target: TargetConfig = TargetConfig()
+    function: Function | None = None
+
+    def repeated(self, times: int) -> "Question":
+        """Ask the same of a batch that holds the images several times."""
+        return self._replace(classes=self.classes.repeat(times, 1))
+
+    def of(self, rows: torch.Tensor) -> "Question":
+        """Ask it of the images of these numbers."""
+        return self._replace(classes=self.classes[rows])
+
+    def values(self, output: object, r: int) -> torch.Tensor:
+        """Compute the numbers of the r-th class of each image, (B,), of a model's output.
+
+        A function may give a single number, (), for the batch.
+
+        Raises:
+            ValueError: The output are no logits, or not of these classes; or the function gives
+                something else.
+        """
+        images = len(self.classes)
+        if self.function is not None:
+            found = self.function(output)
+            if isinstance(found, torch.Tensor) and found.shape in ((), (1,), (images,)):
+                return found
+            raise ValueError(
+                f"target: expected one number, or one for each of {images} images, got "
+                f"{described(found)}"
+            )
+        logits = checked_logits(output)
+        if self.classes.numel() and int(self.classes.max()) >= logits.shape[1]:
+            raise ValueError(
+                f"labels: class {int(self.classes.max())} of a model with {logits.shape[1]} logits"
+            )
+        own = self.classes[:, r : r + 1]
+        value = logits.gather(1, own)[:, 0]
+        if self.target.kind == "rest":
+            softmax = self.target.probability == "softmax"
+            log = F.log_softmax(logits, dim=1) if softmax else F.logsigmoid(logits)
+            return value + log.gather(1, own)[:, 0]
+        if self.target.kind == "finer":
+            others = self._others(logits.detach(), r)
+            return value - self.target.gamma * logits.gather(1, others).mean(dim=1)
+        return value
+
+    def _others(self, logits: torch.Tensor, r: int) -> torch.Tensor:
+        """Classes that the r-th of each image is compared with, (B, N)."""
+        if self.target.against == "given" and self.classes.shape[1] > 1:
+            return torch.cat([self.classes[:, :r], self.classes[:, r + 1 :]], dim=1)
+        if logits.shape[1] < 2:
+            raise ValueError("target: finer compares classes, and the model has one alone")
+        own = self.classes[:, r : r + 1]
+        gap = (logits - logits.gather(1, own)).abs().scatter(1, own, float("inf"))
+        count = min(self.target.references, logits.shape[1] - 1)
+        return gap.topk(count, dim=1, largest=False).indices
 
 
 class Targets(NamedTuple):
@@ -18,12 +122,14 @@ class Targets(NamedTuple):
         class_index: (N,) int64.
         batch: Number B of images; some may have no pair.
         num_classes: Number K of classes that the labels spoke of; None for class indices.
+        function: In place of classes: the number that is explained, once for each image.
     """
 
     image_index: torch.Tensor
     class_index: torch.Tensor
     batch: int
     num_classes: int | None
+    function: Function | None = None
 
     def repeated(self, times: int) -> "Targets":
         """Pairs of a batch that holds the same images several times, one copy after the other."""
@@ -33,7 +139,16 @@ class Targets(NamedTuple):
             self.class_index.repeat(times),
             self.batch * times,
             self.num_classes,
+            self.function,
         )
+
+    def parts(
+        self, most: int | None = None
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Give `buckets`, each in parts of at most so many images."""
+        for chosen, classes, rows in self.buckets():
+            count = most or len(chosen)
+            yield from zip(*(t.split(count) for t in (chosen, classes, rows)), strict=True)
 
     def buckets(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Group images with equally many classes: indices, (B, R) classes, (B, R) pair numbers."""
@@ -46,12 +161,12 @@ class Targets(NamedTuple):
                 yield chosen, self.class_index[rows], rows
 
 
-def targets_of(labels: Labels | Targets, images: torch.Tensor) -> Targets:
+def targets_of(labels: Labels | Function | Targets, images: torch.Tensor) -> Targets:
     """Build the pairs that labels name.
 
     Args:
-        labels: See `Labels`.
-        images: (B, 3, H, W) of which they are.
+        labels: See `Labels`; of a function, each image is one pair, of class 0.
+        images: (B, C, H, W) of which they are.
 
     Raises:
         ValueError: Labels of another number of images, values other than 0 and 1 in multi-hot
@@ -59,6 +174,9 @@ def targets_of(labels: Labels | Targets, images: torch.Tensor) -> Targets:
     """
     if isinstance(labels, Targets):
         return labels
+    if callable(labels):
+        index = torch.arange(len(images), device=images.device)
+        return Targets(index, torch.zeros_like(index), len(images), None, labels)
     if isinstance(labels, np.ndarray):
         labels = torch.from_numpy(labels)
     if isinstance(labels, torch.Tensor) and labels.dim() == 2:

@@ -92,10 +92,10 @@ def _neuron_weights(
     if config.weights == "one":
         return None
     if config.weights == "mean_gradient":
-        weights = gradient.mean(dim=(2, 3))
+        weights = gradient.flatten(2).mean(dim=2)
     else:
         # sum of G * A by einsum: the product of that size is not written to memory
-        weights = torch.einsum("bkhw,bkhw->bk", gradient, activation)
+        weights = torch.einsum("bk...,bk...->bk", gradient, activation)
     return weights.relu() if config.negative_weights == "cut" else weights
 
 
@@ -113,7 +113,7 @@ def _intercept(attribution: torch.Tensor, config: TIFConfig) -> torch.Tensor:
     else:
         level = _quantile(flat, config.alpha)
     # R > t and R > 0 at once: R > max(t, 0)
-    level = level[:, :, None, None]
+    level = level.view(*level.shape, *[1] * (attribution.dim() - 2))
     # written as 0 and 1 at once: a bool mask would be turned into numbers, in four times the time
     inside = torch.gt(attribution, level.clamp_min(0), out=torch.empty_like(attribution))
     if config.region == "binary":

@@ -18,7 +18,7 @@ def xgradcam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Te
         (B, h, w), at least 0.
     """
     # torch.where computes both sides: the quotient by 0 is dropped
-    total = activation.sum(dim=(2, 3))
-    pull = torch.einsum("bkhw,bkhw->bk", gradient, activation)
+    total = activation.flatten(2).sum(dim=2)
+    pull = torch.einsum("bk...,bk...->bk", gradient, activation)
     weights = torch.where(total != 0, pull / total, torch.zeros_like(total))
     return fuse_neurons(weights, activation)

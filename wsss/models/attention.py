@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+
+from wsss.attention import attention_modules, attention_weights
 
 _PREFIX = 8
 """Most tokens before the patches' own (class, distillation and register tokens)."""
@@ -34,7 +35,7 @@ def patch_attention(body: nn.Module, images: torch.Tensor, blocks: int) -> torch
     Raises:
         ValueError: The body has no such blocks.
     """
-    layers = [module for module in body.modules() if _attends(module)][-blocks:]
+    layers = list(attention_modules(body).values())[-blocks:]
     if not layers:
         raise ValueError("attention: expected a vision transformer, such as vit_b_16 or timm's")
     with torch.no_grad(), _inputs_of(layers) as inputs:
@@ -49,18 +50,8 @@ def patch_attention(body: nn.Module, images: torch.Tensor, blocks: int) -> torch
                 f"tokens in {len(tokens)} windows"
             )
         # class and register tokens stand in front
-        total += _weights(layer, tokens)[:, -count:, -count:]
+        total += attention_weights(layer, tokens).mean(dim=1)[:, -count:, -count:]
     return (total / len(layers)).unflatten(2, (rows, columns)).unflatten(1, (rows, columns))
-
-
-def _attends(module: nn.Module) -> bool:
-    """Whether a module is self-attention whose weights `_weights` computes."""
-    if isinstance(module, nn.MultiheadAttention):
-        return True
-    # timm's; those with a bias of position (BEiT, Swin) or rotated queries (EVA) are others
-    known = all(hasattr(module, name) for name in ("qkv", "q_norm", "k_norm", "num_heads"))
-    others = ("rope", "q_bias", "relative_position_bias_table")
-    return known and not any(hasattr(module, name) for name in others)
 
 
 @contextmanager
@@ -84,19 +75,3 @@ def _inputs_of(layers: list[nn.Module]) -> Iterator[list[torch.Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _weights(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Attention weights (B, N, N) of a module for its (B, N, C) input, the mean over its heads."""
-    if isinstance(layer, nn.MultiheadAttention):
-        width = layer.embed_dim
-        bias = None if layer.in_proj_bias is None else layer.in_proj_bias[: 2 * width]
-        both = F.linear(tokens, layer.in_proj_weight[: 2 * width], bias)
-        query, key = both.unflatten(2, (2, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    else:
-        query, key, _ = layer.qkv(tokens).unflatten(2, (3, layer.num_heads, -1)).permute(
-            2, 0, 3, 1, 4
-        )  # fmt: skip
-        query, key = layer.q_norm(query), layer.k_norm(key)
-    products = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
-    return products.softmax(dim=-1).mean(dim=1)

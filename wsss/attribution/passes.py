@@ -1,0 +1,122 @@
+"""Methods that run the network themselves: what is asked of them, and weights of channels."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from wsss.attribution.fusion import fuse_layers, fuse_neurons
+from wsss.attribution.layout import Reader
+from wsss.attribution.targets import Question, TargetConfig, Targets
+from wsss.attribution.tif import TIFConfig
+
+COPIES = 16
+"""Changed copies of an image in a pass, unless ``batch`` says another number."""
+
+
+class Asked(NamedTuple):
+    """What is asked of a method with passes of its own.
+
+    Args:
+        images: (B, C, H, W), signals or volumes.
+        targets: N pairs of image and class.
+        size: That of the maps.
+        layers: Names of those to explain; none for a method that has its own.
+        target: Which number stands for a class.
+        tif: How the maps of several layers are fused.
+        batch: Most images in a pass; None leaves it to the method.
+        reshape: See `wsss.attribution.layout.grid_reader`.
+    """
+
+    images: torch.Tensor
+    targets: Targets
+    size: tuple[int, ...]
+    layers: tuple[str, ...] = ()
+    target: TargetConfig = TargetConfig()
+    tif: TIFConfig = TIFConfig()
+    batch: int | None = None
+    reshape: Reader | None = None
+
+
+class Probe(NamedTuple):
+    """A layer whose channels are weighted: images with R classes each.
+
+    Args:
+        images: (B, C, H, W).
+        question: What is asked of them.
+        layer: Name of the layer.
+        copies: Most changed copies of an image in a pass.
+        reshape: See `wsss.attribution.layout.grid_reader`.
+    """
+
+    images: torch.Tensor
+    question: Question
+    layer: str
+    copies: int
+    reshape: Reader | None
+
+
+ChannelWeights = Callable[[nn.Module, Probe], tuple[torch.Tensor, torch.Tensor]]
+"""A layer's (B, C, h, w) feature maps, and (B, R, C) weights of its channels for each class."""
+
+
+def by_weights(channel_weights: ChannelWeights) -> Callable[[nn.Module, Asked], torch.Tensor]:
+    """Build a method whose map of a layer is relu(sum over k of w_k * A_k)."""
+
+    def maps(model: nn.Module, asked: Asked) -> torch.Tensor:
+        images, targets = asked.images, asked.targets
+        result = images.new_zeros((len(targets.image_index), *asked.size))
+        for chosen, classes, rows in targets.parts(asked.batch):
+            question = Question(classes, asked.target, targets.function)
+            found = [
+                channel_weights(
+                    model,
+                    Probe(images[chosen], question, layer, asked.batch or COPIES, asked.reshape),
+                )
+                for layer in asked.layers
+            ]
+            several = len(found) > 1
+            for r in range(rows.shape[1]):
+                result[rows[:, r]] = fuse_layers(
+                    [fuse_neurons(weights[:, r], grid) for grid, weights in found],
+                    asked.size,
+                    normalise=asked.tif.normalise if several else "none",
+                    fusion=asked.tif.fusion if several else "sum",
+                ).to(result.dtype)
+        return result
+
+    return maps
+
+
+def values_of_copies(model: nn.Module, copies: torch.Tensor, question: Question) -> torch.Tensor:
+    """Ask of n changed copies of one image what was asked of it: (n, R) numbers.
+
+    Args:
+        model: The network.
+        copies: (n, C, H, W).
+        question: That of the one image.
+
+    Raises:
+        ValueError: A function gives one number for all of them.
+    """
+    output = model(copies)
+    asked = question.repeated(len(copies))
+    return torch.stack(
+        [each_value(asked, output, r) for r in range(question.classes.shape[1])], dim=1
+    )
+
+
+def each_value(question: Question, output: object, r: int) -> torch.Tensor:
+    """Compute the numbers of a question for each image of a batch, (B,).
+
+    Raises:
+        ValueError: A function gives one number for the batch.
+    """
+    values = question.values(output, r)
+    if values.numel() != len(question.classes):
+        raise ValueError(
+            "target: this method asks for many images at once, and needs a number for each: "
+            "reduce all dimensions of the output but the first"
+        )
+    return values.reshape(-1)

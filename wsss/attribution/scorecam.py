@@ -1,0 +1,48 @@
+"""Score-CAM (Wang et al., CVPR Workshops 2020)."""
+
+import torch
+from torch import nn
+
+from wsss.attribution.capture import capture
+from wsss.attribution.fusion import upsample
+from wsss.attribution.passes import Probe, values_of_copies
+
+
+def scorecam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score-CAM's weights: softmax over k of the class's score of the image masked by A_k.
+
+    A mask is the channel's feature map, stretched to [0, 1] and upsampled; what it covers becomes
+    0, the mean colour of normalised images. The score of the empty image, which the authors
+    subtract, is the same for all channels and falls out of the softmax.
+
+    Args:
+        model: The network.
+        probe: Images and layer.
+
+    Returns:
+        (B, C, *cells) feature maps, and (B, R, C) weights.
+    """
+    images, layer = probe.images, probe.layer
+    with torch.no_grad():
+        with capture(model, [layer], images, probe.reshape) as captured:
+            model(captured.images)
+        grid = captured.readers[layer](captured.outputs[layer]).detach()
+        weights = []
+        for i, image in enumerate(images):
+            question = probe.question.of(torch.tensor([i], device=images.device))
+            scores = [
+                values_of_copies(
+                    model, image * upsample(part, tuple(image.shape[1:]))[:, None], question
+                )
+                for part in _stretched(grid[i]).split(probe.copies)
+            ]
+            weights.append(torch.cat(scores).softmax(dim=0).T)
+    return grid, torch.stack(weights)
+
+
+def _stretched(channels: torch.Tensor) -> torch.Tensor:
+    """Stretch each of (C, *cells) to [0, 1]; one that is the same everywhere becomes 0."""
+    flat = channels.flatten(1)
+    shape = (-1, *[1] * (channels.dim() - 1))
+    low, high = (value.view(shape) for value in (flat.amin(dim=1), flat.amax(dim=1)))
+    return (channels - low) / (high - low).clamp_min(torch.finfo(channels.dtype).tiny)
