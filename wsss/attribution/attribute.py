@@ -73,7 +73,7 @@ def attribute(
         layers=_listed(layers),
         tif=tif or TIFConfig(),
         gradient=gradient or GradientConfig(),
-        target=None if callable(target) else target,
+        target=TargetConfig() if target is None or callable(target) else target,
         batch=batch,
     )
     with chosen_output(model, output):

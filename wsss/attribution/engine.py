@@ -59,7 +59,7 @@ def attribute_many(
     size = size or tuple(images.shape[2:])
     if len(size) != images.dim() - 2:
         raise ValueError(f"size: expected {images.dim() - 2} numbers, got {size}")
-    if targets.function is not None and any(c.target is not None for c in configs):
+    if targets.function is not None and any(c.target.kind != "own" for c in configs):
         raise ValueError("target: a function takes the place of the classes' numbers; give one")
     names = [layers_of(model, one, images, reshape, targets.function) for one in configs]
     # one row a pair: images without a present class have none, and enter no pass

@@ -1,7 +1,7 @@
 """All methods: a line each in one table, and the options that are common to them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ from wsss.attribution.refinecam import refinecam_maps
 from wsss.attribution.rollout import rollout_maps
 from wsss.attribution.scorecam import scorecam_weights
 from wsss.attribution.shapleycam import shapleycam_weights
-from wsss.attribution.targets import TargetConfig
+from wsss.attribution.targets import TargetConfig, TargetKind
 from wsss.attribution.tif import TIFConfig, tif_layer
 from wsss.attribution.xgradcam import xgradcam_layer
 
@@ -53,7 +53,7 @@ class Method:
         fixed_layers: Names of the layers that it is defined on, from the network; None takes those
             that are configured.
         gradient: The kind of gradient that it is defined by; None takes any.
-        target: What it explains of a class unless another target is configured.
+        target: Kind of number that it explains of a class unless another is configured.
         several_layers: By default it takes all default layers of a network in place of the last,
             and even a single one is normalised before it is fused.
         foldable: BatchNorm may be folded into the convolutions before it.
@@ -68,7 +68,7 @@ class Method:
     layered: bool = False
     fixed_layers: Callable[[nn.Module], list[str]] | None = None
     gradient: GradientKind | None = None
-    target: TargetConfig = field(default_factory=TargetConfig)
+    target: TargetKind = "logit"
     several_layers: bool = False
     foldable: bool = True
     differentiates: bool = True
@@ -107,11 +107,9 @@ METHODS: dict[str, Method] = {
     "gradcampp": Method(_plain(gradcampp_layer)),
     "xgradcam": Method(_plain(xgradcam_layer)),
     "layercam": Method(_plain(layercam_layer)),
-    "finercam": Method(_plain(gradcam_layer), target=TargetConfig("finer")),
+    "finercam": Method(_plain(gradcam_layer), target="finer"),
     "refinecam": Method(whole_map=refinecam_maps, several_layers=True),
-    "shapleycam": Method(
-        passes=by_weights(shapleycam_weights), layered=True, target=TargetConfig("rest")
-    ),
+    "shapleycam": Method(passes=by_weights(shapleycam_weights), layered=True, target="rest"),
     "scorecam": Method(passes=by_weights(scorecam_weights), layered=True, differentiates=False),
     "ablationcam": Method(
         passes=by_weights(ablationcam_weights), layered=True, differentiates=False
@@ -161,7 +159,7 @@ class AttributionConfig:
             TIF is.
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
-        target: Number that stands for a class; None takes its logit, or the method's own.
+        target: Number that stands for a class.
         batch: Most images in one pass of the network, of which several may be copies that a method
             changes. None takes all that are given, and one step or 16 changed copies at once.
 
@@ -173,7 +171,7 @@ class AttributionConfig:
     layers: list[str] | int | None = None
     tif: TIFConfig = field(default_factory=TIFConfig)
     gradient: GradientConfig = field(default_factory=GradientConfig)
-    target: TargetConfig | None = None
+    target: TargetConfig = field(default_factory=TargetConfig)
     batch: int | None = None
 
     def __post_init__(self) -> None:
@@ -206,7 +204,9 @@ class AttributionConfig:
 
     def resolved_target(self) -> TargetConfig:
         """The number that is explained; equal for all methods that can share its passes."""
-        return self.target or self.spec.target
+        kind = self.spec.target if self.target.kind == "own" else self.target.kind
+        # options that mean nothing to a logit are dropped, so that its passes are shared
+        return TargetConfig("logit") if kind == "logit" else replace(self.target, kind=kind)
 
     def resolved_gradient(self) -> GradientConfig:
         """The gradient to compute; equal for all methods that can share it."""

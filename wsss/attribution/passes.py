@@ -33,7 +33,7 @@ class Asked(NamedTuple):
     targets: Targets
     size: tuple[int, ...]
     layers: tuple[str, ...] = ()
-    target: TargetConfig = TargetConfig()
+    target: TargetConfig = TargetConfig("logit")
     tif: TIFConfig = TIFConfig()
     batch: int | None = None
     reshape: Reader | None = None

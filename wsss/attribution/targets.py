@@ -18,14 +18,18 @@ Function = Callable[[Any], torch.Tensor]
 """Of a model's output, whatever that is: one number for each image, (B,), or one for the batch."""
 
 
+TargetKind = Literal["own", "logit", "finer", "rest"]
+
+
 @dataclass(frozen=True)
 class TargetConfig:
     """Number whose gradient is taken for a class.
 
     Args:
-        kind: ``logit``: the class's logit y; ``finer``: y less gamma times the mean logit of
-            others, so that what they share is left out (Finer-CAM, Zhang et al., CVPR 2025);
-            ``rest``: y + log p, the residual of softmax and target (ShapleyCAM, Cai, 2025).
+        kind: ``own``: the method's own, the logit of all but finercam and shapleycam; ``logit``:
+            the class's logit y; ``finer``: y less gamma times the mean logit of others, so that
+            what they share is left out (Finer-CAM, Zhang et al., CVPR 2025); ``rest``: y + log p,
+            the residual of softmax and target (ShapleyCAM, Cai, 2025).
         gamma: See ``finer``.
         against: The others: the ``nearest`` in logit; or the ``given`` ones, the image's other
             labels, and the nearest where it has none.
@@ -34,7 +38,7 @@ class TargetConfig:
             the ``softmax`` over all classes.
     """
 
-    kind: Literal["logit", "finer", "rest"] = "logit"
+    kind: TargetKind = "own"
     gamma: float = 0.6
     against: Literal["nearest", "given"] = "nearest"
     references: int = 3
@@ -57,7 +61,7 @@ class Question(NamedTuple):
     """
 
     classes: torch.Tensor
-    target: TargetConfig = TargetConfig()
+    target: TargetConfig = TargetConfig("logit")
     function: Function | None = None
 
     def repeated(self, times: int) -> "Question":

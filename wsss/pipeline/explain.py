@@ -9,6 +9,7 @@ from PIL import Image
 from wsss.attribution.gradients import GradientConfig
 from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig, MethodName
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_multiscale
+from wsss.attribution.targets import TargetConfig
 from wsss.attribution.tif import TIFConfig
 from wsss.data.atomic import atomic_write
 from wsss.data.images import read_image, rgb
@@ -31,6 +32,7 @@ def explain(
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),
+    target: TargetConfig = TargetConfig(),
     multiscale: MultiScaleConfig = MultiScaleConfig(scales=(1.0,), long_side=512),
     height: int = 320,
     grey_bits: int = 16,
@@ -49,12 +51,14 @@ def explain(
         output: PNG file for the picture.
         top: Most classes that are explained without labels.
         method: Attribution method: tif, base, cam, gradcam, gradcampp, xgradcam, layercam,
-            hirescam, fullgrad, saliency, input_x_gradient, integrated_gradients, smoothgrad or
-            guided_backprop.
+            hirescam, finercam, refinecam, shapleycam, scorecam, ablationcam, eigencam,
+            eigengradcam, fullgrad; of vision transformers legrad and rollout; of the input's pixels
+            saliency, input_x_gradient, integrated_gradients, smoothgrad and guided_backprop.
         layers: Names of the model's modules that are explained, or a number n: the last n default
             layers; null takes the method's default.
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
+        target: Which number stands for a class, its logit or what it has more than others.
         multiscale: Sizes at which the photograph is explained.
         height: Height of the picture in pixels, without the captions.
         grey_bits: Of a photograph in 16-bit grey, how many bits are used.
@@ -63,7 +67,9 @@ def explain(
     Returns:
         The picture.
     """
-    config = AttributionConfig(method=method, layers=layers, tif=tif, gradient=gradient)
+    config = AttributionConfig(
+        method=method, layers=layers, tif=tif, gradient=gradient, target=target
+    )
     if top < 1 or height < 1:
         raise ValueError(f"top and height: expected at least 1, got {top} and {height}")
     place = resolve_device(device)

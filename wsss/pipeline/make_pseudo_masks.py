@@ -9,6 +9,7 @@ from typing import Any, Literal
 from wsss.attribution.gradients import GradientConfig
 from wsss.attribution.methods import DEFAULT_METHOD, AttributionConfig, MethodName
 from wsss.attribution.multiscale import MultiScaleConfig
+from wsss.attribution.targets import TargetConfig
 from wsss.attribution.tif import TIFConfig
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
@@ -62,6 +63,7 @@ def make_pseudo_masks(
     layers: list[str] | int | None = None,
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),
+    target: TargetConfig = TargetConfig(),
     multiscale: MultiScaleConfig = MultiScaleConfig(),
     background: BackgroundConfig = BackgroundConfig(),
     threshold_from: Path | None = None,
@@ -102,12 +104,14 @@ def make_pseudo_masks(
             probability in that image, so that a map may say that nothing is there: an image whose
             scores stay below the threshold gets an empty mask.
         method: Attribution method: tif, base, cam, gradcam, gradcampp, xgradcam, layercam,
-            hirescam, fullgrad, saliency, input_x_gradient, integrated_gradients, smoothgrad or
-            guided_backprop.
+            hirescam, finercam, refinecam, shapleycam, scorecam, ablationcam, eigencam,
+            eigengradcam, fullgrad; of vision transformers legrad and rollout; of the input's pixels
+            saliency, input_x_gradient, integrated_gradients, smoothgrad and guided_backprop.
         layers: Names of the model's modules that are explained, or a number n: the last n default
             layers; null takes the method's default.
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
+        target: Which number stands for a class, its logit or what it has more than others.
         multiscale: Sizes at which each image is explained.
         background: Score of the background.
         threshold_from: A threshold.json, or its folder, that eval_miou or choose_threshold wrote;
@@ -131,7 +135,9 @@ def make_pseudo_masks(
     settings = Settings.of(make_pseudo_masks, locals())
     _check(label_mode, predicted_threshold, workers, batch_size)
     origin = _origin(checkpoint, scores_from, label_mode, data)
-    attribution = AttributionConfig(method=method, layers=layers, tif=tif, gradient=gradient)
+    attribution = AttributionConfig(
+        method=method, layers=layers, tif=tif, gradient=gradient, target=target
+    )
     background, threshold = background_of(background, threshold_from, data)
     check_trust(background, trust)
     refinement = refinement_of(refine, crf, CRFConfig())

@@ -21,6 +21,8 @@ class MethodConfig(AttributionConfig):
             method's default.
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
+        target: Which number stands for a class.
+        batch: Most images, or changed copies of one, in a pass.
         vary: Dotted keys of the method's options, such as ``tif.alpha`` or ``layers``, and the
             values of each; every combination is a candidate. Nothing: the method as it is.
     """
