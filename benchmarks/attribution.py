@@ -1,26 +1,32 @@
-"""What TIF costs: against the least possible work, pytorch-grad-cam and Captum, in one run.
+"""What TIF costs: against the least possible work, and three packages, in one run.
 
     python benchmarks/attribution.py --json ratios.json
 
 ResNet-50 with random weights, 320 x 320 pixels, 4 layers, 3 classes an image. All contestants take
-turns, and the fastest turn of each counts. Writes one flat object of ratios, and of MiB:
+turns; of each turn the ratios are taken, and their median over the turns is written:
 
 - tif_over_floor: TIF, all of its arithmetic included, over one forward pass and one
   ``autograd.grad`` for each class;
+- tif_prepared_over_floor: TIF on the network as masks are made with it, BatchNorm folded into the
+  convolutions, over the floor of the network as it is;
 - tif_over_pytorch_grad_cam: over its LayerCAM with the same layers, a call for each class;
+- tif_over_torchcam: over its LayerCAM with the same layers, a forward pass, a call for each class;
 - tif_over_captum: over its LayerGradCam, a call for each class and layer;
 - batch_over_floor: TIF on 8 images with 1 to 3 classes over F + mean(K) * B of these 8 images;
+- classes_<K>_over_forward: TIF of K = 1, 3, 8 classes over one forward pass;
 - *_memory_mib: by how much a process of its own grows above the loaded model.
 
 Needs ``pip install -e '.[dev]'``.
 """
 
+import functools
 import multiprocessing
 import resource
+import statistics
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,10 +38,12 @@ from ratios import write_ratios
 from torch import nn
 
 from wsss.attribution import attribute
+from wsss.models.folding import fold_batchnorm
 
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 CLASSES = (3, 71, 404)
 COUNTS = (1, 2, 3, 1, 2, 3, 1, 2)
+MANY = (1, 3, 8)
 
 
 class Contest:
@@ -49,6 +57,7 @@ class Contest:
         torch.manual_seed(0)
         self.model = torchvision.models.resnet50(weights=None).eval()
         self.model.requires_grad_(False)
+        self.prepared = fold_batchnorm(self.model)
         self.image = torch.randn(1, 3, side, side)
         self.images = torch.randn(len(COUNTS), 3, side, side)
         self.labels = torch.zeros(1, 1000)
@@ -83,6 +92,19 @@ class Contest:
         """TIF of one image with three classes."""
         attribute(self.model, self.image, self.labels, layers=LAYERS)
 
+    def tif_prepared(self) -> None:
+        """The same of the network with its BatchNorm folded."""
+        attribute(self.prepared, self.image, self.labels, layers=LAYERS)
+
+    def forward_alone(self) -> None:
+        """One forward pass, of which nothing is kept."""
+        with torch.no_grad():
+            self.model(self.image)
+
+    def classes(self, count: int) -> None:
+        """TIF of one image with so many classes."""
+        attribute(self.model, self.image, [list(range(count))], layers=LAYERS)
+
     def batch(self) -> None:
         """TIF of eight images with one to three classes."""
         attribute(self.model, self.images, self.batch_labels, layers=LAYERS)
@@ -105,6 +127,17 @@ class Contest:
         with trainable(self.model), LayerCAM(model=self.model, target_layers=layers) as cam:
             for k in CLASSES:
                 cam(input_tensor=self.image, targets=[ClassifierOutputTarget(k)])
+
+    def torchcam(self) -> None:
+        """Its LayerCAM: one forward pass, one call for each class, maps of the image's size."""
+        from torchcam.methods import LayerCAM
+
+        size = tuple(self.image.shape[2:])
+        with trainable(self.model), LayerCAM(self.model, LAYERS) as cam:
+            scores = self.model(self.image)
+            for k in CLASSES:
+                found = cam(k, scores, retain_graph=k != CLASSES[-1])
+                cam.fuse_cams(found, size)
 
     def captum(self) -> None:
         """Its LayerGradCam: one layer and one class a call."""
@@ -172,7 +205,25 @@ def growth(side: int, name: str) -> float:
     return result
 
 
-def main(json: Path | None = None, side: int = 320, turns: int = 7) -> None:
+def compared(spent: Mapping[str, float]) -> dict[str, float]:
+    """Ratios of one turn."""
+    backward = spent["batch_forward_and_backward"] - spent["batch_forward"]
+    batch_floor = spent["batch_forward"] + sum(COUNTS) / len(COUNTS) * backward
+    return {
+        "tif_over_floor": spent["tif"] / spent["floor"],
+        "tif_prepared_over_floor": spent["tif_prepared"] / spent["floor"],
+        "tif_over_pytorch_grad_cam": spent["tif"] / spent["pytorch_grad_cam"],
+        "tif_over_torchcam": spent["tif"] / spent["torchcam"],
+        "tif_over_captum": spent["tif"] / spent["captum"],
+        "batch_over_floor": spent["batch"] / batch_floor,
+        **{
+            f"classes_{count}_over_forward": spent[f"classes_{count}"] / spent["forward_alone"]
+            for count in MANY
+        },
+    }
+
+
+def main(json: Path | None = None, side: int = 320, turns: int = 5) -> None:
     """Measure and print the ratios.
 
     Args:
@@ -182,23 +233,21 @@ def main(json: Path | None = None, side: int = 320, turns: int = 7) -> None:
     """
     warnings.simplefilter("ignore")
     contest = Contest(side)
-    names = (
-        "floor", "tif", "pytorch_grad_cam", "captum",
-        "batch", "batch_forward", "batch_forward_and_backward",
-    )  # fmt: skip
-    best = dict.fromkeys(names, float("inf"))
+    contestants: dict[str, Callable[[], None]] = {
+        name: getattr(contest, name)
+        for name in (
+            "floor", "tif", "tif_prepared", "pytorch_grad_cam", "torchcam", "captum",
+            "batch", "batch_forward", "batch_forward_and_backward", "forward_alone",
+        )
+    }  # fmt: skip
+    for count in MANY:
+        contestants[f"classes_{count}"] = functools.partial(contest.classes, count)
+    rows = []
     for turn in range(turns + 1):  # the first turn warms up
-        for name in names:
-            spent = seconds(getattr(contest, name))
-            best[name] = min(best[name], spent) if turn else best[name]
-    backward = best["batch_forward_and_backward"] - best["batch_forward"]
-    batch_floor = best["batch_forward"] + sum(COUNTS) / len(COUNTS) * backward
-    ratios = {
-        "tif_over_floor": best["tif"] / best["floor"],
-        "tif_over_pytorch_grad_cam": best["tif"] / best["pytorch_grad_cam"],
-        "tif_over_captum": best["tif"] / best["captum"],
-        "batch_over_floor": best["batch"] / batch_floor,
-    }
+        spent = {name: seconds(contestant) for name, contestant in contestants.items()}
+        if turn:
+            rows.append(compared(spent))
+    ratios = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
     for name in ("floor", "tif", "pytorch_grad_cam", "captum", "batch"):
         ratios[f"{name}_memory_mib"] = growth(side, name)
     write_ratios(ratios, json)

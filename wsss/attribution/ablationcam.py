@@ -66,6 +66,6 @@ def _without(
         return values_of_copies(model, ablate(copies), question)
     handle = model.get_submodule(layer).register_forward_hook(lambda m, i, output: ablate(output))
     try:
-        return values_of_copies(model, copies.clone(), question)
+        return values_of_copies(model, copies, question)
     finally:
         handle.remove()

@@ -100,7 +100,7 @@ def values_of_copies(model: nn.Module, copies: torch.Tensor, question: Question)
     Raises:
         ValueError: A function gives one number for all of them.
     """
-    output = model(copies)
+    output = model(copies.clone())  # some models change what they are given
     asked = question.repeated(len(copies))
     return torch.stack(
         [each_value(asked, output, r) for r in range(question.classes.shape[1])], dim=1
