@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from jsonargparse import auto_cli
 from ratios import write_ratios
 from torch import nn
@@ -123,7 +124,9 @@ def main(
         fidelity_images: First images of the report list whose deletion and the like are measured.
         seed: Of the bootstrap.
     """
-    config = parse_settings("check_data", {"data": str(data)})["data"]
+    described = yaml.safe_load(data.read_text())
+    described["root"] = (data.parent / described["root"]).resolve()
+    config: DataConfig = parse_settings("check_data", {"data": described})["data"]
     model = load_classifier(checkpoint, config)[0]
     model.requires_grad_(False)
     asked = Experiment(model, config, long_side, cell, layers or model.default_layers)

@@ -381,6 +381,11 @@ class TestSmallObjects:
         assert steps["masks"]["refine"][0]["bilateral_sxy"] == 8
         assert "normal" not in steps
 
+    @pytest.mark.parametrize(("normal", "share"), [(16, None), (60, 0.5)])
+    def test_where_most_images_are_normal_half_of_a_batch_is(self, tmp_path, normal, share):
+        steps, _ = self.steps(self.folder(tmp_path, normal=normal))
+        assert steps["classifier"].get("normal_share") == share
+
     def test_large_objects_are_photographs_whatever_is_normal(self, tmp_path):
         steps, text = self.steps(self.folder(tmp_path, normal=10), smallest_object=100)
         assert "pooling" not in steps["classifier"]

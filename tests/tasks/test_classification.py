@@ -6,20 +6,24 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import CPU, SHAPES, SMALL
 from tests.pipeline.conftest import own_shapes  # noqa: F401
+from wsss.data.records import Record
 from wsss.data.transforms import AugmentConfig
 from wsss.models import BackboneConfig
 from wsss.models.classifier import build_classifier
 from wsss.models.pooling import PoolingConfig
+from wsss.normalisation import IMAGENET
 from wsss.pipeline.train_cls import train_cls
 from wsss.tasks.checkpoint import load_classifier
-from wsss.tasks.classification import LOSSES, ClassificationTask
+from wsss.tasks.classification import LOSSES, ClassificationData, ClassificationTask
 from wsss.tasks.optim import OptimConfig
 
 
@@ -345,3 +349,39 @@ def test_a_checkpoint_brings_its_pooling_and_stages_along(shapes, tmp_path, pool
     if kind == "lse":
         assert model.head.pooling.log_sharpness.shape == (len(shapes.classes),)
         assert (model.head.pooling.log_sharpness != start).all()
+
+
+def normal_data(images: int, normal: int, share: float | None) -> ClassificationData:
+    labels = np.ones((images, 2), dtype=np.float32)
+    labels[:normal] = 0
+    records = [
+        Record(str(i), Path(f"{i}.png"), Path("none"), label) for i, label in enumerate(labels)
+    ]
+    return ClassificationData(
+        records, records[-1:], normalisation=IMAGENET, augment=AugmentConfig(), batch_size=4,
+        workers=0, normal_share=share, read=lambda *_: np.zeros((40, 40, 3), np.uint8),
+    )  # fmt: skip
+
+
+def test_each_batch_has_its_share_of_normal_images():
+    data = normal_data(20, 17, 0.5)
+    for _, labels in data.train_dataloader():
+        assert labels.any(dim=1).sum() == 2
+    by_chance = [
+        labels.any(dim=1).sum() for _, labels in normal_data(20, 17, None).train_dataloader()
+    ]
+    assert sum(by_chance) == 3
+
+
+@pytest.mark.parametrize(
+    ("images", "normal", "share", "message"),
+    [
+        (4, 0, 0.5, r"normal_share: expected images with a class and images without one.*4 and 0"),
+        (4, 4, 0.5, r"images without one in train_split, got 0 and 4"),
+        (4, 2, 0.0, r"normal_share: expected 0 < share < 1, got 0"),
+        (4, 2, 1.0, r"normal_share: expected 0 < share < 1, got 1"),
+    ],
+)
+def test_a_share_that_cannot_be(images, normal, share, message):
+    with pytest.raises(ValueError, match=message):
+        normal_data(images, normal, share)

@@ -75,6 +75,8 @@ class SmallObjects(NamedTuple):
             width=max(3, round(1.5 * self.smallest)),
             batch=max(1, min(8, count)),
             epochs=max(10, min(30, 4000 // count)),
+            count=count,
+            rare=0.5 * count < self.normal < count,
             normal=self.normal if self.normal > 1 else 0,
             cached=gigabytes(values, setup.output),
         )
