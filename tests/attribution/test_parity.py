@@ -13,10 +13,10 @@ from torch import nn
 
 from wsss.attribution import GradientConfig, TargetConfig, attribute
 from wsss.attribution.ablationcam import ablationcam_weights
+from wsss.attribution.fusion import stretched
 from wsss.attribution.gradcampp import gradcampp_layer
 from wsss.attribution.gradients import layer_rounds
 from wsss.attribution.passes import Probe
-from wsss.attribution.refinecam import _stretched
 from wsss.attribution.targets import Question
 from wsss.models import BackboneConfig, build_classifier
 
@@ -290,10 +290,8 @@ def test_grad_cam_packages_refinecam(model, images):
     maps = []
     for name in layers:  # their base method is LayerCAM here: Grad-CAM++ differs, see above
         one = cell_maps(model, images, name, "layercam")
-        maps.append(_stretched(_upsampled(_stretched(one))))
-    torch.testing.assert_close(
-        _stretched(maps[0] * maps[1]), product.double(), rtol=1e-4, atol=1e-4
-    )
+        maps.append(stretched(_upsampled(stretched(one))))
+    torch.testing.assert_close(stretched(maps[0] * maps[1]), product.double(), rtol=1e-4, atol=1e-4)
 
 
 def _upsampled(maps, size=(48, 64)):
@@ -328,7 +326,7 @@ def test_torchcams_refinecam(model, images, torchcam_methods):
     base = torchcam_methods.LayerCAM
     with torchcam_methods.RefineCAM(model, list(layers), base_method=base) as cam:
         (theirs,) = cam(CLASS, model(images), normalized=False, target_shape=(48, 64))
-    first, second = (_stretched(cell_maps(model, images, name, "layercam")) for name in layers)
+    first, second = (stretched(cell_maps(model, images, name, "layercam")) for name in layers)
     assert_same(_upsampled(first) * _upsampled(second), theirs.detach())
 
 

@@ -60,6 +60,14 @@ def upsample(maps: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     return F.interpolate(maps[:, None], size, mode=mode, align_corners=False)[:, 0]
 
 
+def stretched(maps: torch.Tensor) -> torch.Tensor:
+    """Stretch each of (N, *cells) to [0, 1]; one that is the same everywhere becomes 0."""
+    flat = maps.flatten(1)
+    shape = (-1, *[1] * (maps.dim() - 1))
+    low, high = (value.view(shape) for value in (flat.amin(dim=1), flat.amax(dim=1)))
+    return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
 def divide_by_max(maps: torch.Tensor) -> torch.Tensor:
     """Divide each of (B, *size) maps, at least 0, by its maximum; a map of zeros stays zero."""
     peak = maps.flatten(1).amax(dim=1).view(-1, *[1] * (maps.dim() - 1))

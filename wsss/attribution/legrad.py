@@ -11,7 +11,6 @@ from wsss.attention import attention_modules, watched_attention
 from wsss.attribution.fusion import upsample
 from wsss.attribution.layout import token_grid
 from wsss.attribution.passes import Asked, each_value
-from wsss.attribution.targets import Question
 
 
 def legrad_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
@@ -31,12 +30,10 @@ def legrad_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
     Raises:
         ValueError: The model has no blocks that attend between all patches.
     """
-    images, targets = asked.images, asked.targets
-    maps = images.new_zeros((len(targets.image_index), *asked.size))
-    for chosen, classes, rows in targets.parts(asked.batch):
-        question = Question(classes, asked.target, targets.function)
+    maps = asked.empty_maps()
+    for images, question, rows in asked.parts():
         with watched_attention(model) as attention, _early_exits(model) as blocks:
-            output = model(images[chosen])
+            output = model(images)
         count = len(blocks)
         repeated = question.repeated(count)
         for r in range(rows.shape[1]):

@@ -1,6 +1,6 @@
 """Methods that run the network themselves: what is asked of them, and weights of channels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -38,6 +38,19 @@ class Asked(NamedTuple):
     batch: int | None = None
     reshape: Reader | None = None
 
+    def parts(self) -> Iterator[tuple[torch.Tensor, Question, torch.Tensor]]:
+        """Give images with equally many classes, what is asked of them, and their pairs' numbers.
+
+        Yields:
+            (B, C, H, W), the question of their R classes, and (B, R) indices into the N pairs.
+        """
+        for chosen, classes, rows in self.targets.parts(self.batch):
+            yield self.images[chosen], Question(classes, self.target, self.targets.function), rows
+
+    def empty_maps(self) -> torch.Tensor:
+        """Make zeros for the maps of the N pairs."""
+        return self.images.new_zeros((len(self.targets.image_index), *self.size))
+
 
 class Probe(NamedTuple):
     """A layer whose channels are weighted: images with R classes each.
@@ -65,14 +78,11 @@ def by_weights(channel_weights: ChannelWeights) -> Callable[[nn.Module, Asked], 
     """Build a method whose map of a layer is relu(sum over k of w_k * A_k)."""
 
     def maps(model: nn.Module, asked: Asked) -> torch.Tensor:
-        images, targets = asked.images, asked.targets
-        result = images.new_zeros((len(targets.image_index), *asked.size))
-        for chosen, classes, rows in targets.parts(asked.batch):
-            question = Question(classes, asked.target, targets.function)
+        result = asked.empty_maps()
+        for images, question, rows in asked.parts():
             found = [
                 channel_weights(
-                    model,
-                    Probe(images[chosen], question, layer, asked.batch or COPIES, asked.reshape),
+                    model, Probe(images, question, layer, asked.batch or COPIES, asked.reshape)
                 )
                 for layer in asked.layers
             ]

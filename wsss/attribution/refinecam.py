@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from wsss.attribution.fusion import fuse_layers
+from wsss.attribution.fusion import fuse_layers, stretched
 from wsss.attribution.gradcampp import gradcampp_layer
 from wsss.attribution.gradients import LayerRound
 
@@ -24,13 +24,5 @@ def refinecam_maps(
     Returns:
         (B, *size), at least 0.
     """
-    maps = [_stretched(gradcampp_layer(one.activations[n], one.gradients[n])) for n in layers]
+    maps = [stretched(gradcampp_layer(one.activations[n], one.gradients[n])) for n in layers]
     return fuse_layers(maps, size, normalise="none", fusion="product")
-
-
-def _stretched(maps: torch.Tensor) -> torch.Tensor:
-    """Stretch (B, *cells) to [0, 1]; a map that is the same everywhere becomes 0."""
-    flat = maps.flatten(1)
-    shape = (-1, *[1] * (maps.dim() - 1))
-    low, high = (value.view(shape) for value in (flat.amin(dim=1), flat.amax(dim=1)))
-    return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)

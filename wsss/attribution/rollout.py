@@ -9,7 +9,6 @@ from wsss.attention import attention_modules, watched_attention
 from wsss.attribution.fusion import upsample
 from wsss.attribution.legrad import patches
 from wsss.attribution.passes import Asked
-from wsss.attribution.targets import Question
 
 
 def rollout_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
@@ -30,12 +29,10 @@ def rollout_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
     Raises:
         ValueError: The model has no blocks that attend between all patches.
     """
-    images, targets = asked.images, asked.targets
-    maps = images.new_zeros((len(targets.image_index), *asked.size))
+    maps = asked.empty_maps()
     # the module that holds the last attention gives the tokens that the class is read from
     last = [name.rpartition(".")[0] for name in attention_modules(model)][-1:]
-    for chosen, classes, rows in targets.parts(asked.batch):
-        question = Question(classes, asked.target, targets.function)
+    for images, question, rows in asked.parts():
         tokens: list[torch.Tensor] = []
 
         def keep(
@@ -46,7 +43,7 @@ def rollout_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
         handles = [model.get_submodule(name).register_forward_hook(keep) for name in last]
         try:
             with watched_attention(model) as attention:
-                output = model(images[chosen])
+                output = model(images)
         finally:
             for handle in handles:
                 handle.remove()

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from wsss.attribution.capture import capture
-from wsss.attribution.fusion import upsample
+from wsss.attribution.fusion import stretched, upsample
 from wsss.attribution.passes import Probe, values_of_copies
 
 
@@ -34,15 +34,7 @@ def scorecam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, torc
                 values_of_copies(
                     model, image * upsample(part, tuple(image.shape[1:]))[:, None], question
                 )
-                for part in _stretched(grid[i]).split(probe.copies)
+                for part in stretched(grid[i]).split(probe.copies)
             ]
             weights.append(torch.cat(scores).softmax(dim=0).T)
     return grid, torch.stack(weights)
-
-
-def _stretched(channels: torch.Tensor) -> torch.Tensor:
-    """Stretch each of (C, *cells) to [0, 1]; one that is the same everywhere becomes 0."""
-    flat = channels.flatten(1)
-    shape = (-1, *[1] * (channels.dim() - 1))
-    low, high = (value.view(shape) for value in (flat.amin(dim=1), flat.amax(dim=1)))
-    return (channels - low) / (high - low).clamp_min(torch.finfo(channels.dtype).tiny)
