@@ -124,20 +124,16 @@ def main(
         fidelity_images: First images of the report list whose deletion and the like are measured.
         seed: Of the bootstrap.
     """
-    described = yaml.safe_load(data.read_text())
-    described["root"] = (data.parent / described["root"]).resolve()
-    config: DataConfig = parse_settings("check_data", {"data": described})["data"]
-    model = load_classifier(checkpoint, config)[0]
-    model.requires_grad_(False)
-    asked = Experiment(model, config, long_side, cell, layers or model.default_layers)
+    asked = Experiment.read(data, checkpoint, long_side, cell, layers)
+    model = asked.model
     names = list(variants())
-    count = len(config.classes) + 1
+    count = len(asked.config.classes) + 1
     sweeps = {name: ThresholdSweep(count, steps=STEPS) for name in names}
     for seen in asked.images(choose_split, limit):
         for name, maps in asked.maps(seen).items():
             labels = [k + 1 for k in seen.classes]
             sweeps[name].update(labels, normalise_maps(maps) ** POWER, seen.truth)
-    chosen = {name: _best(sweep) for name, sweep in sweeps.items()}
+    chosen = {name: best_threshold(sweep) for name, sweep in sweeps.items()}
     seeds: dict[str, list[np.ndarray]] = {name: [] for name in names}
     refined: dict[str, list[np.ndarray]] = {name: [] for name in names}
     values: dict[str, list[dict[str, torch.Tensor]]] = {name: [] for name in names}
@@ -151,7 +147,7 @@ def main(
         ask = faithful(annotated) if place < fidelity_images else None
         for name, maps in asked.maps(seen).items():
             scores = normalise_maps(maps)
-            found = _labels(scores**POWER, chosen[name], seen.classes)
+            found = labels_above(scores**POWER, chosen[name], seen.classes)
             seeds[name].append(confusion_counts(found, seen.truth, count))
             if field is not None:
                 power = np.log(AFTER_CRF) / np.log(chosen[name] ** (1 / POWER))
@@ -162,8 +158,8 @@ def main(
             values[name].append({**row, **(ask(tensor) if ask is not None else {})})
     numbers: dict[str, float] = {}
     for name in names:
-        numbers |= _with_gain(name, seeds[name], seeds[PLAIN], seed)
-        numbers |= _with_gain(f"{name}_crf", refined[name], refined[PLAIN], seed)
+        numbers |= with_gain(name, seeds[name], seeds[PLAIN], seed)
+        numbers |= with_gain(f"{name}_crf", refined[name], refined[PLAIN], seed)
         for metric in ("energy", "pointing_15", "deletion", "insertion", "morf"):
             known = [one[metric].double() for one in values[name] if metric in one]
             if known:
@@ -191,6 +187,18 @@ class Experiment:
         self.long_side, self.cell = long_side, cell
         self.label_map = LabelMap(list(config.classes.values()))
 
+    @classmethod
+    def read(
+        cls, data: Path, checkpoint: Path, long_side: int, cell: int, layers: list[str] | None
+    ) -> "Experiment":
+        """Read a data set and a classifier; without names, the network's layers are taken."""
+        described = yaml.safe_load(data.read_text())
+        described["root"] = (data.parent / described["root"]).resolve()
+        config: DataConfig = parse_settings("check_data", {"data": described})["data"]
+        model = load_classifier(checkpoint, config)[0]
+        model.requires_grad_(False)
+        return cls(model, config, long_side, cell, layers or model.default_layers)
+
     def images(self, split: str, limit: int | None) -> Iterator[Seen]:
         """Give the images of a list that have a class."""
         from wsss import normalise
@@ -206,9 +214,7 @@ class Experiment:
     def maps(self, seen: Seen) -> dict[str, np.ndarray]:
         """(P, H, W) maps of the present classes by each variant."""
         size = tuple(seen.image.shape[1:])
-        factor = self.long_side / max(size)
-        sides = tuple(round(side * factor / self.cell) * self.cell + 1 for side in size)
-        small = resized(seen.image[None], sides)
+        small = self.resized(seen)
         question = Question(torch.tensor([seen.classes]))
         rounds = layer_rounds(self.model, small, question, self.layers, GradientConfig())
         parts: dict[str, list[np.ndarray]] = {name: [] for name in variants()}
@@ -216,6 +222,13 @@ class Experiment:
             for name, maps in self._of_round(one, small, k, size).items():
                 parts[name].append(maps[0].numpy())
         return {name: np.stack(found) for name, found in parts.items()}
+
+    def resized(self, seen: Seen) -> torch.Tensor:
+        """An image as the classifier sees it, (1, 3, h, w)."""
+        size = seen.image.shape[1:]
+        factor = self.long_side / max(size)
+        sides = tuple(round(side * factor / self.cell) * self.cell + 1 for side in size)
+        return resized(seen.image[None], sides)
 
     def _of_round(
         self, one: LayerRound, small: torch.Tensor, k: int, size: tuple[int, ...]
@@ -284,8 +297,8 @@ def _fused(maps: torch.Tensor, fusion: str) -> torch.Tensor:
     return maps.amax(0)
 
 
-def _best(sweep: ThresholdSweep) -> float:
-    """Threshold of the highest mIoU."""
+def best_threshold(sweep: ThresholdSweep) -> float:
+    """Threshold of the highest mIoU, of scores to the power `POWER`."""
     counts = sweep.counts()
     return float(sweep.thresholds[int(np.argmax([_miou(one[:, :-1]) for one in counts]))])
 
@@ -298,7 +311,8 @@ def _miou(counts: np.ndarray) -> Any:
         return np.nanmean(np.where(union > 0, hit / union, np.nan), axis=-1)
 
 
-def _labels(scores: np.ndarray, threshold: float, classes: list[int]) -> np.ndarray:
+def labels_above(scores: np.ndarray, threshold: float, classes: list[int]) -> np.ndarray:
+    """Label each pixel by its best class, or as background where no score is high enough."""
     best = scores.argmax(axis=0)
     labels = np.asarray(classes, dtype=np.uint8)[best] + 1
     return np.where(scores.max(axis=0) > threshold, labels, 0).astype(np.uint8)
@@ -311,7 +325,7 @@ def _refined(field: DenseCRF, scores: np.ndarray, classes: list[int], crf: CRFCo
     return labels[field.infer(unary).argmax(axis=0)]
 
 
-def _with_gain(
+def with_gain(
     name: str, counts: list[np.ndarray], plain: list[np.ndarray], seed: int, draws: int = 1000
 ) -> dict[str, float]:
     """MIoU of a variant's images, and what it has over the plain one's, with an interval."""

@@ -2,7 +2,8 @@
 
 Our reading of *TIF: Threshold Interception and Fusion for Compact and Fine-Grained Visual
 Attribution*, IEEE Transactions on Multimedia, 2024. Only the abstract is public, so each step
-that it leaves open is an option here; ``docs/experiments/attribution.md`` says how the defaults were chosen.
+that it leaves open is an option here; ``docs/experiments/attribution.md`` says how the defaults
+were chosen.
 
 For class ``c`` with logit ``y`` and channel (neuron) ``k`` of a layer with activation ``A`` and
 gradient ``G = dy/dA``::
