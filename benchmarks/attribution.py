@@ -14,6 +14,7 @@ turns; of each turn the ratios are taken, and their median over the turns is wri
 - tif_over_captum: over its LayerGradCam, a call for each class and layer;
 - batch_over_floor: TIF on 8 images with 1 to 3 classes over F + mean(K) * B of these 8 images;
 - classes_<K>_over_forward: TIF of K = 1, 3, 8 classes over one forward pass;
+- integrated_memory_mib: Integrated Gradients of one image of 512 x 512 pixels, 50 steps, batch=4;
 - *_memory_mib: by how much a process of its own grows above the loaded model.
 
 Needs ``pip install -e '.[dev]'``.
@@ -37,7 +38,7 @@ from jsonargparse import auto_cli
 from ratios import write_ratios
 from torch import nn
 
-from wsss.attribution import attribute
+from wsss.attribution import GradientConfig, attribute
 from wsss.models.folding import fold_batchnorm
 
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
@@ -104,6 +105,14 @@ class Contest:
     def classes(self, count: int) -> None:
         """TIF of one image with so many classes."""
         attribute(self.model, self.image, [list(range(count))], layers=LAYERS)
+
+    def integrated(self) -> None:
+        """Integrated Gradients with 50 steps, four at a time, of a photograph's size."""
+        image = torch.randn(1, 3, 512, 512)
+        steps = GradientConfig("integrated", steps=50)
+        attribute(
+            self.model, image, CLASSES[0], method="integrated_gradients", gradient=steps, batch=4
+        )
 
     def batch(self) -> None:
         """TIF of eight images with one to three classes."""
@@ -248,7 +257,7 @@ def main(json: Path | None = None, side: int = 320, turns: int = 5) -> None:
         if turn:
             rows.append(compared(spent))
     ratios = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-    for name in ("floor", "tif", "pytorch_grad_cam", "captum", "batch"):
+    for name in ("floor", "tif", "pytorch_grad_cam", "torchcam", "captum", "batch", "integrated"):
         ratios[f"{name}_memory_mib"] = growth(side, name)
     write_ratios(ratios, json)
 

@@ -114,6 +114,23 @@ def test_scores_are_those_of_the_methods_themselves(finished, arguments):
     assert float(row["energy"]) == pytest.approx(np.mean(energies), abs=1e-5)
 
 
+def test_objects_by_size(finished):
+    table = [row for row in rows(finished / "pairs.csv") if row["area"]]
+    for row in rows(finished / "sizes.csv"):
+        own = sorted(
+            (one for one in table if one["way"] == row["way"]), key=lambda one: float(one["area"])
+        )
+        place = ("small", "middle", "large").index(row["size"])
+        part = np.array_split(np.arange(len(own)), 3)[place]
+        assert int(row["pairs"]) == len(part)
+        for name in ("area", "energy", "pointing_15"):
+            expected = np.mean([float(own[i][name]) for i in part])
+            assert float(row[name]) == pytest.approx(expected, abs=1e-4)
+    areas = [float(row["area"]) for row in rows(finished / "sizes.csv")][:3]
+    assert areas == sorted(areas)
+    assert areas[0] < areas[2]
+
+
 def test_fidelity_is_measured_on_the_first_images(finished, arguments):
     ids = [r.image_id for r in load_records(arguments["data"], "val", with_labels=False)]
     table = rows(finished / "pairs.csv")

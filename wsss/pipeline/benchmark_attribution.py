@@ -44,8 +44,8 @@ def benchmark_attribution(
     command is given again.
 
     Writes results.csv, .json and .md (one row for each candidate), curve.csv (mIoU of each
-    candidate at each threshold), pairs.csv (metrics of each image and class), figure.png and, if
-    asked for, examples.png.
+    candidate at each threshold), pairs.csv (metrics of each image and class), sizes.csv (pointing
+    and energy by thirds of the objects' area), figure.png and, if asked for, examples.png.
 
     Args:
         data: The data set, with masks for both lists.

@@ -15,10 +15,10 @@ from wsss.metrics import ThresholdSweep
 METRICS = (
     "pointing_0", "pointing_15", "energy", "enrichment", "gini", "low", "middle", "high",
     "spectral_distance", "mask_low", "mask_middle", "mask_high",
-    "insertion", "deletion", "drop", "increase", "gain", "morf", "lerf",
+    "insertion", "deletion", "drop", "increase", "gain", "morf", "lerf", "area",
 )  # fmt: skip
 """Metrics of one image and class; see `wsss.metrics.attribution`. ``mask_*`` is the spectrum of the
-ground truth."""
+ground truth, ``area`` the share of the scored pixels that it covers."""
 
 
 class Measured(NamedTuple):

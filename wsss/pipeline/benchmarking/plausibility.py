@@ -48,6 +48,7 @@ def compared(
         "gini": gini(maps),
         **dict(zip(_BANDS, found.shares().T, strict=True)),
         "spectral_distance": found.distance(exact),
+        "area": (masks & scored).flatten(1).sum(1) / scored.flatten(1).sum(1).clamp_min(1),
         **dict(zip((f"mask_{band}" for band in _BANDS), exact.shares().T, strict=True)),
     }
     there = (masks & scored).flatten(1).any(dim=1)

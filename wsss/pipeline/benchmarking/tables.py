@@ -1,4 +1,4 @@
-"""The tables of a benchmark: results.csv, .json and .md, curve.csv and pairs.csv.
+"""The tables of a benchmark: results.csv, .json and .md, curve.csv, pairs.csv and sizes.csv.
 
 Their columns keep the names that earlier versions gave them, since other programs read them:
 ``family`` is the method, ``way`` the candidate.
@@ -74,6 +74,7 @@ def write_tables(
     atomic_write_text(output / "results.md", _markdown(results))
     _write_curves(output / "curve.csv", results)
     _write_pairs(output / "pairs.csv", measured, class_names)
+    _write_sizes(output / "sizes.csv", measured)
     return table
 
 
@@ -114,6 +115,24 @@ def _write_pairs(path: Path, measured: Measurements, class_names: Sequence[str])
         for place, name in enumerate(measured.candidates)
     ]
     _write_csv(path, ["image", "class", "way", *METRICS], rows)
+
+
+_SIZES = ("small", "middle", "large")
+_BY_SIZE = ("area", "pointing_0", "pointing_15", "energy", "enrichment")
+
+
+def _write_sizes(path: Path, measured: Measurements) -> None:
+    """Means over the smallest third of the objects, the middle and the largest, by candidate."""
+    table = measured.table()
+    columns = [METRICS.index(name) for name in _BY_SIZE]
+    rows: list[list[Cell]] = []
+    for name, values in zip(measured.candidates, table, strict=True):
+        known = values[~np.isnan(values[:, columns[0]])]
+        order = known[known[:, columns[0]].argsort(kind="stable")]
+        for size, part in zip(_SIZES, np.array_split(order, len(_SIZES)), strict=True):
+            means = part[:, columns].mean(axis=0) if len(part) else [None] * len(columns)
+            rows.append([name, size, len(part), *(None if m is None else float(m) for m in means)])
+    _write_csv(path, ["way", "size", "pairs", *_BY_SIZE], rows)
 
 
 def _markdown(results: Sequence[Result]) -> str:
