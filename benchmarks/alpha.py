@@ -51,7 +51,8 @@ from wsss.views import resized
 PLAIN = "soft max 0"
 ALPHAS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4)
 QUANTILES = (0.5, 0.7, 0.9)
-FUSIONS = ("geometric", "harmonic", "gate", "max")
+FUSIONS = ("geometric", "harmonic", "max")
+GATED = ("soft max 0", "soft max 0.05", "binary max 0.02", "binary max 0.05", "binary max 0.1")
 POWER = 0.25
 STEPS = 400
 AFTER_CRF = 0.4
@@ -88,6 +89,8 @@ def variants() -> dict[str, TIFConfig | str]:
         found[f"{region} peak"] = f"{region} peak"
     for fusion in FUSIONS:
         found[f"fusion {fusion}"] = f"fusion {fusion}"
+    for gated in GATED:
+        found[f"gate {gated}"] = f"gate {gated}"
     found["refinecam"] = "refinecam"
     return found
 
@@ -105,6 +108,7 @@ def main(
     crf_images: int | None = None,
     crf: CRFConfig = CRFConfig(bilateral_srgb=8, unary_scale=12),
     fidelity_images: int = 0,
+    only: list[str] | None = None,
     seed: int = 0,
 ) -> None:
     """Measure and print the table.
@@ -122,11 +126,13 @@ def main(
         crf_images: First images of the report list that are refined; null refines all.
         crf: The CRF.
         fidelity_images: First images of the report list whose deletion and the like are measured.
+        only: Rows that are measured; null measures all.
         seed: Of the bootstrap.
     """
     asked = Experiment.read(data, checkpoint, long_side, cell, layers)
     model = asked.model
-    names = list(variants())
+    names = [name for name in variants() if only is None or name in (PLAIN, *only)]
+    asked.names = names
     count = len(asked.config.classes) + 1
     sweeps = {name: ThresholdSweep(count, steps=STEPS) for name in names}
     for seen in asked.images(choose_split, limit):
@@ -186,6 +192,7 @@ class Experiment:
         self.model, self.config, self.layers = model, config, layers
         self.long_side, self.cell = long_side, cell
         self.label_map = LabelMap(list(config.classes.values()))
+        self.names = list(variants())
 
     @classmethod
     def read(
@@ -217,10 +224,11 @@ class Experiment:
         small = self.resized(seen)
         question = Question(torch.tensor([seen.classes]))
         rounds = layer_rounds(self.model, small, question, self.layers, GradientConfig())
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in variants()}
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.names}
         for one, k in zip(rounds, seen.classes, strict=True):
-            for name, maps in self._of_round(one, small, k, size).items():
-                parts[name].append(maps[0].numpy())
+            found = self._of_round(one, small, k, size)
+            for name in self.names:
+                parts[name].append(found[name][0].numpy())
         return {name: np.stack(found) for name, found in parts.items()}
 
     def resized(self, seen: Seen) -> torch.Tensor:
@@ -239,7 +247,8 @@ class Experiment:
                 layer_maps[name] = [
                     tif_layer(one.activations[n], one.gradients[n], config) for n in self.layers
                 ]
-        for region in ("soft", "binary"):
+        tried = {name for name in self.names if name.endswith((" otsu", " peak"))}
+        for region in ("soft", "binary") if tried else ():
             layer_maps[f"{region} otsu"] = [
                 _otsu_layer(one.activations[n], one.gradients[n], region) for n in self.layers
             ]
@@ -251,6 +260,10 @@ class Experiment:
             name: fuse_layers(maps, size, normalise="max", fusion="sum")
             for name, maps in layer_maps.items()
         }
+        for gated in GATED:
+            found[f"gate {gated}"] = fuse_layers(
+                layer_maps[gated], size, normalise="max", fusion="gate"
+            )
         usual = [upsample(divide_by_max(one), size) for one in layer_maps["soft max 0.05"]]
         for fusion in FUSIONS:
             found[f"fusion {fusion}"] = _fused(torch.stack(usual), fusion)
@@ -292,8 +305,6 @@ def _fused(maps: torch.Tensor, fusion: str) -> torch.Tensor:
         return maps.clamp_min(1e-12).log().mean(0).exp()
     if fusion == "harmonic":
         return 1 / (1 / maps.clamp_min(1e-6)).mean(0)
-    if fusion == "gate":
-        return maps[:-1].mean(0) * maps[-1]
     return maps.amax(0)
 
 

@@ -116,6 +116,7 @@ def tif(recorded, size, config):
                 "mean": stack.mean(0),
                 "max": stack.max(0).values,
                 "product": stack.prod(0),
+                "gate": stack[-1] * (stack[:-1].mean(0) if len(stack) > 1 else 1),
             }[config.fusion]
         )
     return torch.stack(maps)

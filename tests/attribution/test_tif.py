@@ -27,6 +27,7 @@ OPTIONS = [
     TIFConfig(alpha=0.2),
     TIFConfig(threshold="mean", alpha=1.5, region="residual", weights="one"),
     TIFConfig(threshold="quantile", alpha=0.6, base="relu_g_a", weights="sum_ga", fusion="max"),
+    TIFConfig(region="binary", alpha=0.1, fusion="gate"),
     TIFConfig(base="ga", threshold="none", weights="one", normalise="none", fusion="mean"),
     TIFConfig(base="a", alpha=0.3, region="binary", negative_weights="keep", fusion="product"),
     TIFConfig(alpha=0.0, region="binary"),

@@ -38,6 +38,18 @@ def test_the_classes_asked_for(photograph, classifier_checkpoint, tmp_path):
     assert not np.array_equal(np.asarray(Image.open(out)), np.asarray(Image.open(other)))
 
 
+def test_what_one_class_has_that_the_other_has_not(photograph, classifier_checkpoint, tmp_path):
+    pictures = []
+    for number, words in enumerate(
+        ([], ["--target.kind", "finer", "--target.against", "given", "--target.gamma", "1"])
+    ):
+        out = tmp_path / f"{number}.png"
+        named = ("--labels", "star", "bar", "--method", "gradcam", *words)
+        assert explain(photograph, classifier_checkpoint, out, *named) == 0
+        pictures.append(np.asarray(Image.open(out)))
+    assert not np.array_equal(*pictures)
+
+
 def test_the_classifiers_own_classes(photograph, classifier_checkpoint, tmp_path):
     """An untrained one is sure of nothing: its best class is shown all the same."""
     out = tmp_path / "out.png"
@@ -51,6 +63,8 @@ def test_the_classifiers_own_classes(photograph, classifier_checkpoint, tmp_path
         (["--labels", "moon"], "labels: moon not among the classes of .*: ring, star"),
         (["--layers", "['features.99']"], "these layers work: "),
         (["--top", "0"], "expected at least 1"),
+        (["--method", "legrad"], "expected a vision transformer"),
+        (["--target.gamma", "-1"], r"target\.gamma: expected at least 0, got -1"),
     ],
 )
 def test_bad_input_is_named(photograph, classifier_checkpoint, tmp_path, capsys, words, message):

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+Fusion = Literal["sum", "max", "mean", "product", "gate"]
+
 
 def fuse_neurons(weights: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     """Fuse the maps of a layer's neurons: relu(sum over k of w_k * map_k).
@@ -26,7 +28,7 @@ def fuse_layers(
     size: tuple[int, ...],
     *,
     normalise: Literal["max", "none"],
-    fusion: Literal["sum", "max", "mean", "product"],
+    fusion: Fusion,
 ) -> torch.Tensor:
     """Upsample the maps of all layers, linearly along each dimension, and join them by pixel.
 
@@ -35,7 +37,9 @@ def fuse_layers(
             (B, d, h, w).
         size: Height and width of the result, or the length, or depth, height and width.
         normalise: Divide each map by its maximum (a map of zeros stays zero), or not.
-        fusion: ``sum``, ``max``, ``mean`` or ``product`` over the layers.
+        fusion: ``sum``, ``max``, ``mean`` or ``product`` over the layers; ``gate``: the last map
+            times the mean of the others, so that shallow layers say where exactly, and none of
+            them speaks where the last one is silent. A single map is its own gate.
 
     Returns:
         (B, H, W), at least 0.
@@ -50,6 +54,9 @@ def fuse_layers(
         return reduce(torch.maximum, upsampled)
     if fusion == "product":
         return reduce(torch.mul, upsampled)
+    if fusion == "gate" and len(upsampled) > 1:
+        *others, last = upsampled
+        return last * reduce(torch.add, others) / len(others)
     total = reduce(torch.add, upsampled)
     return total / len(upsampled) if fusion == "mean" else total
 

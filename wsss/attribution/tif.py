@@ -20,7 +20,7 @@ from typing import Literal
 
 import torch
 
-from wsss.attribution.fusion import fuse_neurons
+from wsss.attribution.fusion import Fusion, fuse_neurons
 from wsss.attribution.neurons import Base, neuron_attribution
 
 
@@ -41,7 +41,7 @@ class TIFConfig:
             G * A), or ``one``.
         negative_weights: Weights below zero are ``cut`` to zero or ``keep`` their sign.
         normalise: Each layer's map is divided by its ``max``, or not (``none``).
-        fusion: Rule that joins the layers' upsampled maps.
+        fusion: Rule that joins the layers' upsampled maps; see `fuse_layers`.
     """
 
     base: Base = "relu_g_a"
@@ -51,7 +51,7 @@ class TIFConfig:
     weights: Literal["mean_gradient", "sum_ga", "one"] = "mean_gradient"
     negative_weights: Literal["cut", "keep"] = "cut"
     normalise: Literal["max", "none"] = "max"
-    fusion: Literal["sum", "max", "mean", "product"] = "sum"
+    fusion: Fusion = "sum"
 
     def __post_init__(self) -> None:
         if self.threshold in ("max", "quantile") and not 0 <= self.alpha < 1:
