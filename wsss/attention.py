@@ -17,6 +17,18 @@ def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in model.named_modules() if _attends(module)}
 
 
+def attention_blocks(model: nn.Module) -> list[str]:
+    """Name the modules that hold the attention and add it to the tokens, in their order.
+
+    Raises:
+        ValueError: Blocks that hold two, as parallel ones do: their order would be invented.
+    """
+    names = [name.rpartition(".")[0] for name in attention_modules(model)]
+    if len(set(names)) < len(names):
+        raise ValueError("expected a vision transformer with one attention in each of its blocks")
+    return names
+
+
 def _attends(module: nn.Module) -> bool:
     if isinstance(module, nn.MultiheadAttention):
         return True
@@ -72,27 +84,42 @@ def watched_attention(model: nn.Module) -> Iterator[list[torch.Tensor]]:
             f"torchvision's vit_b_16 and timm's; {type(model).__name__} has no such block"
         )
     found: list[torch.Tensor] = []
+    ran: set[str] = set()
 
     def watch(name: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        def hook(
+            module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+        ) -> Any:
+            if name in ran:
+                raise ValueError(f"{name!r} runs more than once in a forward pass")
+            ran.add(name)
             own = output[0] if isinstance(output, tuple) else output
-            tokens = inputs[0]
+            tokens = inputs[0] if inputs else named["query"]
             weights = attention_weights(module, tokens)
             if not weights.requires_grad:
                 weights = weights.detach().requires_grad_(True)
             again = attention_output(module, tokens, weights)
             # masks, other queries, biases of position: whatever we do not know of
             gap = (again.detach() - own.detach()).abs().max()
-            if own.shape != again.shape or gap > 1e-3 * own.detach().abs().max().clamp_min(1e-6):
+            most = max(1e-3, 8 * torch.finfo(own.dtype).eps) * own.detach().abs().max()
+            if own.shape != again.shape or gap > most.clamp_min(1e-9):
                 raise ValueError(
                     f"{name!r}: what it gives is no sum of its values by softmax(q k / sqrt(d))"
+                )
+            if found and weights.shape[-1] != found[0].shape[-1]:
+                raise ValueError(
+                    f"{name!r}: expected attention between all {found[0].shape[-1]} tokens, got "
+                    f"{weights.shape[-1]}"
                 )
             found.append(weights)
             return (again, *output[1:]) if isinstance(output, tuple) else again
 
         return hook
 
-    handles = [module.register_forward_hook(watch(name)) for name, module in modules.items()]
+    handles = [
+        module.register_forward_hook(watch(name), with_kwargs=True)
+        for name, module in modules.items()
+    ]
     try:
         yield found
     finally:

@@ -105,6 +105,49 @@ def test_a_planted_event_is_found_in_a_signal():
         assert abs(int(found.argmax()) - 130) <= 4, method
 
 
+class SignalTransformer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.token = nn.Conv1d(2, 16, 8, 8), nn.Parameter(torch.randn(1, 1, 16))
+        self.blocks = nn.Sequential(
+            *[nn.TransformerEncoderLayer(16, 2, 32, batch_first=True) for _ in range(2)]
+        )
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, signals):
+        tokens = self.patches(signals).mT
+        tokens = torch.cat([self.token.expand(len(signals), -1, -1), tokens], 1)
+        return self.head(self.blocks(tokens)[:, 0])
+
+
+def test_the_class_token_of_a_signal_is_no_cell():
+    model, signals = SignalTransformer().eval(), torch.randn(2, 2, 128)
+    with pytest.raises(ValueError, match="only its class token reaches the logits"):
+        attribute(model, signals, 1, method="gradcam", layers="blocks.1")
+    asked = {"method": "eigengradcam", "layers": "blocks.0"}
+    found = attribute(model, signals, 1, **asked).maps
+    expected = attribute(model, signals, 1, reshape=lambda t: t[:, 1:].movedim(-1, 1), **asked)
+    torch.testing.assert_close(found, expected.maps)
+    for method in ("legrad", "rollout"):
+        with pytest.raises(ValueError, match=r"of images \(B, C, H, W\) alone"):
+            attribute(model, signals, 1, method=method)
+
+
+def test_a_signal_network_with_planes_further_on():
+    class Mix(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.line, self.plane = nn.Conv1d(2, 8, 5, padding=2), nn.Conv2d(1, 4, 3, padding=1)
+            self.head = nn.Linear(4, 5)
+
+        def forward(self, x):
+            return self.head(self.plane(self.line(x)[:, None].relu()).relu().mean((2, 3)))
+
+    found = attribute(Mix().eval(), torch.randn(3, 2, 128), 1, method="gradcam", layers="line")
+    assert found.maps.shape == (3, 128)
+
+
 def test_scales_are_of_images():
     with pytest.raises(ValueError, match=r"scales: expected images \(B, C, H, W\), got \(2, 3, 40"):
         attribute(network(1), data(1), 0, layers="1", scales=(0.5, 1.0))

@@ -62,6 +62,36 @@ def test_ablationcam(model, images, batch, k):
         torch.testing.assert_close(one, expected_map(torch.stack(weights), grid).detach())
 
 
+def test_ablation_where_the_score_is_0(images):
+    class Zero(nn.Module):
+        def __init__(self, body, image):
+            super().__init__()
+            self.body, self.zero = body, body(image).detach()
+
+        def forward(self, x):
+            return self.body(x) - self.zero
+
+    torch.manual_seed(0)
+    body = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    ).double()
+    found = attribute(Zero(body, images[:1]), images[:1], 1, method="ablationcam", layers="body.1")
+    assert torch.isfinite(found.maps).all()
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e18])
+def test_eigencam_of_very_small_and_very_large_features(model, images, scale):
+    class Scaled(nn.Module):
+        def forward(self, x):
+            return x * scale
+
+    network = nn.Sequential(*model[:4], Scaled(), *model[4:]).float()
+    found = attribute(network, images.float(), 0, method="eigencam", layers="4").maps
+    usual = attribute(network, images.float(), 0, method="eigencam", layers="3").maps
+    torch.testing.assert_close(found / found.max(), usual / usual.max(), rtol=1e-4, atol=1e-4)
+    model.double()
+
+
 def test_ablation_of_tokens_takes_a_channel_of_every_cell():
     """Channels last: what is a view is set to 0 in place."""
 

@@ -2,9 +2,16 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from wsss.attribution import METHODS, TargetConfig, attribute
+from wsss.attribution import (
+    METHODS,
+    GradientConfig,
+    MultiScaleConfig,
+    TargetConfig,
+    attribute,
+)
 from wsss.attribution.targets import Question
 
 LOGITS = torch.tensor([[3.0, 2.5, -1.0, 2.9, 0.0], [0.0, 1.0, 2.0, 3.0, 4.0]]).double()
@@ -121,14 +128,85 @@ def test_the_layers_of_such_a_network_are_found_and_scales_averaged(images):
 
 
 @pytest.mark.parametrize("method", [m for m, s in METHODS.items() if s.layered])
-def test_methods_that_ask_for_many_images_need_a_number_for_each(images, method):
+def test_a_single_number_is_asked_of_one_image_at_a_time(images, method):
     network = Segmenter().double().eval()
     options = {"method": method, "layers": "body"}
     each = attribute(network, images, target=lambda o: o["embedding"].square().sum(1), **options)
     assert each.maps.amax() > 0
-    if method != "shapleycam":
-        with pytest.raises(ValueError, match="a number for each: reduce all dimensions"):
-            attribute(network, images, target=lambda o: o["embedding"].sum(), **options)
+    one = attribute(network, images, target=lambda o: o["embedding"].square().sum(), **options)
+    torch.testing.assert_close(each.maps, one.maps)
+
+
+@pytest.mark.parametrize("batch", [None, 1, 8])
+@pytest.mark.parametrize("options", [{"gradient": GradientConfig(steps=5)}, {"scales": (0.5, 1.0)}])
+def test_a_single_number_is_not_that_of_the_first_copy(model, images, batch, options):
+    method = "integrated_gradients" if "gradient" in options else "gradcam"
+    options = {"method": method, "batch": batch, **options}
+    if method == "gradcam":
+        options |= {"layers": "1", "scales": MultiScaleConfig((1.0,), flip=True)}
+    found = attribute(model, images, target=lambda out: out[0, 3], **options)
+    torch.testing.assert_close(found.maps, attribute(model, images, 3, **options).maps)
+
+
+@pytest.mark.parametrize("method", ["ablationcam", "scorecam", "integrated_gradients"])
+def test_the_classes_compared_with_are_those_of_the_image_itself(images, method):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 20)
+    ).double()  # fmt: skip
+    one = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(3)).double()
+    logits = network(one)[0]
+    options = {"method": method}
+    if method != "integrated_gradients":
+        options["layers"] = "1"
+    for k in (0, 4, 11):
+        gap = (logits - logits[k]).abs()
+        gap[k] = float("inf")
+        other = int(gap.argmin())
+        found = attribute(network, one, k, target=TargetConfig("finer", references=1), **options)
+        expected = attribute(
+            network, one, target=lambda out, k=k, o=other: out[:, k] - 0.6 * out[:, o], **options
+        )
+        torch.testing.assert_close(found.maps, expected.maps)
+
+
+def test_functions_that_hold_something_for_each_image_and_chosen_outputs(model, images):
+    labels = torch.tensor([1, 2])
+    found = attribute(
+        model, images.repeat(1, 1, 2, 2), method="gradcam", layers="1",
+        target=lambda out: -nn.functional.cross_entropy(out, labels, reduction="none"),
+    )  # fmt: skip
+    assert found.maps.shape == (2, 20, 24)
+    found = attribute(
+        Segmenter().double().eval(), images, output="sem", method="gradcam", layers="body",
+        target=lambda out: out[:, 2].mean((1, 2)),
+    )  # fmt: skip
+    assert found.maps.amax() > 0
+
+
+def test_layers_found_for_a_function_are_not_the_scores_themselves():
+    network = Segmenter().double().eval()
+    big = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    found = attribute(network, big, target=lambda out: out["sem"][:, 1].mean((1, 2)))
+    assert "head" not in found.layers
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_columns_of_another_model_are_refused_by_every_method(method):
+    torch.manual_seed(0)
+    vit = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=16,
+        num_classes=5,
+    ).eval()  # fmt: skip
+    cnn = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)
+    )
+    network = vit if method in ("legrad", "rollout") else cnn
+    layers = "1" if METHODS[method].takes_layers else None
+    labels = torch.zeros(1, 20)
+    labels[0, 1] = 1
+    with pytest.raises(ValueError, match="labels: expected 5 columns"):
+        attribute(network, torch.randn(1, 3, 32, 32), labels, method=method, layers=layers)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +214,10 @@ def test_methods_that_ask_for_many_images_need_a_number_for_each(images, method)
     [
         ({}, "labels: expected, or in their place a function as target"),
         ({"labels": 0, "target": lambda out: out.sum()}, "labels: expected, or in their place"),
-        ({"target": lambda out: out}, r"expected one number, or one for each of 2 images, got a t"),
-        ({"target": lambda out: 3}, r"one for each of 2 images, got a int"),
+        ({"target": lambda out: out}, r"expected one number for each of 2 images, got a tensor"),
+        ({"target": lambda out: 3}, r"expected one number for each of 2 images, got a int"),
+        ({"labels": 0, "target": "finer"}, r"target: expected a TargetConfig or a function, got"),
+        ({"labels": 0, "size": 64}, r"size: expected a tuple of 2 numbers, got 64"),
     ],
 )
 def test_targets_that_are_none(model, images, options, message):
@@ -153,8 +233,15 @@ def test_finer_needs_another_class(images):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"gamma": -1.0}, "gamma"), ({"gamma": float("nan")}, "gamma"), ({"references": 0}, "ref")],
+    [
+        ({"gamma": -1.0}, "gamma: expected at least"),
+        ({"gamma": float("nan")}, "gamma: expected at least"),
+        ({"references": 0}, "references: expected at least"),
+        ({"against": "gvien"}, "against: expected one of nearest, given, got 'gvien'"),
+        ({"probability": "softmx"}, "probability: expected one of sigmoid, softmax"),
+        ({"kind": "fine"}, "kind: expected one of own, logit, finer, rest, got 'fine'"),
+    ],
 )
 def test_options_out_of_range(options, message):
-    with pytest.raises(ValueError, match=rf"target\.{message}\w*: expected at least"):
-        TargetConfig("finer", **options)
+    with pytest.raises(ValueError, match=rf"target\.{message}"):
+        TargetConfig(**{"kind": "finer", **options})

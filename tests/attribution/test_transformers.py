@@ -168,6 +168,87 @@ def test_windows_are_refused(method):
         attribute(classifier("swin_t"), torch.randn(1, 3, 64, 64), 0, method=method)
 
 
+@pytest.mark.parametrize("method", ["legrad", "rollout"])
+def test_half_precision_and_heads_that_are_zero(method):
+    model = torchvisions_vit(torch.bfloat16)
+    found = attribute(model, images().bfloat16(), 1, method=method).maps
+    assert torch.isfinite(found).all()
+    nn.init.zeros_(model.heads.head.weight)
+    assert attribute(model.double(), images(), 1, method=method).maps.abs().max() == 0
+
+
+def test_legrad_of_a_network_that_adds_in_place():
+    class Adding(nn.Module):
+        def __init__(self, block, in_place):
+            super().__init__()
+            self.block, self.in_place = block, in_place
+
+        def forward(self, tokens):
+            tokens = self.block(tokens)
+            if self.in_place:
+                tokens += 0.5 * tokens.mean(1, keepdim=True)
+                return tokens
+            return tokens + 0.5 * tokens.mean(1, keepdim=True)
+
+    maps = []
+    for in_place in (True, False):
+        model = timms_vit()
+        model.blocks = nn.Sequential(*[Adding(block, in_place) for block in model.blocks])
+        maps.append(attribute(model, images(), 1, method="legrad").maps)
+    torch.testing.assert_close(*maps)
+
+
+class Named(nn.Module):
+    """A transformer of one's own: attention asked by name, and as many other things as wanted."""
+
+    def __init__(self, times=1, parallel=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Conv2d(3, 16, 8, 8)
+        self.blocks = nn.ModuleList([NamedBlock(parallel) for _ in range(2)])
+        self.times, self.head = times, nn.Linear(16, 4)
+
+    def forward(self, images):
+        tokens = self.embed(images).flatten(2).mT
+        for block in self.blocks:
+            for _ in range(self.times):
+                tokens = block(tokens)
+        return self.head(tokens.mean(1))
+
+
+class NamedBlock(nn.Module):
+    def __init__(self, parallel):
+        super().__init__()
+        self.parts = nn.ModuleList(
+            [nn.MultiheadAttention(16, 2, batch_first=True) for _ in range(1 + parallel)]
+        )
+        if not parallel:
+            self.attention = self.parts[0]
+            del self.parts
+
+    def forward(self, z):
+        parts = self.parts if hasattr(self, "parts") else [self.attention]
+        return z + sum(part(query=z, key=z, value=z)[0] for part in parts)
+
+
+@pytest.mark.parametrize("method", ["legrad", "rollout"])
+def test_attention_asked_by_name_and_what_is_no_road_of_blocks(method):
+    image = torch.randn(1, 3, 32, 32)
+    assert attribute(Named().eval(), image, 1, method=method).maps.amax() > 0
+    with pytest.raises(ValueError, match="runs more than once in a forward pass"):
+        attribute(Named(times=2).eval(), image, 1, method=method)
+    with pytest.raises(ValueError, match="one attention in each of its blocks"):
+        attribute(Named(parallel=True).eval(), image, 1, method=method)
+
+
+@pytest.mark.parametrize("method", ["scorecam", "ablationcam", "shapleycam", "gradcam"])
+def test_a_layer_of_which_the_class_token_alone_is_read_is_refused(method):
+    with pytest.raises(ValueError, match="only its class token reaches the logits"):
+        attribute(
+            torchvisions_vit(), images(), 1, method=method, layers="encoder.layers.encoder_layer_2"
+        )
+
+
 def test_a_network_whose_last_block_is_refused_by_others_has_maps():
     model = torchvisions_vit()
     last = "encoder.layers.encoder_layer_2"

@@ -59,6 +59,13 @@ def test_a_quota_holds_in_every_batch_and_uses_all_images_alike(share):
     assert seen[:30].sum() == counts.sum()
 
 
+def test_a_small_share_comes_over_several_epochs():
+    quota = Quota([0, 1], 0.05)  # .4 images an epoch of a single batch
+    found = [i for epoch in range(50) for [*batch] in batches(10, 8, epoch=epoch, quota=quota)
+             for i, *_ in batch]  # fmt: skip
+    assert sum(i < 2 for i in found) == 20
+
+
 def test_no_image_of_a_quota_comes_again_before_all_others_of_it():
     indices = [i for batch in batches(40, 10, quota=Quota(range(30, 40), 0.5)) for i, *_ in batch]
     scarce, others = ([i for i in indices if (i >= 30) == kind] for kind in (True, False))

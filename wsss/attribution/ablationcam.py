@@ -27,19 +27,20 @@ def ablationcam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, t
     images, layer = probe.images, probe.layer
     with torch.no_grad():
         with capture(model, [layer], images, probe.reshape) as captured:
-            model(captured.images)
+            settled = probe.question.settled(model(captured.images))
         reader = captured.readers[layer]
         grid = reader(captured.outputs[layer]).detach()
         weights = []
         for i in range(len(images)):
-            question = probe.question.of(torch.tensor([i], device=images.device))
+            question = settled.of(torch.tensor([i], device=images.device))
             whole = values_of_copies(model, images[i : i + 1], question)
             without = [
                 _without(model, images[i], layer, reader, part, question)
                 for part in torch.arange(grid.shape[1]).split(probe.copies)
             ]
             drop = whole - torch.cat(without)
-            weights.append((drop / whole.abs().clamp_min(torch.finfo(drop.dtype).tiny)).T)
+            size = whole.abs()
+            weights.append((drop / size.where(size > 0, torch.ones_like(size))).T)
     return grid, torch.stack(weights)
 
 

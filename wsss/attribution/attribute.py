@@ -43,13 +43,15 @@ def attribute(
             its feature maps are: the last one, for TIF the last of each resolution from stride 4
             on. The result names them.
         images: (B, C, H, W), or (C, H, W) for a single one, normalised as the model expects;
-            signals and volumes in batches.
+            volumes in batches, and signals: (B, C, L) is taken for them if the model's first
+            convolution is of one dimension, else give (B, C, 1, L) a network of images.
         labels: Which classes to explain: an index for all images, a list of one index for each
             image, a list of lists of indices, or a (B, K) multi-hot tensor.
         method, layers, tif, gradient, batch: See `AttributionConfig`; None takes its defaults.
         target: Which number stands for a class; or, in place of labels, a function of the model's
-            output that gives one number for each image, (B,), or one for the batch: such as
-            ``lambda out: out["sem"][:, 12].mean((1, 2))`` of a segmentation network.
+            output, for any number of images, that gives one number for each, (B,), such as
+            ``lambda out: out["sem"][:, 12].mean((1, 2))`` of a segmentation network; one that
+            gives a single number sees one image at a time.
         scales: Of images: factors of their size whose maps are averaged, or sizes and flip.
         size: Height and width of the maps; those of the images if None. Not with scales.
         output: Of a model that gives a tuple or a dict: the index or the key of the logits.
@@ -67,6 +69,8 @@ def attribute(
         images = images[None]
     if callable(target) == (labels is not None):
         raise ValueError("labels: expected, or in their place a function as target")
+    if not (target is None or callable(target) or isinstance(target, TargetConfig)):
+        raise ValueError(f"target: expected a TargetConfig or a function, got {target!r}")
     asked: Any = target if callable(target) else labels
     config = AttributionConfig(
         method=method,
@@ -76,7 +80,7 @@ def attribute(
         target=TargetConfig() if target is None or callable(target) else target,
         batch=batch,
     )
-    with chosen_output(model, output):
+    with chosen_output(model, output, logits=not callable(target)):
         # a single pass at the images' own size, whose maps may have any size
         if scales is None:
             many = attribute_many(model, images, asked, [config], size=size, reshape=reshape)
@@ -92,9 +96,8 @@ def attribute(
 
 def _takes_signals(model: nn.Module) -> bool:
     """Whether (B, C, L) is a batch of signals to a model, and not a single image."""
-    modules = list(model.modules())
-    images = any(isinstance(module, nn.Conv2d | nn.Conv3d) for module in modules)
-    return not images and any(isinstance(module, nn.Conv1d) for module in modules)
+    convolutions = (m for m in model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d))
+    return isinstance(next(convolutions, None), nn.Conv1d)
 
 
 def _listed(layers: str | Sequence[str] | int | None) -> list[str] | int | None:

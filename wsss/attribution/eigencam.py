@@ -17,6 +17,9 @@ def eigencam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Te
         (B, h, w), at least 0.
     """
     cells = activation.flatten(2)
+    # products of small or large values would leave the range of floats
+    scale = cells.abs().amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(cells.dtype).tiny)
+    cells = cells / scale
     cells = cells - cells.mean(dim=2, keepdim=True)
     # of both products of the matrix with itself the smaller one: they share their eigenvalues
     if cells.shape[1] <= cells.shape[2]:
@@ -26,6 +29,7 @@ def eigencam_layer(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Te
         values, vectors = torch.linalg.eigh(cells.transpose(1, 2) @ cells)
         found = vectors[:, :, -1] * values[:, -1:].clamp_min(0).sqrt()
     sign = torch.where(found.amax(dim=1) >= -found.amin(dim=1), 1.0, -1.0).to(found.dtype)
+    found = found * scale[:, :, 0]
     return (sign[:, None] * found).relu().view(len(activation), *activation.shape[2:])
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,14 @@ from wsss.attribution.layout import Reader
 from wsss.attribution.methods import AttributionConfig
 from wsss.attribution.passes import Asked
 from wsss.attribution.state import prepared
-from wsss.attribution.targets import Function, Labels, Question, Targets, targets_of
+from wsss.attribution.targets import (
+    Function,
+    Labels,
+    OneNumberForAllError,
+    Question,
+    Targets,
+    targets_of,
+)
 
 
 class Attribution(NamedTuple):
@@ -54,9 +62,29 @@ def attribute_many(
     Raises:
         ValueError: See `attribute`.
     """
+    try:
+        return _explained(model, images, labels, configs, size, reshape)
+    except OneNumberForAllError:
+        if len(images) == 1 and all(config.batch == 1 for config in configs):
+            raise
+        # the function sees one image at a time: its number is then that image's own
+        one_by_one = [replace(config, batch=1) for config in configs]
+        return _explained(model, images, labels, one_by_one, size, reshape)
+
+
+def _explained(
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: Labels | Function | Targets,
+    configs: Sequence[AttributionConfig],
+    size: tuple[int, ...] | None,
+    reshape: Reader | None,
+) -> list[Attribution]:
     _check(images)
     targets = targets_of(labels, images)
     size = size or tuple(images.shape[2:])
+    if isinstance(size, int):
+        raise ValueError(f"size: expected a tuple of {images.dim() - 2} numbers, got {size}")
     if len(size) != images.dim() - 2:
         raise ValueError(f"size: expected {images.dim() - 2} numbers, got {size}")
     if targets.function is not None and any(c.target.kind != "own" for c in configs):
@@ -78,7 +106,7 @@ def attribute_many(
             )  # fmt: skip
             with prepared(model):
                 found = passes(model, asked).detach()
-            if found.shape != maps[i].shape or found.min() < 0:
+            if found.shape != maps[i].shape or not found.min() >= 0:
                 raise ValueError(
                     f"method {config.method}: expected maps of {tuple(maps[i].shape)}, at least 0, "
                     f"got {tuple(found.shape)} from {float(found.min()):g}"
@@ -90,12 +118,13 @@ def attribute_many(
         layers = list(dict.fromkeys(name for i in members for name in names[i]))
         # images with equally many classes fill every backward pass of their bucket
         for chosen, classes, rows in targets.parts(one_of.batch):
-            question = Question(classes, one_of.resolved_target(), targets.function)
+            question = Question(
+                classes, one_of.resolved_target(), targets.function, targets.num_classes
+            )
             rounds = layer_rounds(
                 model, images[chosen], question, layers, one_of.resolved_gradient(), reshape,
                 one_of.batch,
             )  # fmt: skip
-            _check_classes(rounds[0], targets)
             for r, one in enumerate(rounds):
                 for i in members:
                     # rows[:, r] are the pairs of the r-th class of each image in the bucket
@@ -185,11 +214,3 @@ def _check(images: torch.Tensor) -> None:
     # inference tensors cannot enter a graph later; no_grad is lifted by `prepared`
     if torch.is_inference(images) or torch.is_inference_mode_enabled():
         raise ValueError("images: torch.inference_mode() records no gradients; use torch.no_grad()")
-
-
-def _check_classes(one: LayerRound, targets: Targets) -> None:
-    if one.logits is not None and targets.num_classes not in (None, one.logits.shape[1]):
-        raise ValueError(
-            f"labels: expected {one.logits.shape[1]} columns, one for each logit of the model, got "
-            f"{targets.num_classes}"
-        )

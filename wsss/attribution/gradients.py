@@ -95,7 +95,9 @@ def layer_rounds(
             return _rounds(model, images, question, layers, reshape)
         # activations and logits are those of the image itself; only gradients are averaged
         with torch.no_grad(), capture(model, layers, images, reshape) as captured:
-            logits = _logits(model(captured.images))
+            output = model(captured.images)
+        logits = _logits(output)
+        question = question.settled(output)
         activations = _grids(captured, captured.outputs)
         sums: list[dict[str, torch.Tensor]] = []
         together = 1 if batch is None else max(1, batch // len(images))

@@ -12,7 +12,7 @@ from torch import nn
 from wsss.attribution.layout import INPUT, Reader, grid_reader
 from wsss.attribution.places import out_of_place
 from wsss.attribution.state import checked_logits, prepared
-from wsss.attribution.targets import Function
+from wsss.attribution.targets import Function, OneNumberForAllError, Question
 
 _FINEST = 4
 """Smallest stride of a layer that is found: finer maps hold edges, not parts of objects."""
@@ -90,7 +90,8 @@ def feature_maps(
         In the order in which they end: a module after those inside it.
     """
     # a single image is enough to see shapes, and the cheapest
-    one = images[:1]
+    # a function may hold something for each image
+    one = images[:1] if function is None else images
     kept: dict[str, list[_Seen | None]] = {}
 
     def keep(name: str) -> object:
@@ -128,16 +129,20 @@ def feature_maps(
         once = {n: found[0] for n, found in kept.items() if len(found) == 1 and found[0]}
         # what does not depend on the images has no gradient
         once = {n: s for n, s in once.items() if s.output.requires_grad}
+        if function is not None:
+            # scores of each pixel that are only resized explain nothing but themselves
+            dense = {t.shape[1] for t in _tensors(logits) if t.dim() == one.dim()}
+            once = {n: s for n, s in once.items() if s.reader(s.output).shape[1] not in dense}
         if not once:
             return []
         # one backward pass tells of all modules at once whether they reach the output
         gradients = torch.autograd.grad(
-            _mixed(logits if function is None else function(logits)),
+            _mixed(logits if function is None else _asked(function, logits, len(one))),
             [seen.output for seen in once.values()],
             allow_unused=True,
         )
         modules = [(name, model.get_submodule(name)) for name in once]
-        wrong = set() if reshape is not None else out_of_place(model, one, modules)
+        wrong = set() if reshape is not None else out_of_place(model, one[:1], modules)
     maps = []
     for (name, seen), gradient in zip(once.items(), gradients, strict=True):
         # exactly 0 everywhere: a branch that is computed but not used, or a dead end
@@ -145,6 +150,14 @@ def feature_maps(
             cells = seen.reader(gradient)
             maps.append(FeatureMap(name, tuple(cells.shape[2:]), bool(cells.any())))
     return maps
+
+
+def _asked(function: Function, output: object, images: int) -> torch.Tensor:
+    """The numbers of a function; a single one for the batch does as well to find layers."""
+    try:
+        return Question(torch.zeros(images, 1), function=function).values(output, 0)
+    except OneNumberForAllError:
+        return function(output)
 
 
 def usable_layers(

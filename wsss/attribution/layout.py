@@ -66,7 +66,10 @@ def grid_reader(
         raise ValueError(f"gives {shape} for {images[0]} images; expected one row an image")
     if len(images) != 4:
         if output.dim() == len(images):
-            return _last_to_first if _works_on_the_last(module, shape) else _as_is
+            if not _works_on_the_last(module, shape):
+                return _as_is
+            prefix = _signal_prefix(shape[1], images[2]) if len(images) == 3 else 0
+            return lambda tensor: tensor[:, prefix:].movedim(-1, 1)
         raise ValueError(f"gives {shape}, expected {_WANTED[len(images)]}{RESHAPE}")
     image_size = (images[2], images[3])
     if output.dim() == 4:
@@ -100,6 +103,14 @@ def token_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | No
             found.append((gap, prefix, rows, columns))
     # tuples compare by gap, then by prefix
     return min(found)[2:] if found else None
+
+
+def _signal_prefix(tokens: int, length: int) -> int:
+    """Tokens before those of a signal's equal pieces: the fewest that leave such pieces, or 0."""
+    pieces = {length // side for side in range(1, length + 1)}
+    return next(
+        (p for p in range(min(MAX_PREFIX_TOKENS, tokens - 1) + 1) if tokens - p in pieces), 0
+    )
 
 
 def _is_channels_last(module: nn.Module, shape: tuple[int, ...], image: tuple[int, int]) -> bool:

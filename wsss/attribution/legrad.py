@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from wsss.attention import attention_modules, watched_attention
+from wsss.attention import attention_blocks, watched_attention
 from wsss.attribution.fusion import upsample
 from wsss.attribution.layout import token_grid
-from wsss.attribution.passes import Asked, each_value
+from wsss.attribution.passes import Asked
 
 
 def legrad_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
@@ -37,7 +37,7 @@ def legrad_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
         count = len(blocks)
         repeated = question.repeated(count)
         for r in range(rows.shape[1]):
-            values = each_value(repeated, output, r).unflatten(0, (count, -1)).sum(dim=1)
+            values = repeated.values(output, r).unflatten(0, (count, -1)).sum(dim=1)
             # each number moves with its own block's attention, and with that of those before it
             gradients = (
                 torch.autograd.grad(value, weights, retain_graph=True)[0]
@@ -59,14 +59,20 @@ def _early_exits(model: nn.Module) -> Iterator[list[torch.Tensor]]:
         A list that the pass fills with each block's tokens.
     """
     # the module that holds the attention adds it to the tokens
-    names = [name.rpartition(".")[0] for name in attention_modules(model)]
+    names = attention_blocks(model)
     kept: list[torch.Tensor] = []
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
         if not isinstance(output, torch.Tensor) or output.dim() != 3:
             raise ValueError("legrad: expected blocks that give (B, N, C) tokens")
         kept.append(output)
-        return torch.cat(kept) if len(kept) == len(names) else None
+        if len(kept) > 1 and output.shape != kept[0].shape:
+            raise ValueError(
+                f"legrad: expected blocks that keep all tokens, got {tuple(kept[0].shape)} and "
+                f"{tuple(output.shape)}"
+            )
+        # what follows may work in place on what it is given
+        return torch.cat(kept) if len(kept) == len(names) else output.clone()
 
     handles = [model.get_submodule(name).register_forward_hook(hook) for name in names]
     try:
@@ -82,6 +88,8 @@ def patches(tokens: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: The tokens are no grid of the image's patches.
     """
+    if images.dim() != 4:
+        raise ValueError("attention: of images (B, C, H, W) alone it is known where patches lie")
     grid = token_grid(tokens.shape[1], (images.shape[2], images.shape[3]))
     if grid is None:
         raise ValueError(f"attention: {tokens.shape[1]} tokens are no grid of square patches")

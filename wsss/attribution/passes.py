@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from wsss.attribution.fusion import fuse_layers, fuse_neurons
+from wsss.attribution.gradients import GradientConfig, layer_rounds
 from wsss.attribution.layout import Reader
 from wsss.attribution.targets import Question, TargetConfig, Targets
 from wsss.attribution.tif import TIFConfig
@@ -45,7 +46,10 @@ class Asked(NamedTuple):
             (B, C, H, W), the question of their R classes, and (B, R) indices into the N pairs.
         """
         for chosen, classes, rows in self.targets.parts(self.batch):
-            yield self.images[chosen], Question(classes, self.target, self.targets.function), rows
+            question = Question(
+                classes, self.target, self.targets.function, self.targets.num_classes
+            )
+            yield self.images[chosen], question, rows
 
     def empty_maps(self) -> torch.Tensor:
         """Make zeros for the maps of the N pairs."""
@@ -80,6 +84,8 @@ def by_weights(channel_weights: ChannelWeights) -> Callable[[nn.Module, Asked], 
     def maps(model: nn.Module, asked: Asked) -> torch.Tensor:
         result = asked.empty_maps()
         for images, question, rows in asked.parts():
+            # refuses layers out of place, those without influence, and class tokens alone
+            layer_rounds(model, images, question, asked.layers, GradientConfig(), asked.reshape)
             found = [
                 channel_weights(
                     model, Probe(images, question, layer, asked.batch or COPIES, asked.reshape)
@@ -106,27 +112,7 @@ def values_of_copies(model: nn.Module, copies: torch.Tensor, question: Question)
         model: The network.
         copies: (n, C, H, W).
         question: That of the one image.
-
-    Raises:
-        ValueError: A function gives one number for all of them.
     """
     output = model(copies.clone())  # some models change what they are given
     asked = question.repeated(len(copies))
-    return torch.stack(
-        [each_value(asked, output, r) for r in range(question.classes.shape[1])], dim=1
-    )
-
-
-def each_value(question: Question, output: object, r: int) -> torch.Tensor:
-    """Compute the numbers of a question for each image of a batch, (B,).
-
-    Raises:
-        ValueError: A function gives one number for the batch.
-    """
-    values = question.values(output, r)
-    if values.numel() != len(question.classes):
-        raise ValueError(
-            "target: this method asks for many images at once, and needs a number for each: "
-            "reduce all dimensions of the output but the first"
-        )
-    return values.reshape(-1)
+    return torch.stack([asked.values(output, r) for r in range(question.classes.shape[1])], dim=1)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wsss.attention import attention_modules, watched_attention
+from wsss.attention import attention_blocks, watched_attention
 from wsss.attribution.fusion import upsample
 from wsss.attribution.legrad import patches
 from wsss.attribution.passes import Asked
@@ -31,7 +31,7 @@ def rollout_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
     """
     maps = asked.empty_maps()
     # the module that holds the last attention gives the tokens that the class is read from
-    last = [name.rpartition(".")[0] for name in attention_modules(model)][-1:]
+    last = attention_blocks(model)[-1:]
     for images, question, rows in asked.parts():
         tokens: list[torch.Tensor] = []
 
@@ -52,7 +52,9 @@ def rollout_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
             *gradients, reads = torch.autograd.grad(value, [*attention, *tokens], retain_graph=True)
             relevance = _relevance(attention, gradients)
             read = (reads.abs().sum(dim=2) > 0).to(relevance)
-            found = torch.einsum("bn,bnm->bm", read, relevance) / read.sum(1, keepdim=True)
+            found = torch.einsum("bn,bnm->bm", read, relevance) / read.sum(
+                1, keepdim=True
+            ).clamp_min(1)
             maps[rows[:, r]] = upsample(patches(found, images), asked.size).to(maps.dtype)
     return maps
 

@@ -25,11 +25,11 @@ def scorecam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, torc
     images, layer = probe.images, probe.layer
     with torch.no_grad():
         with capture(model, [layer], images, probe.reshape) as captured:
-            model(captured.images)
+            settled = probe.question.settled(model(captured.images))
         grid = captured.readers[layer](captured.outputs[layer]).detach()
         weights = []
         for i, image in enumerate(images):
-            question = probe.question.of(torch.tensor([i], device=images.device))
+            question = settled.of(torch.tensor([i], device=images.device))
             scores = [
                 values_of_copies(
                     model, image * upsample(part, tuple(image.shape[1:]))[:, None], question

@@ -23,13 +23,16 @@ def checked_logits(logits: object) -> torch.Tensor:
 
 
 @contextmanager
-def chosen_output(model: nn.Module, output: int | str | None) -> Iterator[None]:
+def chosen_output(
+    model: nn.Module, output: int | str | None, logits: bool = True
+) -> Iterator[None]:
     """Let a model give one of its outputs alone; undone on leaving.
 
     Args:
         model: Any module.
         output: Index in its tuple, key in its dict, or attribute of its output; None leaves it as
             it is.
+        logits: It has to be (B, K).
 
     Raises:
         ValueError: In a forward pass: it gives nothing of that index or key.
@@ -38,7 +41,7 @@ def chosen_output(model: nn.Module, output: int | str | None) -> Iterator[None]:
         yield
         return
 
-    def choose(module: nn.Module, inputs: object, found: Any) -> torch.Tensor:
+    def choose(module: nn.Module, inputs: object, found: Any) -> Any:
         try:
             # a dataclass or a named tuple holds its parts as attributes
             named = isinstance(output, str) and not isinstance(found, dict)
@@ -47,7 +50,7 @@ def chosen_output(model: nn.Module, output: int | str | None) -> Iterator[None]:
             raise ValueError(
                 f"output: the model gives {described(found)}, and nothing called {output!r}"
             ) from error
-        return checked_logits(chosen)
+        return checked_logits(chosen) if logits else chosen
 
     handle = model.register_forward_hook(choose)
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -15,10 +15,17 @@ Labels = torch.Tensor | np.ndarray | int | Sequence[int] | Sequence[Sequence[int
 
 
 Function = Callable[[Any], torch.Tensor]
-"""Of a model's output, whatever that is: one number for each image, (B,), or one for the batch."""
+"""Of a model's output for any number of images: one number for each, (B,). One that gives a single
+number is asked about one image at a time."""
 
 
 TargetKind = Literal["own", "logit", "finer", "rest"]
+Against = Literal["nearest", "given"]
+Law = Literal["sigmoid", "softmax"]
+
+
+class OneNumberForAllError(ValueError):
+    """A function gives one number for several images."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,17 @@ class TargetConfig:
 
     kind: TargetKind = "own"
     gamma: float = 0.6
-    against: Literal["nearest", "given"] = "nearest"
+    against: Against = "nearest"
     references: int = 3
-    probability: Literal["sigmoid", "softmax"] = "sigmoid"
+    probability: Law = "sigmoid"
 
     def __post_init__(self) -> None:
+        for key, allowed in (("kind", TargetKind), ("against", Against), ("probability", Law)):
+            if getattr(self, key) not in get_args(allowed):
+                raise ValueError(
+                    f"target.{key}: expected one of {', '.join(get_args(allowed))}, got "
+                    f"{getattr(self, key)!r}"
+                )
         if not 0 <= self.gamma < float("inf"):
             raise ValueError(f"target.gamma: expected at least 0, got {self.gamma}")
         if self.references < 1:
@@ -58,39 +71,63 @@ class Question(NamedTuple):
         classes: (B, R) int64; with a function zeros, R = 1.
         target: Which number stands for a class.
         function: Takes the place of classes and target.
+        num_classes: Number of logits that the model should have; None does not ask.
+        others: (B, R, N) int64, classes that each is compared with; None finds them.
     """
 
     classes: torch.Tensor
     target: TargetConfig = TargetConfig("logit")
     function: Function | None = None
+    num_classes: int | None = None
+    others: torch.Tensor | None = None
 
     def repeated(self, times: int) -> "Question":
         """Ask the same of a batch that holds the images several times."""
-        return self._replace(classes=self.classes.repeat(times, 1))
+        others = None if self.others is None else self.others.repeat(times, 1, 1)
+        return self._replace(classes=self.classes.repeat(times, 1), others=others)
 
     def of(self, rows: torch.Tensor) -> "Question":
         """Ask it of the images of these numbers."""
-        return self._replace(classes=self.classes[rows])
+        others = None if self.others is None else self.others[rows]
+        return self._replace(classes=self.classes[rows], others=others)
+
+    def settled(self, output: object) -> "Question":
+        """Compare with the classes that are the nearest for these images, however they change."""
+        if self.function is not None or self.target.kind != "finer":
+            return self
+        logits = checked_logits(output).detach()
+        rounds = range(self.classes.shape[1])
+        return self._replace(others=torch.stack([self._others(logits, r) for r in rounds], dim=1))
 
     def values(self, output: object, r: int) -> torch.Tensor:
         """Compute the numbers of the r-th class of each image, (B,), of a model's output.
 
-        A function may give a single number, (), for the batch.
-
         Raises:
             ValueError: The output are no logits, or not of these classes; or the function gives
                 something else.
+            OneNumberForAllError: It gives one number for several images.
         """
         images = len(self.classes)
         if self.function is not None:
             found = self.function(output)
-            if isinstance(found, torch.Tensor) and found.shape in ((), (1,), (images,)):
+            if isinstance(found, torch.Tensor) and found.shape == (images,):
                 return found
+            if isinstance(found, torch.Tensor) and found.numel() == 1 and found.dim() < 2:
+                if images == 1:
+                    return found.reshape(1)
+                raise OneNumberForAllError(
+                    "target: this method asks for many images at once, and needs a number for "
+                    "each: reduce all dimensions of the output but the first"
+                )
             raise ValueError(
-                f"target: expected one number, or one for each of {images} images, got "
-                f"{described(found)}"
+                f"target: expected one number for each of {images} images, got {described(found)}"
             )
         logits = checked_logits(output)
+        if self.num_classes not in (None, logits.shape[1]):
+            raise ValueError(
+                f"labels: expected {logits.shape[1]} columns, one for each logit of the model, got "
+                f"{self.num_classes}"
+            )
         if self.classes.numel() and int(self.classes.max()) >= logits.shape[1]:
             raise ValueError(
                 f"labels: class {int(self.classes.max())} of a model with {logits.shape[1]} logits"
@@ -108,6 +145,8 @@ class Question(NamedTuple):
 
     def _others(self, logits: torch.Tensor, r: int) -> torch.Tensor:
         """Classes that the r-th of each image is compared with, (B, N)."""
+        if self.others is not None:
+            return self.others[:, r]
         if self.target.against == "given" and self.classes.shape[1] > 1:
             return torch.cat([self.classes[:, :r], self.classes[:, r + 1 :]], dim=1)
         if logits.shape[1] < 2:

@@ -109,8 +109,9 @@ class EpochBatches(Sampler[list[tuple[int, int, int]]]):
         size = min(self.batch_size, self.length)
         order: list[int] = []
         for step in range(len(self)):
-            # the rest that rounding leaves goes to the next batch
-            due, before = (round(n * size * self.quota.share) for n in (step + 1, step))
+            # the rest that rounding leaves goes to the next batch, and the next epoch
+            done = self.epoch * len(self) + step
+            due, before = (round(n * size * self.quota.share) for n in (done + 1, done))
             batch = [
                 *itertools.islice(inside, due - before),
                 *itertools.islice(outside, size - due + before),
