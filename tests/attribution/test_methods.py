@@ -51,7 +51,9 @@ def test_every_method_on_every_backbone(backbone, method):
         with pytest.raises(ValueError, match=r"expected a vision transformer.* has no such block"):
             attribute(model, images(), LABELS, method=method)
         return
-    layers = model.default_layers[:1] if method in A_PASS_FOR_EACH_CHANNEL else None
+    layers = None
+    if method in A_PASS_FOR_EACH_CHANNEL:
+        layers = [INPUT] if name in LARGE | {"swin_t"} else model.default_layers[:1]
     found = attribute(model, images(), LABELS, method=method, gradient=steps, layers=layers)
     assert found.maps.shape == (3, 64, 80)
     assert torch.isfinite(found.maps).all()
