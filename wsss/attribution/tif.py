@@ -78,12 +78,23 @@ def tif_layer(activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfi
     Returns:
         (B, h, w) map S of the layer, at least 0.
     """
-    attribution = neuron_attribution(activation, gradient, config.base)
     weights = _neuron_weights(activation, gradient, config)
-    regions = _intercept(attribution, config)
     if weights is None:
-        return regions.sum(dim=1).relu()
-    return fuse_neurons(weights, regions)
+        return _regions(activation, gradient, config).sum(dim=1).relu()
+    if activation.device.type != "cpu":
+        return fuse_neurons(weights, _regions(activation, gradient, config))
+    # about half of the neurons pull against the class: with a weight of 0 they need no region
+    maps = []
+    for a, g, w in zip(activation, gradient, weights, strict=True):
+        kept = w.nonzero()[:, 0]
+        regions = _regions(a[kept][None], g[kept][None], config)
+        maps.append(fuse_neurons(w[kept][None], regions))
+    return torch.cat(maps)
+
+
+def _regions(activation: torch.Tensor, gradient: torch.Tensor, config: TIFConfig) -> torch.Tensor:
+    """Concept regions C_k of every neuron: (B, C, h, w)."""
+    return _intercept(neuron_attribution(activation, gradient, config.base), config)
 
 
 def _neuron_weights(
@@ -101,7 +112,7 @@ def _neuron_weights(
 
 
 def _intercept(attribution: torch.Tensor, config: TIFConfig) -> torch.Tensor:
-    """Concept regions C_k of every neuron: (B, C, h, w)."""
+    """Concept regions C_k of the neurons' attributions R_k: (B, C, h, w)."""
     if config.threshold == "none":
         return attribution
     if config.alpha == 0 and config.threshold != "quantile" and config.region != "binary":
