@@ -100,9 +100,7 @@ def watched_attention(model: nn.Module) -> Iterator[list[torch.Tensor]]:
                 weights = weights.detach().requires_grad_(True)
             again = attention_output(module, tokens, weights)
             # masks, other queries, biases of position: whatever we do not know of
-            gap = (again.detach() - own.detach()).abs().max()
-            most = max(1e-3, 8 * torch.finfo(own.dtype).eps) * own.detach().abs().max()
-            if own.shape != again.shape or gap > most.clamp_min(1e-9):
+            if not _same(again.detach(), own.detach()):
                 raise ValueError(
                     f"{name!r}: what it gives is no sum of its values by softmax(q k / sqrt(d))"
                 )
@@ -125,6 +123,14 @@ def watched_attention(model: nn.Module) -> Iterator[list[torch.Tensor]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _same(again: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether two outputs agree to rounding."""
+    if again.shape != own.shape:
+        return False
+    most = max(1e-3, 8 * torch.finfo(own.dtype).eps) * own.abs().max()
+    return bool((again - own).abs().max() <= most.clamp_min(1e-9))
 
 
 def _projections(layer: Any, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:

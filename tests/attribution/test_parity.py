@@ -229,7 +229,8 @@ def test_grad_cam_packages_ablation(model, images):
         )
     expected = torch.from_numpy(weights).double() * score.sign()[:, None]
     question = Question(torch.full((2, 1), CLASS))
-    _, found = ablationcam_weights(model, Probe(images, question, layer, 16, None))
+    grid = torch.from_numpy(activation)
+    found = ablationcam_weights(model, Probe(images, question, layer, grid, 16, None))
     # they keep the scores in float32, and the drops are small beside them
     torch.testing.assert_close(found[:, 0], expected, rtol=0, atol=1e-6)
     assert expected.abs().max() > 1e-3

@@ -61,8 +61,9 @@ class Probe(NamedTuple):
 
     Args:
         images: (B, C, H, W).
-        question: What is asked of them.
+        question: What is asked of them, and of every changed copy.
         layer: Name of the layer.
+        grid: (B, C, *cells) its feature maps.
         copies: Most changed copies of an image in a pass.
         reshape: See `wsss.attribution.layout.grid_reader`.
     """
@@ -70,12 +71,13 @@ class Probe(NamedTuple):
     images: torch.Tensor
     question: Question
     layer: str
+    grid: torch.Tensor
     copies: int
     reshape: Reader | None
 
 
-ChannelWeights = Callable[[nn.Module, Probe], tuple[torch.Tensor, torch.Tensor]]
-"""A layer's (B, C, h, w) feature maps, and (B, R, C) weights of its channels for each class."""
+ChannelWeights = Callable[[nn.Module, Probe], torch.Tensor]
+"""(B, R, C) weights of a layer's channels for each class of each image."""
 
 
 def by_weights(channel_weights: ChannelWeights) -> Callable[[nn.Module, Asked], torch.Tensor]:
@@ -85,13 +87,16 @@ def by_weights(channel_weights: ChannelWeights) -> Callable[[nn.Module, Asked], 
         result = asked.empty_maps()
         for images, question, rows in asked.parts():
             # refuses layers out of place, those without influence, and class tokens alone
-            layer_rounds(model, images, question, asked.layers, GradientConfig(), asked.reshape)
-            found = [
-                channel_weights(
-                    model, Probe(images, question, layer, asked.batch or COPIES, asked.reshape)
-                )
-                for layer in asked.layers
-            ]
+            first = layer_rounds(
+                model, images, question, asked.layers, GradientConfig(), asked.reshape
+            )[0]
+            question = question.settled(first.logits)
+            copies = asked.batch or COPIES
+            found = []
+            for layer in asked.layers:
+                grid = first.activations[layer]
+                probe = Probe(images, question, layer, grid, copies, asked.reshape)
+                found.append((grid, channel_weights(model, probe)))
             several = len(found) > 1
             for r in range(rows.shape[1]):
                 result[rows[:, r]] = fuse_layers(

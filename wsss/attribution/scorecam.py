@@ -3,12 +3,11 @@
 import torch
 from torch import nn
 
-from wsss.attribution.capture import capture
 from wsss.attribution.fusion import stretched, upsample
 from wsss.attribution.passes import Probe, values_of_copies
 
 
-def scorecam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, torch.Tensor]:
+def scorecam_weights(model: nn.Module, probe: Probe) -> torch.Tensor:
     """Score-CAM's weights: softmax over k of the class's score of the image masked by A_k.
 
     A mask is the channel's feature map, stretched to [0, 1] and upsampled; what it covers becomes
@@ -20,21 +19,17 @@ def scorecam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, torc
         probe: Images and layer.
 
     Returns:
-        (B, C, *cells) feature maps, and (B, R, C) weights.
+        (B, R, C) weights.
     """
-    images, layer = probe.images, probe.layer
+    weights = []
     with torch.no_grad():
-        with capture(model, [layer], images, probe.reshape) as captured:
-            settled = probe.question.settled(model(captured.images))
-        grid = captured.readers[layer](captured.outputs[layer]).detach()
-        weights = []
-        for i, image in enumerate(images):
-            question = settled.of(torch.tensor([i], device=images.device))
+        for i, image in enumerate(probe.images):
+            question = probe.question.of(torch.tensor([i], device=image.device))
             scores = [
                 values_of_copies(
                     model, image * upsample(part, tuple(image.shape[1:]))[:, None], question
                 )
-                for part in stretched(grid[i]).split(probe.copies)
+                for part in stretched(probe.grid[i]).split(probe.copies)
             ]
             weights.append(torch.cat(scores).softmax(dim=0).T)
-    return grid, torch.stack(weights)
+    return torch.stack(weights)

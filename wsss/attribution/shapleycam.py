@@ -8,7 +8,7 @@ from wsss.attribution.capture import capture
 from wsss.attribution.passes import Probe
 
 
-def shapleycam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, torch.Tensor]:
+def shapleycam_weights(model: nn.Module, probe: Probe) -> torch.Tensor:
     """ShapleyCAM's weights: the mean over the cells of G - H A / 2, with the Hessian H at A.
 
     It is the second-order Shapley value of a layer's channels. Of a logit of a piecewise linear
@@ -19,10 +19,7 @@ def shapleycam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, to
         probe: Images and layer.
 
     Returns:
-        (B, C, *cells) feature maps, and (B, R, C) weights.
-
-    Raises:
-        ValueError: The layer does not move the score.
+        (B, R, C) weights.
     """
     images, layer, question = probe.images, probe.layer, probe.question
     # fused attention has no second derivative
@@ -33,8 +30,6 @@ def shapleycam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, to
         weights = []
         for r in range(question.classes.shape[1]):
             value = question.values(output, r).sum()
-            if not value.requires_grad:
-                raise ValueError(f"layers: {layer} has no influence on the target")
             (gradient,) = torch.autograd.grad(value, raw, create_graph=True)
             bend = None
             if gradient.requires_grad:
@@ -43,4 +38,4 @@ def shapleycam_weights(model: nn.Module, probe: Probe) -> tuple[torch.Tensor, to
                 )
             pull = gradient.detach() if bend is None else gradient.detach() - 0.5 * bend
             weights.append(reader(pull).flatten(2).mean(dim=2))
-    return reader(raw.detach()), torch.stack(weights, dim=1)
+    return torch.stack(weights, dim=1)
