@@ -41,6 +41,7 @@ def main(
     poolings: Sequence[str] = ("mean", "max", "lse", "topk", "gem", "attention"),
     folds: int = 4,
     seed: int = 0,
+    normal_share: float | None = None,
     keep: Path | None = None,
 ) -> None:
     """Cross-validate and print IoU by pooling.
@@ -52,6 +53,7 @@ def main(
         poolings: Kinds that are compared.
         folds: Parts of the training list.
         seed: Of the parts and of the trainings.
+        normal_share: Of the trainings; null leaves it to chance.
         keep: Folder for what is written, to look at, and to go on after an interruption; null
             deletes it.
     """
@@ -66,7 +68,11 @@ def main(
         numbers: dict[str, float] = {}
         for kind in poolings:
             for part in range(folds):
-                run(divided, _steps(recipe, kind, part, seed, place), place / kind / str(part))
+                run(
+                    divided,
+                    _steps(recipe, kind, part, seed, normal_share, place),
+                    place / kind / str(part),
+                )
             numbers |= _scored(divided, kind, folds, place)
             print(kind, numbers[kind], flush=True)
     write_ratios(numbers, json)
@@ -87,7 +93,14 @@ def _divided(data: DataConfig, split: str, folds: int, seed: int, lists: Path) -
     return replace(data, lists=lists.resolve())
 
 
-def _steps(recipe: dict[str, Any], kind: str, part: int, seed: int, place: Path) -> Steps:
+def _steps(
+    recipe: dict[str, Any],
+    kind: str,
+    part: int,
+    seed: int,
+    normal_share: float | None,
+    place: Path,
+) -> Steps:
     """Make of the recipe's steps those for one part: what it trains on, and what it masks."""
     wanted = ("classifier", "scores", "threshold", "normal", "masks_val")
     steps = {step["name"]: {**step} for step in recipe["steps"] if step["name"] in wanted}
@@ -100,6 +113,7 @@ def _steps(recipe: dict[str, Any], kind: str, part: int, seed: int, place: Path)
         "train_split": rest,
         "val_split": held,  # watched alone: the last epoch is taken
         "pooling": kind,
+        "normal_share": normal_share,
         "seed": seed,
         # all trainings share what the frozen network makes of the images
         "trainer": {"workers": 0, "cache": str(place / "cache")},

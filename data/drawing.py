@@ -16,19 +16,21 @@ Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
 def command(
     doc: str | None,
-    prepare: Callable[[Path, int, int, int, int], None],
+    prepare: Callable[..., None],
     root: str,
     *,
     train: int,
     val: int,
     size: int,
+    **shares: float,
 ) -> None:
     """Run a script that draws a data set.
 
     Args:
         doc: Its docstring.
-        prepare: Writes the data set: folder, seed, training images, unseen images, largest side.
-        root: Folder unless told otherwise; train, val and size likewise.
+        prepare: Writes the data set: folder, seed, training images, unseen images, largest side,
+            and the shares by their names.
+        root: Folder unless told otherwise; train, val, size and the shares likewise.
     """
     parser = argparse.ArgumentParser(description=(doc or "").split("\n")[0])
     parser.add_argument("--root", type=Path, default=Path(root))
@@ -36,8 +38,11 @@ def command(
     parser.add_argument("--train", type=int, default=train, help="training images")
     parser.add_argument("--val", type=int, default=val, help="unseen images")
     parser.add_argument("--size", type=int, default=size, help="largest side in pixels")
+    for name, share in shares.items():
+        parser.add_argument(f"--{name}", type=float, default=share, help="share of the images")
     options = parser.parse_args()
-    prepare(options.root, options.seed, options.train, options.val, options.size)
+    chosen = {name: getattr(options, name) for name in shares}
+    prepare(options.root, options.seed, options.train, options.val, options.size, **chosen)
     print(f"{options.train} + {options.val} images in {options.root}")
 
 

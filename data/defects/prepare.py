@@ -1,6 +1,7 @@
 """Draw the data set ``defects``: scratches, spots and dents of 6 to 40 pixels on textured plates.
 
     python data/defects/prepare.py [--root data/defects/set] [--seed 0] [--train 240] [--val 120]
+        [--normal 0.4]
 
 Writes VOC layout: JPEGImages, SegmentationClass (indexed PNG), ImageSets/Segmentation/{train,val}
 and labels.csv. The same seed gives the same bytes.
@@ -11,6 +12,7 @@ on most plates with a scratch and on few others: a classifier that looks at it i
 than not.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -29,21 +31,25 @@ SUPERSAMPLING = 4
 
 
 def main() -> None:
-    command(__doc__, prepare, "data/defects/set", train=240, val=120, size=256)
+    command(__doc__, prepare, "data/defects/set", train=240, val=120, size=256, normal=NORMAL)
 
 
-def prepare(root: Path, seed: int, train: int, val: int, size: int = 256) -> None:
+def prepare(
+    root: Path, seed: int, train: int, val: int, size: int = 256, normal: float = NORMAL
+) -> None:
     """Write the data set; images of ``val`` do not depend on the number of ``train`` images."""
     options = {"seed": seed, "train": train, "val": val, "size": size}
-    write_drawn(root, CLASSES, draw, quality=95, **options)
+    write_drawn(root, CLASSES, functools.partial(draw, normal=normal), quality=95, **options)
 
 
-def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    rng: np.random.Generator, size: int, normal: float = NORMAL
+) -> tuple[np.ndarray, np.ndarray]:
     """One image, (H, W, 3) uint8 RGB, and its mask, (H, W) uint8 with values 0..3."""
     height, width = rng.integers(round(0.8 * size), size + 1, size=2)
     image = _plate(rng, height, width)
     mask = np.zeros((height, width), dtype=np.uint8)
-    first = None if rng.random() < NORMAL else CLASSES[rng.integers(3)]
+    first = None if rng.random() < normal else CLASSES[rng.integers(3)]
     if rng.random() < MARKED[first]:
         _mark(rng, image)
     for number in range(0 if first is None else rng.choice([1, 2, 3], p=[0.55, 0.3, 0.15])):
