@@ -50,6 +50,20 @@ def test_what_one_class_has_that_the_other_has_not(photograph, classifier_checkp
     assert not np.array_equal(*pictures)
 
 
+def test_a_small_image_is_not_enlarged(photograph, classifier_checkpoint, tmp_path):
+    """A classifier of images of 72 pixels takes one of 512 for something else."""
+    with Image.open(photograph) as image:
+        own = max(image.size)
+    pictures = {}
+    for side in (None, own, 512):
+        out = tmp_path / f"{side}.png"
+        sizes = ["--multiscale.scales=[1.0]", f"--multiscale.long_side={side}"] if side else []
+        assert explain(photograph, classifier_checkpoint, out, "--labels", "star", *sizes) == 0
+        pictures[side] = np.asarray(Image.open(out))
+    assert np.array_equal(pictures[None], pictures[own])
+    assert not np.array_equal(pictures[None], pictures[512])
+
+
 def test_the_classifiers_own_classes(photograph, classifier_checkpoint, tmp_path):
     """An untrained one is sure of nothing: its best class is shown all the same."""
     out = tmp_path / "out.png"

@@ -21,6 +21,9 @@ from wsss.tasks.checkpoint import load_classifier
 from wsss.visualisation.overlay import MAP_COLOUR, overlay_maps
 from wsss.visualisation.sheet import strip
 
+_LONG_SIDE = 512
+"""Most pixels of the long side at which a photograph is explained unless sizes are given."""
+
 
 def explain(
     image: Path,
@@ -33,7 +36,7 @@ def explain(
     tif: TIFConfig = TIFConfig(),
     gradient: GradientConfig = GradientConfig(),
     target: TargetConfig = TargetConfig(),
-    multiscale: MultiScaleConfig = MultiScaleConfig(scales=(1.0,), long_side=512),
+    multiscale: MultiScaleConfig | None = None,
     height: int = 320,
     grey_bits: int = 16,
     device: Device = "auto",
@@ -59,7 +62,8 @@ def explain(
         tif: Options of TIF.
         gradient: Which gradient the attribution is made of.
         target: Which number stands for a class, its logit or what it has more than others.
-        multiscale: Sizes at which the photograph is explained.
+        multiscale: Sizes at which the photograph is explained; null: its own, but at most 512
+            pixels, for a classifier knows little of images that are larger than those it learned.
         height: Height of the picture in pixels, without the captions.
         grey_bits: Of a photograph in 16-bit grey, how many bits are used.
         device: Where the network runs.
@@ -87,6 +91,9 @@ def explain(
             f"{', '.join(names)}"
         )
     photograph = normalise(pixels, model.normalisation).to(place)
+    if multiscale is None:
+        long_side = min(_LONG_SIDE, max(photograph.shape[1:]))
+        multiscale = MultiScaleConfig(scales=(1.0,), long_side=max(32, long_side))
     with torch.no_grad(), full_float32():
         # at the base size: the scale on which a class counts as predicted elsewhere too
         probabilities = model(multiscale.base_view(photograph))[0].sigmoid().cpu()
