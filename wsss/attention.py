@@ -1,8 +1,8 @@
 """Self-attention modules of torchvision and timm: their weights, and what they make of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,8 @@ from torch import nn
 def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Name the self-attention modules of a model whose weights are computed here, in their order.
 
-    Those with a bias of position (BEiT, Swin) or rotated queries (EVA) are others.
+    Those of torchvision's and timm's vision transformers, with rotary positions too (EVA-02,
+    DINOv3). Those with a bias of position (BEiT, Swin) are others.
     """
     return {name: module for name, module in model.named_modules() if _attends(module)}
 
@@ -32,36 +33,77 @@ def attention_blocks(model: nn.Module) -> list[str]:
 def _attends(module: nn.Module) -> bool:
     if isinstance(module, nn.MultiheadAttention):
         return True
-    # timm's
+    # timm's: Attention, and EvaAttention, of which some have a layer for each projection
     known = all(hasattr(module, name) for name in ("qkv", "q_norm", "k_norm", "num_heads"))
-    others = ("rope", "q_bias", "relative_position_bias_table")
+    others = ("rope", "relative_position_bias_table")
     return known and not any(hasattr(module, name) for name in others)
 
 
-def attention_weights(layer: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Attention weights of a module for its input.
+class Given(NamedTuple):
+    """What a self-attention module is given.
+
+    Args:
+        tokens: (B, N, C).
+        rope: Rotary position embedding of the patches, as timm's networks hand it on; None where
+            there is none.
+    """
+
+    tokens: torch.Tensor
+    rope: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> "Given":
+        """Read the arguments of a call, as a hook sees them."""
+        return cls(inputs[0] if inputs else named["query"], named.get("rope"))
+
+
+def attention_weights(layer: Any, given: Given) -> torch.Tensor:
+    """Attention weights of a module for what it is given.
 
     Args:
         layer: One of `attention_modules`.
-        tokens: (B, N, C) its input.
+        given: Its input.
 
     Returns:
         (B, heads, N, N): of each token, to each other.
     """
-    query, key, _ = _projections(layer, tokens)
+    query, key, _ = projections(layer, given)
     products = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
     return products.softmax(dim=-1)
 
 
-def attention_output(layer: Any, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def attention_output(layer: Any, given: Given, weights: torch.Tensor) -> torch.Tensor:
     """What a module gives for its input by such weights: (B, N, C)."""
-    joined = (weights @ _projections(layer, tokens)[2]).transpose(1, 2).flatten(2)
+    tokens = given.tokens
+    joined = (weights @ projections(layer, given)[2]).transpose(1, 2).flatten(2)
     if isinstance(layer, nn.MultiheadAttention):
         return layer.out_proj(joined)
     joined = layer.norm(joined) if isinstance(getattr(layer, "norm", None), nn.Module) else joined
     if getattr(layer, "gate", None) is not None:
         joined = joined * layer.gate(tokens).sigmoid()
     return layer.proj(joined)
+
+
+@contextmanager
+def given_to(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Given]]:
+    """Collect what attention modules are given in a forward pass, by their names."""
+    found: dict[str, Given] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            found[name] = Given.of(inputs, named)
+
+        return hook
+
+    handles = [
+        module.register_forward_pre_hook(keep(name), with_kwargs=True)
+        for name, module in modules.items()
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -94,11 +136,11 @@ def watched_attention(model: nn.Module) -> Iterator[list[torch.Tensor]]:
                 raise ValueError(f"{name!r} runs more than once in a forward pass")
             ran.add(name)
             own = output[0] if isinstance(output, tuple) else output
-            tokens = inputs[0] if inputs else named["query"]
-            weights = attention_weights(module, tokens)
+            given = Given.of(inputs, named)
+            weights = attention_weights(module, given)
             if not weights.requires_grad:
                 weights = weights.detach().requires_grad_(True)
-            again = attention_output(module, tokens, weights)
+            again = attention_output(module, given, weights)
             # masks, other queries, biases of position: whatever we do not know of
             if not _same(again.detach(), own.detach()):
                 raise ValueError(
@@ -133,15 +175,47 @@ def _same(again: torch.Tensor, own: torch.Tensor) -> bool:
     return bool((again - own).abs().max() <= most.clamp_min(1e-9))
 
 
-def _projections(layer: Any, tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Query, key and value of each head: (B, heads, N, C / heads) each."""
+def projections(layer: Any, given: Given) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Query, key and value of each head for what a module is given: (B, heads, N, C / heads) each.
+
+    With rotary positions, query and key are the rotated ones.
+    """
+    heads, tokens = layer.num_heads, given.tokens
     if isinstance(layer, nn.MultiheadAttention):
         if not layer.batch_first or layer.in_proj_weight is None:
             raise ValueError("attention: expected batches first, and one width of all projections")
         joined = F.linear(tokens, layer.in_proj_weight, layer.in_proj_bias)
+    elif layer.qkv is None:
+        joined = torch.cat([one(tokens) for one in (layer.q_proj, layer.k_proj, layer.v_proj)], 2)
+    elif getattr(layer, "q_bias", None) is not None:
+        # EVA's keys have no bias of their own: timm keeps zeros in its place
+        bias = torch.cat([layer.q_bias, layer.k_bias, layer.v_bias])
+        joined = F.linear(tokens, layer.qkv.weight, bias)
     else:
         joined = layer.qkv(tokens)
-    query, key, value = joined.unflatten(2, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    query, key, value = joined.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     if isinstance(layer, nn.MultiheadAttention):
         return query, key, value
-    return layer.q_norm(query), layer.k_norm(key), value
+    query, key = layer.q_norm(query), layer.k_norm(key)
+    if given.rope is not None:
+        query, key = (_rotated(one, given.rope, layer) for one in (query, key))
+    return query, key, value
+
+
+def _rotated(values: torch.Tensor, rope: torch.Tensor, layer: Any) -> torch.Tensor:
+    """Rotate (B, heads, N, C) queries or keys of patches; class and register tokens have no place.
+
+    Args:
+        values: The queries or keys.
+        rope: (..., N - prefix, 2 C), sines and cosines.
+        layer: Their module, which says how many tokens stand in front, and which channels are
+            turned together: neighbours, or those half of the channels apart.
+    """
+    sine, cosine = rope.to(values.dtype).chunk(2, dim=-1)
+    prefix, places = values.split([layer.num_prefix_tokens, sine.shape[-2]], dim=2)
+    if layer.rotate_half:
+        first, second = places.chunk(2, dim=-1)
+        turned = torch.cat([-second, first], dim=-1)
+    else:
+        turned = torch.stack([-places[..., 1::2], places[..., ::2]], dim=-1).flatten(-2)
+    return torch.cat([prefix, places * cosine + turned * sine], dim=2)

@@ -1,13 +1,9 @@
 """Attention between the patches of a vision transformer."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
 from torch import nn
 
-from wsss.attention import attention_modules, attention_weights
+from wsss.attention import attention_modules, attention_weights, given_to
 
 _PREFIX = 8
 """Most tokens before the patches' own (class, distillation and register tokens)."""
@@ -35,14 +31,15 @@ def patch_attention(body: nn.Module, images: torch.Tensor, blocks: int) -> torch
     Raises:
         ValueError: The body has no such blocks.
     """
-    layers = list(attention_modules(body).values())[-blocks:]
+    layers = dict(list(attention_modules(body).items())[-blocks:])
     if not layers:
         raise ValueError("attention: expected a vision transformer, such as vit_b_16 or timm's")
-    with torch.no_grad(), _inputs_of(layers) as inputs:
+    with torch.no_grad(), given_to(layers) as given:
         rows, columns = body(images).shape[2:]
     count = rows * columns
     total = images.new_zeros(len(images), count, count)
-    for layer, tokens in zip(layers, inputs, strict=True):
+    for name, layer in layers.items():
+        tokens = given[name].tokens
         # windows inside of a block, which are moved into the batch, see only a part of the image
         if len(tokens) != len(images) or not 0 <= tokens.shape[1] - count <= _PREFIX:
             raise ValueError(
@@ -50,28 +47,5 @@ def patch_attention(body: nn.Module, images: torch.Tensor, blocks: int) -> torch
                 f"tokens in {len(tokens)} windows"
             )
         # class and register tokens stand in front
-        total += attention_weights(layer, tokens).mean(dim=1)[:, -count:, -count:]
+        total += attention_weights(layer, given[name]).mean(dim=1)[:, -count:, -count:]
     return (total / len(layers)).unflatten(2, (rows, columns)).unflatten(1, (rows, columns))
-
-
-@contextmanager
-def _inputs_of(layers: list[nn.Module]) -> Iterator[list[torch.Tensor]]:
-    """Collect the first input of each module during a forward pass, in their order."""
-    found: dict[int, torch.Tensor] = {}
-    ordered: list[torch.Tensor] = []
-
-    def keep(number: int) -> Any:
-        def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            found[number] = inputs[0]
-            # filled at the last one, so that the list is whole when the caller reads it
-            if len(found) == len(layers):
-                ordered[:] = [found[i] for i in range(len(layers))]
-
-        return hook
-
-    handles = [layer.register_forward_pre_hook(keep(i)) for i, layer in enumerate(layers)]
-    try:
-        yield ordered
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -13,8 +13,8 @@ from torch import nn
 
 from wsss.models.bands import widen
 from wsss.models.narrow_resnet import narrow_resnet10
-from wsss.models.state_files import State, read_torch, state_dict_of
-from wsss.models.timm_body import PREFIX, TimmBody, build_timm_body
+from wsss.models.state_files import State, read_state
+from wsss.models.timm_body import PREFIX, TimmBody, as_timm, build_timm_body
 from wsss.models.vit import ViTBody
 from wsss.models.weights import HEADS, load_weights
 from wsss.normalisation import IMAGENET, Normalisation
@@ -238,6 +238,8 @@ def load_body(body: nn.Module, state: Mapping[str, torch.Tensor], *, source: str
     # timm's own state dict lacks the prefix that TimmBody gives its network
     whole = isinstance(body, TimmBody) and not any(key.startswith("network.") for key in state)
     network = body.network if whole and isinstance(body, TimmBody) else body
+    if network is not body:
+        state = as_timm(network, state)
     load_weights(network, state, source=source, ignored=HEADS)
 
 
@@ -318,7 +320,7 @@ def _read_state(path: Path, nor: str) -> State:
     """Read a state dict from a local file; ``nor`` completes the message if there is none."""
     if not path.is_file():
         raise FileNotFoundError(f"weights: {str(path)!r} is neither {nor}")
-    return state_dict_of(read_torch(path, path, "weights"), path)
+    return read_state(path)
 
 
 def _set_output_stride(body: nn.Module, spec: BackboneSpec, config: BackboneConfig) -> None:

@@ -8,10 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 log = logging.getLogger(__name__)
 
 State = Mapping[str, torch.Tensor]
+
+
+def read_state(path: Path) -> State:
+    """Read the state dict of a file of safetensors or of torch.save, whatever its name.
+
+    Raises:
+        ValueError: It is neither, is damaged, or holds more than tensors.
+    """
+    with path.open("rb") as file:
+        start = file.read(9)
+    # the length of a header in JSON, eight bytes of which the upper ones are 0, and its first brace
+    if start[5:] == b"\0\0\0{":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(
+                f"cannot read weights {path}: it begins as safetensors and is damaged ({error})"
+            ) from error
+    return state_dict_of(read_torch(path, path, "weights"), path)
 
 
 def read_torch(source: Path | io.BytesIO, path: Path, what: str) -> Any:

@@ -3,12 +3,14 @@
 import itertools
 from collections.abc import Mapping
 from difflib import get_close_matches
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
+from wsss.models.state_files import State, without_prefix
 from wsss.models.vit import whole_patches
 from wsss.normalisation import IMAGENET, Normalisation
 
@@ -160,6 +162,42 @@ class TimmBody(nn.Module):
         The last name is empty: it stands for the body's own output.
         """
         return self._layers
+
+
+def as_timm(network: nn.Module, state: State) -> State:
+    """Rename published weights of a network to timm's names, where timm knows how.
+
+    Of DINOv2, DINOv3, CLIP, SigLIP and EVA as their authors or open_clip publish them, or with
+    positions for another size. Weights that fit as they are, and those that timm does not know
+    either, are returned as given.
+
+    Args:
+        network: A timm model.
+        state: Tensors by name.
+    """
+    own = network.state_dict()
+    if any(name.startswith("fc_norm.") for name in state) and "norm.weight" in own:
+        # trained to normalise the mean of the tokens: that of each is plain, as timm's own loading
+        # leaves it
+        plain = {"norm.weight": torch.ones_like, "norm.bias": torch.zeros_like}
+        state = {**{name: made(own[name]) for name, made in plain.items()}, **state}
+    if _fits(network, without_prefix(state, own, "")):
+        return state
+    convert = getattr(import_module(type(network).__module__), "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        converted: State = convert(dict(state), network)
+    except Exception:  # of what is no file of this network: the caller says what does not fit
+        return state
+    return converted if _fits(network, converted) else state
+
+
+def _fits(network: nn.Module, state: State) -> bool:
+    return all(
+        name in state and state[name].shape == value.shape
+        for name, value in network.state_dict().items()
+    )
 
 
 def _cells(output: object, sides: tuple[int, int]) -> tuple[int, ...]:

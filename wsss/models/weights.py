@@ -7,7 +7,7 @@ from torch import nn
 
 from wsss.models.state_files import without_prefix
 
-HEADS = ("fc.", "classifier.", "heads.", "head.", "head_dist.", "fc_norm.")
+HEADS = ("fc.", "classifier.", "heads.", "head.", "head_dist.", "fc_norm.", "attn_pool.")
 """Prefixes of the state-dict keys that belong to the heads of torchvision's and timm's networks."""
 
 

@@ -3,18 +3,16 @@
 import copy
 import threading
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
 
-from wsss.attribution.capture import capture
 from wsss.data.transforms import normalise
 from wsss.models.attention import patch_attention, patch_size
 from wsss.models.classifier import Classifier
+from wsss.models.hidden import HiddenStates
 from wsss.models.segmenter import Segmenter
 from wsss.tasks.boundary_network import BoundaryNetwork
 from wsss.tasks.checkpoint import kind_of, load_boundary, load_classifier, load_segmenter
@@ -54,7 +52,8 @@ class Guides:
         Args:
             image: (H, W, 3) uint8 RGB.
             checkpoint: A classifier or a segmentation network.
-            layers: Modules of its backbone; None takes a classifier's last of each resolution.
+            layers: Hidden states of its backbone, see `HiddenStates`; None takes a classifier's
+                last of each resolution.
             long_side: Long side to which the network sees it; None: as it is.
 
         Returns:
@@ -65,11 +64,22 @@ class Guides:
         """
         network = self._network(checkpoint)
         names = _layers(network, layers, checkpoint)
+        try:
+            states = self._states(network, names)
+        except ValueError as error:
+            raise ValueError(f"walk.layers: {checkpoint}: {error}") from error
         pixels = normalise(resized(image, long_side), network.normalisation)[None].to(self.device)
-        with torch.no_grad(), capture(network, names, pixels) as captured:
-            network(captured.images)
-        read = (captured.readers[name](captured.outputs[name])[0] for name in names)
-        return [cells.detach().float().cpu().numpy() for cells in read]
+        return [values[0].float().cpu().numpy() for values in states(pixels).values()]
+
+    def _states(self, network: Guide, names: tuple[str, ...]) -> HiddenStates:
+        """This thread's reader of a network's layers, which looks for them once."""
+        own: dict[tuple[int, tuple[str, ...]], HiddenStates]
+        own = self._own.__dict__.setdefault("states", {})
+        # the network is this thread's own copy, which it keeps
+        key = id(network), names
+        if key not in own:
+            own[key] = HiddenStates(network.backbone, names)
+        return own[key]
 
     def attention(
         self, image: np.ndarray, checkpoint: Path, blocks: int, long_side: int | None
@@ -170,22 +180,10 @@ def _load(checkpoint: Path) -> Guide | BoundaryNetwork:
     return network.requires_grad_(False)
 
 
-def _layers(network: nn.Module, layers: Sequence[str] | None, checkpoint: Path) -> list[str]:
-    """Names of modules of a whole network, from those of its backbone."""
+def _layers(network: Guide, layers: Sequence[str] | None, checkpoint: Path) -> tuple[str, ...]:
+    """Names of a backbone's hidden states, as they are given or as the network has them."""
     if layers is None:
-        if isinstance(network, Classifier):
-            return network.default_layers
-        raise ValueError(f"walk.layers: {checkpoint} names none of its own; give some")
-    known = [
-        name.removeprefix("backbone.")
-        for name, _ in network.named_modules()
-        if name.startswith("backbone.")
-    ]
-    plain = [layer.removeprefix("backbone.") for layer in layers]
-    for layer in plain:
-        if layer not in known:
-            near = get_close_matches(layer, known, n=3) or known[:10]
-            raise ValueError(
-                f"walk.layers: {checkpoint} has no layer {layer!r}, but {', '.join(near)}"
-            )
-    return [f"backbone.{layer}" for layer in plain]
+        if not isinstance(network, Classifier):
+            raise ValueError(f"walk.layers: {checkpoint} names none of its own; give some")
+        layers = network.default_layers
+    return tuple(layer.removeprefix("backbone").removeprefix(".") for layer in layers)

@@ -37,8 +37,9 @@ class WalkConfig:
         checkpoint: For all but ``colour``: the network, written by train_cls, train_seg or (for
             ``boundary``) train_boundary.
         layers: For ``features``: modules of its backbone, as torchvision names them
-            (``features.13``, ``layer2``); the cosines of several are averaged. ``null`` takes the
-            last of each resolution.
+            (``features.13``, ``layer2``), or of a vision transformer's block the keys
+            (``network.blocks.11.keys``), queries or values; the cosines of several are averaged.
+            ``null`` takes the last of each resolution.
         blocks: For ``attention``: the last blocks, whose attention is averaged.
         long_side: Long side to which the network sees the photograph, in pixels; ``null``: as it
             is. A transformer sees at most 1,600 patches in any case.
