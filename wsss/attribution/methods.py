@@ -26,6 +26,7 @@ from wsss.attribution.scorecam import scorecam_weights
 from wsss.attribution.shapleycam import shapleycam_weights
 from wsss.attribution.targets import TargetConfig, TargetKind
 from wsss.attribution.tif import TIFConfig, tif_layer
+from wsss.attribution.tokencut import tokencut_maps
 from wsss.attribution.xgradcam import xgradcam_layer
 
 LayerMap = Callable[[torch.Tensor, torch.Tensor, TIFConfig], torch.Tensor]
@@ -118,6 +119,7 @@ METHODS: dict[str, Method] = {
     "eigengradcam": Method(_plain(eigengradcam_layer)),
     "legrad": Method(passes=legrad_maps),
     "rollout": Method(passes=rollout_maps),
+    "tokencut": Method(passes=tokencut_maps, layered=True, differentiates=False),
     "hirescam": Method(_plain(hirescam_layer)),
     "saliency": _pixels(gradient_pixels, "plain"),
     "input_x_gradient": _pixels(product_pixels, "plain"),
@@ -152,8 +154,8 @@ class AttributionConfig:
         method: tif; base: TIF's neuron attribution (``tif.base``) alone, all neurons alike; cam,
             gradcam, gradcampp, xgradcam, layercam, hirescam, finercam, refinecam, shapleycam,
             scorecam, ablationcam, eigencam, eigengradcam, fullgrad; of transformers legrad and
-            rollout; or, of the input's pixels, saliency, input_x_gradient, integrated_gradients,
-            smoothgrad, guided_backprop.
+            rollout; tokencut, whatever the class; or, of the input's pixels, saliency,
+            input_x_gradient, integrated_gradients, smoothgrad, guided_backprop.
         layers: Names of modules, or a number n: the last n default layers. None takes all of these
             for TIF and the last one for the others. A baseline given several layers is fused as
             TIF is.

@@ -55,8 +55,9 @@ def explain(
         top: Most classes that are explained without labels.
         method: Attribution method: tif, base, cam, gradcam, gradcampp, xgradcam, layercam,
             hirescam, finercam, refinecam, shapleycam, scorecam, ablationcam, eigencam,
-            eigengradcam, fullgrad; of vision transformers legrad and rollout; of the input's pixels
-            saliency, input_x_gradient, integrated_gradients, smoothgrad and guided_backprop.
+            eigengradcam, fullgrad; of vision transformers legrad and rollout; tokencut, whatever
+            the class; of the input's pixels saliency, input_x_gradient, integrated_gradients,
+            smoothgrad and guided_backprop.
         layers: Names of the model's modules that are explained, or a number n: the last n default
             layers; null takes the method's default.
         tif: Options of TIF.
