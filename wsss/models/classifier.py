@@ -28,6 +28,7 @@ class Classifier(nn.Module):
         normalisation: Mean and deviation of the images that it takes.
         pooling: How class maps become logits.
         skips: Whether the head is one with skips, see `ClassHead`.
+        hidden: Width of the head's hidden layer; None is a linear head.
 
     Attributes:
         taps: Names of the backbone's modules that are the stages; ``""`` is the backbone itself.
@@ -43,18 +44,20 @@ class Classifier(nn.Module):
         pooling: PoolingConfig = PoolingConfig(),
         *,
         skips: bool = False,
+        hidden: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         channels = [tap.channels for tap in taps]
-        self.head: ClassHead = ClassHead(channels, num_classes, pooling, skips=skips)
+        self.head: ClassHead = ClassHead(channels, num_classes, pooling, skips=skips, hidden=hidden)
         self.normalisation = normalisation
         self.taps = [tap.name for tap in taps]
         self._layouts = [tap.layout for tap in taps]
         watch(backbone, self.taps)
         self.default_layers = [f"backbone.{layer}".removesuffix(".") for layer in layers]
-        # where CAM finds each class's weights: of one stage its features, of several their sum
-        self.class_layers = ["head.cells"] if skips else self.default_layers[-1:]
+        # where CAM finds each class's weights: the features of one stage, or else the class maps
+        apart = skips or hidden is not None
+        self.class_layers = ["head.cells"] if apart else self.default_layers[-1:]
 
     def forward(self, images: torch.Tensor, box: torch.Tensor | None = None) -> torch.Tensor:
         """Classify (B, 3, H, W) normalised images: (B, K) logits.
@@ -92,18 +95,22 @@ class Classifier(nn.Module):
 
 
 class ClassHead(nn.Module):
-    """Linear head on the cells of one or several stages, and pooling of its maps.
+    """Head on the cells of one or several stages, and pooling of its maps: linear, or an MLP.
 
     Of the last stage alone it has no bias. With ``skips``, each stage is normalised over the batch
     and has class maps of its own, which are added up on the finest grid, with a bias for each
     class, as the skips of FCN (Long et al., CVPR 2015): for objects that are smaller than a cell
     of the last stage. Features of mean 0 need the bias: most cells of an image show no class.
 
+    With ``hidden``, each cell passes a layer of that width first, for features that are frozen: a
+    class may then be what no direction of them is.
+
     Args:
         channels: Of each stage, shallow to deep.
         num_classes: K.
         pooling: How class maps become logits.
         skips: Whether stages are normalised, and classes have a bias.
+        hidden: Width of a hidden layer, of one stage alone; None is none.
     """
 
     def __init__(
@@ -113,8 +120,14 @@ class ClassHead(nn.Module):
         pooling: PoolingConfig,
         *,
         skips: bool,
+        hidden: int | None = None,
     ) -> None:
         super().__init__()
+        last = channels[-1]
+        self.hidden: nn.Module | None = None
+        if hidden is not None:
+            self.hidden = nn.Sequential(nn.Conv2d(channels[0], hidden, kernel_size=1), nn.GELU())
+            channels = [hidden]
         # small, so that all classes start at a probability near 0.5
         self.weight = nn.Linear(sum(channels), num_classes, bias=False).weight
         nn.init.normal_(self.weight, std=0.01)
@@ -122,7 +135,7 @@ class ClassHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_classes)) if skips else None
         self.norms = nn.ModuleList(CellNorm(count) for count in channels if skips)
         self.cells = nn.Identity()  # the class maps as a layer, to be watched
-        self.pooling = Pooling(pooling, channels[-1], num_classes)
+        self.pooling = Pooling(pooling, last, num_classes)
 
     def forward(
         self, features: list[torch.Tensor], size: tuple[int, int], box: torch.Tensor | None = None
@@ -139,7 +152,8 @@ class ClassHead(nn.Module):
     @property
     def of_means(self) -> bool:
         """Whether the mean of the features is all that it needs."""
-        return self.pooling.config.kind == "mean" and self.bias is None
+        linear = self.bias is None and self.hidden is None
+        return linear and self.pooling.config.kind == "mean"
 
     def score_means(self, means: torch.Tensor) -> torch.Tensor:
         """Score (B, C) features of whole images: (B, K)."""
@@ -154,7 +168,9 @@ class ClassHead(nn.Module):
             features: The stages' (B, C_i, h_i, w_i).
             insides: Which cells of each are no padding, for the statistics of a training.
         """
-        if self.norms:
+        if self.hidden is not None:
+            features = [self.hidden(features[0])]
+        elif self.norms:
             features = [
                 norm(stage, inside)
                 for stage, norm, inside in zip(
@@ -232,6 +248,7 @@ def build_classifier(
     *,
     pooling: PoolingConfig = PoolingConfig(),
     stages: Sequence[str] | None = None,
+    hidden: int | None = None,
 ) -> Classifier:
     """Build the classifier of a backbone; the head starts at random.
 
@@ -241,10 +258,16 @@ def build_classifier(
         pooling: How class maps become logits.
         stages: Names of the backbone's modules of which a class is told, shallow to deep; see
             `ClassHead`. None takes the last alone.
+        hidden: Width of a hidden layer of the head; None is a linear head.
 
     Raises:
-        ValueError: The backbone has no such module, or it gives no grid.
+        ValueError: The backbone has no such module, or it gives no grid; or a hidden layer is asked
+            for on several stages.
     """
+    if hidden is not None and (stages is not None or hidden < 1):
+        raise ValueError(
+            f"hidden: expected a width of at least 1, and no stages; got {hidden} and {stages}"
+        )
     backbone = build_backbone(config)
     last = Tap("", backbone.channels, config.output_stride, "channels first")
     return Classifier(
@@ -255,6 +278,7 @@ def build_classifier(
         backbone.normalisation,
         pooling,
         skips=stages is not None,
+        hidden=hidden,
     )
 
 

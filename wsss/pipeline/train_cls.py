@@ -26,6 +26,7 @@ def train_cls(
     model: BackboneConfig = BackboneConfig(),
     pooling: PoolingKind | PoolingConfig = "mean",
     stages: list[str] | None = None,
+    hidden: int | None = None,
     augment: AugmentConfig = AugmentConfig(),
     bag_tiles: int | None = 8,
     loss: LossName = "multilabel_soft_margin",
@@ -57,6 +58,7 @@ def train_cls(
             features.6, features.13]: each is normalised and has class maps of its own, which are
             added up on the finest grid, for objects that are smaller than a cell of the last
             stage. null takes the last alone.
+        hidden: Width of a hidden layer of the head, an MLP on each cell; null is a linear head.
         augment: Random changes of the training images.
         bag_tiles: With data.tiles without labels of their own: tiles that a step draws from each
             large image; null takes all. A class of the image is learned from the tile that shows it
@@ -104,6 +106,7 @@ def train_cls(
         features=features,
         pooling=PoolingConfig.of(pooling),
         stages=stages,
+        hidden=hidden,
     )
     images = ClassificationData(
         train,

@@ -122,6 +122,7 @@ def _classifier_of(description: Mapping[str, Any]) -> Classifier:
         # older checkpoints say nothing of them: they have the mean of the last stage
         pooling=PoolingConfig(**description.get("pooling", {})),
         stages=description.get("stages"),
+        hidden=description.get("hidden"),
     )
     model.normalisation = normalisation_of(description)
     widen(model.backbone, len(model.normalisation.mean))

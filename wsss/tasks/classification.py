@@ -57,6 +57,7 @@ class ClassificationTask(TrainingTask):
         features: Whether the batches bring images, or the activations of what is frozen.
         pooling: How class maps become logits.
         stages: Modules of the backbone of which a class is told; None is the last stage.
+        hidden: Width of the head's hidden layer; None is a linear head.
     """
 
     model: Classifier
@@ -73,9 +74,12 @@ class ClassificationTask(TrainingTask):
         features: Features = "compute",
         pooling: PoolingConfig = PoolingConfig(),
         stages: Sequence[str] | None = None,
+        hidden: int | None = None,
     ) -> None:
         super().__init__()
-        self.model = build_classifier(model, len(classes), pooling=pooling, stages=stages)
+        self.model = build_classifier(
+            model, len(classes), pooling=pooling, stages=stages, hidden=hidden
+        )
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
         prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)
@@ -83,6 +87,7 @@ class ClassificationTask(TrainingTask):
             **describe("classifier", model, classes, self.model.normalisation),
             "pooling": plain(pooling),
             "stages": None if stages is None else list(stages),
+            "hidden": hidden,
         }
         self.class_names = list(classes)
         self.frozen = frozen_part(self.model, features, freeze, batchnorm=freeze_batchnorm)
