@@ -239,7 +239,7 @@ def load_body(body: nn.Module, state: Mapping[str, torch.Tensor], *, source: str
     whole = isinstance(body, TimmBody) and not any(key.startswith("network.") for key in state)
     network = body.network if whole and isinstance(body, TimmBody) else body
     if network is not body:
-        state = as_timm(network, state)
+        state = as_timm(network, state, source)
     load_weights(network, state, source=source, ignored=HEADS)
 
 

@@ -164,7 +164,7 @@ class TimmBody(nn.Module):
         return self._layers
 
 
-def as_timm(network: nn.Module, state: State) -> State:
+def as_timm(network: nn.Module, state: State, source: str) -> State:
     """Rename published weights of a network to timm's names, where timm knows how.
 
     Of DINOv2, DINOv3, CLIP, SigLIP and EVA as their authors or open_clip publish them, or with
@@ -174,6 +174,7 @@ def as_timm(network: nn.Module, state: State) -> State:
     Args:
         network: A timm model.
         state: Tensors by name.
+        source: Where they come from, for what is logged.
     """
     own = network.state_dict()
     if any(name.startswith("fc_norm.") for name in state) and "norm.weight" in own:
@@ -181,8 +182,9 @@ def as_timm(network: nn.Module, state: State) -> State:
         # leaves it
         plain = {"norm.weight": torch.ones_like, "norm.bias": torch.zeros_like}
         state = {**{name: made(own[name]) for name, made in plain.items()}, **state}
-    if _fits(network, without_prefix(state, own, "")):
-        return state
+    bare = without_prefix(state, own, source)
+    if _fits(network, bare):
+        return bare
     convert = getattr(import_module(type(network).__module__), "checkpoint_filter_fn", None)
     if convert is None:
         return state
