@@ -18,7 +18,7 @@ class SamConfig:
             file, ``*.safetensors``), or a name of the hub, such as ``facebook/sam-vit-base``.
         prompts: ``automatic``: all that the network finds at a grid of points, whatever the maps
             say; the masks then vote as ``merge`` with ``content: segments`` has it (SAM_WSSS).
-            ``peaks``: the mask at each peak of a class's map, which is that class's (S2C).
+            ``peaks``: the mask at each peak of a class's map, which is that class's (after S2C).
         cache: For ``automatic``: folder in which the masks of each photograph are kept; ``null``
             keeps none. Those at peaks depend on the maps, and are never kept.
         points_per_side: For ``automatic``: rows and columns of the grid.

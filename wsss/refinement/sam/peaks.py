@@ -1,4 +1,4 @@
-"""Peaks of class maps as prompts, and how the masks at them vote (S2C)."""
+"""Peaks of class maps as prompts, and how the masks at them vote (after S2C)."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -79,6 +79,10 @@ def with_peaks(maps: LabelMaps, prompted: Prompted, config: SamConfig) -> LabelM
     A prompt is one peak. Of the network's proposals the one of the largest area is taken, of equal
     ones the first. It weighs its predicted IoU times the mean score of its class inside. Where
     masks overlap, the one that weighs most has the pixel, of equal ones that of the first class.
+
+    This is S2C's idea, and not its code (models/model_s2c.py): there all peaks of a class are one
+    prompt, the third proposal is taken without looking at its area, the mean score is multiplied
+    with the logit of each pixel, and what is in no mask is background.
 
     Args:
         maps: Maps of the image.

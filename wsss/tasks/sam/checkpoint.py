@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from wsss.data.storage import is_remote
+from wsss.data.storage import is_remote, to_path
 from wsss.tasks.checkpoint import file_sha256
 
 KINDS = ("sam", "sam2", "sam2_video", "sam3_tracker", "sam3_video")
@@ -34,12 +34,12 @@ def folder_of(checkpoint: Path | str) -> Path:
         ImportError: A name of the hub, and huggingface_hub is not installed.
         ValueError: It holds no segment-anything network; the message says what it holds.
     """
-    if is_remote(checkpoint):
+    path = to_path(checkpoint)
+    if is_remote(path):
         raise ValueError(
             f"sam.checkpoint: expected a folder on this machine or a name of the hub, got "
             f"{checkpoint}; copy it to a folder"
         )
-    path = Path(checkpoint)
     folder = path if path.is_dir() else _downloaded(path)
     _check_kind(folder)
     return folder

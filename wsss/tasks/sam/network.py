@@ -216,6 +216,8 @@ def load_sam(checkpoint: Path | str, device: torch.device) -> SamNetwork:
         from transformers import AutoImageProcessor, AutoModelForMaskGeneration
     except ImportError as error:
         raise ImportError("refine: sam needs transformers: pip install 'wsss[sam]'") from error
+    from safetensors import SafetensorError
+
     folder = folder_of(checkpoint)
     try:
         model, report = AutoModelForMaskGeneration.from_pretrained(
@@ -226,8 +228,8 @@ def load_sam(checkpoint: Path | str, device: torch.device) -> SamNetwork:
             output_loading_info=True,
         )
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-    # transformers raises all three for files that do not fit or are damaged
-    except (OSError, ValueError, RuntimeError) as error:
+    # transformers raises all of these for files that do not fit or are damaged
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"sam.checkpoint: cannot load {folder}: {error}") from error
     # transformers fills these by chance, and only warns
     if missing := sorted(report["missing_keys"]):
