@@ -331,6 +331,30 @@ class TestCheckpoints:
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
         assert load_sam(folder, CPU).digest == checkpoint_sha256(folder)
 
+    def test_the_layouts_of_the_hub_s_files(self, folders, tmp_path):
+        """Those of SAM 2 and 3 are of video networks, of which the one for images is a part."""
+        for kind, more in {"sam2": "", "sam3": "tracker_model."}.items():
+            video = shutil.copytree(folders[kind], tmp_path / kind)
+            config = json.loads((video / "config.json").read_text())
+            if kind == "sam3":
+                tracker = {**config, "model_type": "sam3_tracker_video", "image_size": 56}
+                config = {"tracker_config": tracker}
+            (video / "config.json").write_text(
+                json.dumps({**config, "model_type": f"{kind}_video"})
+            )
+            weights = load_file(video / "model.safetensors")
+            assert all(
+                key.startswith((more, "detector_model.", "tracker_neck.")) for key in weights
+            )
+            weights[f"{more}memory_encoder.projection.weight"] = torch.ones(2, 2)
+            save_file(weights, video / "model.safetensors", {"format": "pt"})
+            found, expected = (
+                next(load_sam(one, CPU).see(photograph())(np.array([[7, 9]])))
+                for one in (video, folders[kind])
+            )
+            assert np.array_equal(found.masks, expected.masks)
+            assert np.array_equal(found.confidences, expected.confidences)
+
     def test_what_is_not_there(self, tmp_path, folders):
         with pytest.raises(FileNotFoundError, match=r"sam\.checkpoint: no such folder: .*nowhere"):
             contents_of(RefinementChain((SamConfig(tmp_path / "nowhere"),)))
