@@ -89,8 +89,8 @@ def one(case: Case, picture, values, *, marginals=False) -> LabelMaps:
 
 
 def test_every_step_is_here():
-    # these look at files: test_merge_votes.py and test_normal.py have their contracts
-    assert set(CASES) | {"merge", "normal"} == set(STEPS)
+    # these look at files or networks: test_merge_votes.py, test_normal.py, test_sam.py have theirs
+    assert set(CASES) | {"merge", "normal", "sam"} == set(STEPS)
 
 
 @ALL

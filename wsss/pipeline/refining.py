@@ -8,9 +8,11 @@ from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context
 from wsss.refinement.normal import NormalConfig
 from wsss.refinement.normal.memory import NormalMemory
+from wsss.refinement.sam import SamConfig
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
 from wsss.tasks.checkpoint import file_sha256
 from wsss.tasks.guides import Guides
+from wsss.tasks.sam import checkpoint_sha256
 
 
 def refinement_of(
@@ -44,10 +46,15 @@ def contents_of(refinement: RefinementChain) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: One is not there; the message names its key.
-        ValueError: A memory of normal images was made by another network than the step asks.
+        ValueError: A memory of normal images was made by another network than the step asks, or a
+            checkpoint is no segment-anything network.
     """
     contents = {}
     for number, step in enumerate(refinement.steps, start=1):
+        if isinstance(step, SamConfig):
+            # a folder, or a name of the hub, which is downloaded here: before any image
+            contents[f"refine_{number}_checkpoint_sha256"] = checkpoint_sha256(step.checkpoint)
+            continue
         for field in fields(step):
             path = getattr(step, field.name)
             if field.name not in ("checkpoint", "memory") or path is None:

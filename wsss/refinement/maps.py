@@ -1,6 +1,6 @@
 """What refinement steps take and give: photographs with what is known of them, maps of labels."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -28,6 +28,37 @@ class Picture(NamedTuple):
         return np.ascontiguousarray(self.image[..., :3])
 
 
+class Grid(NamedTuple):
+    """How a segment-anything network looks for everything in a photograph.
+
+    Args:
+        points_per_side: Rows and columns of points, each a prompt of its own.
+        predicted_iou: Masks of which it expects a smaller IoU with the object are left out.
+        stability: Masks whose area above a logit of 1 is a smaller share of that above -1 are too.
+    """
+
+    points_per_side: int
+    predicted_iou: float
+    stability: float
+
+
+class Proposals(NamedTuple):
+    """Masks that a segment-anything network proposes at P prompts, M at each.
+
+    Args:
+        masks: (P, M, H, W) bool.
+        confidences: (P, M) float32: the IoU with the object that the network expects of each.
+    """
+
+    masks: np.ndarray
+    confidences: np.ndarray
+
+
+Prompted = Callable[[np.ndarray], Iterator[Proposals]]
+"""A photograph as a segment-anything network saw it: (P, 2) rows and columns, each a prompt of its
+own, to what it proposes there, a few prompts at a time and in their order."""
+
+
 class Networks(Protocol):
     """Networks that steps may ask about a photograph, by the paths of their checkpoints.
 
@@ -50,6 +81,14 @@ class Networks(Protocol):
 
     def boundary(self, image: np.ndarray, checkpoint: Path, long_side: int | None) -> np.ndarray:
         """Boundary map (h, w), in [0, 1], by a network of ``train_boundary``."""
+
+    def segments(
+        self, image: np.ndarray, checkpoint: Path | str, grid: Grid, cache: Path | None
+    ) -> list[np.ndarray]:
+        """Pixels, int64 and rising, of each mask that a segment-anything network finds."""
+
+    def prompted(self, image: np.ndarray, checkpoint: Path | str) -> Prompted:
+        """Let a segment-anything network see a photograph, to prompt it at points."""
 
 
 class Context(NamedTuple):

@@ -17,6 +17,7 @@ from wsss.refinement.merge import MergeConfig, prepare_merge
 from wsss.refinement.normal import NormalConfig, prepare_normal
 from wsss.refinement.pamr import PAMRConfig, prepare_pamr
 from wsss.refinement.par import PARConfig, prepare_par
+from wsss.refinement.sam import SamConfig, prepare_sam
 from wsss.refinement.superpixels import SuperpixelConfig, prepare_superpixels
 from wsss.refinement.walk import WalkConfig, prepare_walk
 
@@ -42,6 +43,7 @@ STEPS: dict[str, Step] = {
     "normal": Step(NormalConfig, prepare_normal),
     "walk": Step(WalkConfig, prepare_walk),
     "merge": Step(MergeConfig, prepare_merge),
+    "sam": Step(SamConfig, prepare_sam),
 }
 
 

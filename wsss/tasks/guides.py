@@ -14,8 +14,10 @@ from wsss.models.attention import patch_attention, patch_size
 from wsss.models.classifier import Classifier
 from wsss.models.hidden import HiddenStates
 from wsss.models.segmenter import Segmenter
+from wsss.refinement.maps import Grid
 from wsss.tasks.boundary_network import BoundaryNetwork
 from wsss.tasks.checkpoint import kind_of, load_boundary, load_classifier, load_segmenter
+from wsss.tasks.sam import SamNetworks, SeenImage, kept_everything
 
 Guide = Classifier | Segmenter
 
@@ -39,6 +41,8 @@ class Guides:
         # A network is read by hooks, in which the passes of two threads would mix: each thread
         # has a copy of the modules, which shares the weights.
         self._own = threading.local()
+        # read without hooks, so all threads have the same
+        self._sams = SamNetworks(self.device)
 
     def features(
         self,
@@ -129,6 +133,38 @@ class Guides:
         with torch.no_grad():
             logits = (network(pixels) + network(pixels.flip(3)).flip(2)) / 2
         return logits.sigmoid()[0].float().cpu().numpy()
+
+    def segments(
+        self, image: np.ndarray, checkpoint: Path | str, grid: Grid, cache: Path | None
+    ) -> list[np.ndarray]:
+        """Find the masks of everything in a photograph.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            checkpoint: A segment-anything network: a folder in the layout of transformers, or a
+                name of the hub.
+            grid: Points and thresholds.
+            cache: Folder where masks are kept; None keeps nothing.
+
+        Returns:
+            The pixels of each, int64, row by row and rising; the surest come first.
+
+        Raises:
+            FileNotFoundError, ImportError, ValueError: No such network, or transformers is missing.
+        """
+        return kept_everything(self._sams[checkpoint], image, grid, cache)
+
+    def prompted(self, image: np.ndarray, checkpoint: Path | str) -> SeenImage:
+        """Let a segment-anything network see a photograph, to prompt it at points.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            checkpoint: See `segments`.
+
+        Raises:
+            FileNotFoundError, ImportError, ValueError: See `segments`.
+        """
+        return self._sams[checkpoint].see(image)
 
     def _network(self, checkpoint: Path) -> Guide:
         """Network whose backbone is asked."""

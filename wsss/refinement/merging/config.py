@@ -2,9 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 Content = Literal["saliency", "classes", "segments"]
+
+
+class SegmentRules(Protocol):
+    """Options by which segments vote, wherever they come from: those of `MergeConfig`."""
+
+    @property
+    def inside(self) -> float: ...
+
+    @property
+    def covered(self) -> float: ...
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsss.refinement.maps import LabelMaps, Picture
-from wsss.refinement.merging.config import MergeConfig
+from wsss.refinement.merging.config import MergeConfig, SegmentRules
 
 
 def with_saliency(
@@ -65,7 +65,7 @@ def with_classes(
 
 
 def with_segments(
-    maps: LabelMaps, segments: Sequence[np.ndarray], picture: Picture, config: MergeConfig
+    maps: LabelMaps, segments: Sequence[np.ndarray], picture: Picture, config: SegmentRules
 ) -> LabelMaps:
     """Give segments to labels by the pixels that they share; pixels in none keep their maps.
 
@@ -92,10 +92,10 @@ def with_segments(
     # weaker claims first: the stronger ones are written over them
     for _, _, label, pixels in sorted(joined, key=lambda claim: claim[:2]):
         voted[pixels] = label
-    return LabelMaps(_exchanged(maps.values, voted.reshape(maps.values.shape[1:])), maps.marginals)
+    return LabelMaps(exchanged(maps.values, voted.reshape(maps.values.shape[1:])), maps.marginals)
 
 
-def _joins(shared: np.ndarray, totals: np.ndarray, config: MergeConfig) -> int:
+def _joins(shared: np.ndarray, totals: np.ndarray, config: SegmentRules) -> int:
     """Label that a segment joins, by the pixels that it shares with each."""
     classes = shared[1:]
     label = int(classes.argmax()) + 1
@@ -106,7 +106,7 @@ def _joins(shared: np.ndarray, totals: np.ndarray, config: MergeConfig) -> int:
     return label if held[label - 1] > 0 and held[label - 1] >= config.covered else 0
 
 
-def _exchanged(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def exchanged(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Maps whose highest label at each pixel is ``labels``: it takes the place of the one before.
 
     The two exchange their values, which keeps the sum over the labels and how sure the pixel is.
