@@ -215,14 +215,24 @@ def _build_own(config: BackboneConfig) -> Backbone:
         children = ((name, network.get_submodule(name)) for name in spec.children)
         body = nn.Sequential(OrderedDict(children))
     if config.weights is not None:
-        load_weights(body, _read_weights(config), source=config.weights, ignored=HEADS)
+        state = read_weights(config.name, config.weights)
+        load_weights(body, state, source=config.weights, ignored=HEADS)
     _set_output_stride(body, spec, config)
     return Backbone(body, spec.channels, list(spec.stages), _normalisation(config))
 
 
 def _build_timm(config: BackboneConfig) -> Backbone:
     name, weights = config.name.removeprefix(PREFIX), config.weights
-    body = build_timm_body(name, config.output_stride, pretrained=weights == "DEFAULT")
+    try:
+        body = build_timm_body(name, config.output_stride, pretrained=weights == "DEFAULT")
+    except (OSError, RuntimeError) as error:  # no network, no such repository, none published
+        if weights != "DEFAULT":
+            raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise OSError(
+            f"weights: cannot download timm's own for {name} ({reason[0]}); give the path of a "
+            "local state dict, or null for random weights"
+        ) from error
     if weights is not None and weights != "DEFAULT":
         state = _read_state(Path(weights), f"a file nor DEFAULT, timm's own for {name}")
         load_body(body, state, source=weights)
@@ -286,12 +296,19 @@ def freeze_up_to(backbone: nn.Module, layer: str) -> None:
             parameter.requires_grad_(False)
 
 
-def _read_weights(config: BackboneConfig) -> State:
-    """Read a state dict by torchvision's enum name or from a local file."""
-    assert config.weights is not None
-    published = _published(config.name)
-    if config.weights in published:
-        named = published[config.weights]
+def read_weights(name: str, weights: str) -> State:
+    """Read a state dict of a network of torchvision or ours, by torchvision's name or from a file.
+
+    Args:
+        name: The network.
+        weights: See `BackboneConfig`.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: Neither, not readable, or not to be downloaded.
+    """
+    published = _published(name)
+    if weights in published:
+        named = published[weights]
         try:
             state: dict[str, torch.Tensor] = named.get_state_dict(check_hash=True)
         except URLError as error:
@@ -302,10 +319,10 @@ def _read_weights(config: BackboneConfig) -> State:
         return state
     if published:
         names = ", ".join(published)
-        nor = f"a file nor one of torchvision's names for {config.name} ({names})"
+        nor = f"a file nor one of torchvision's names for {name} ({names})"
     else:
-        nor = f"a file nor null; nobody has published weights of {config.name}"
-    return _read_state(Path(config.weights), nor)
+        nor = f"a file nor null; nobody has published weights of {name}"
+    return _read_state(Path(weights), nor)
 
 
 def _published(name: str) -> Mapping[str, Any]:

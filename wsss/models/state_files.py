@@ -22,10 +22,7 @@ def read_state(path: Path) -> State:
     Raises:
         ValueError: It is neither, is damaged, or holds more than tensors.
     """
-    with path.open("rb") as file:
-        start = file.read(9)
-    # the length of a header in JSON, eight bytes of which the upper ones are 0, and its first brace
-    if start[5:] == b"\0\0\0{":
+    if is_safetensors(path):
         try:
             return load_file(path)
         except SafetensorError as error:
@@ -33,6 +30,16 @@ def read_state(path: Path) -> State:
                 f"cannot read weights {path}: it begins as safetensors and is damaged ({error})"
             ) from error
     return state_dict_of(read_torch(path, path, "weights"), path)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as one of safetensors; what is no file does not."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(9)
+    # the length of a header in JSON, eight bytes of which the upper ones are 0, and its first brace
+    return start[5:] == b"\0\0\0{"
 
 
 def read_torch(source: Path | io.BytesIO, path: Path, what: str) -> Any:

@@ -22,7 +22,7 @@ from wsss.data.sources import SOURCES, Item
 from wsss.data.sources.detection import Found
 from wsss.data.sources.lists import line_of
 from wsss.normalisation import Normalisation
-from wsss.pipeline.recipes.photographs import photographs
+from wsss.pipeline.recipes.choice import RecipeName, recipe_of
 from wsss.pipeline.recipes.setup import Setup, usual_sides
 from wsss.pipeline.recipes.small_objects import small_objects
 from wsss.runs.settings import plain
@@ -48,7 +48,8 @@ _COMMENTS = {
 def init(
     folder: Path,
     output: Path | None = None,
-    weights: str = "IMAGENET1K_V1",
+    recipe: RecipeName = "auto",
+    weights: str | None = None,
     smallest_object: int | None = None,
     seed: int = 0,
 ) -> str:
@@ -62,7 +63,12 @@ def init(
         folder: The data set: photographs with a CSV file of labels, a folder for each class, COCO
             JSON, or VOC's layout.
         output: Folder that receives these files; null takes <folder>/wsss.
-        weights: With which weights the classifier starts: torchvision's name, or a file.
+        recipe: Road from labels to masks. cnn: a classifier is trained, from ImageNet's weights;
+            dino: a linear head on the patches of a frozen DINOv2; clip: from the names of the
+            classes alone, by CLIP (needs wsss[text]). auto: cnn, unless DINOv2's weights are on
+            this machine and it can see all images soon: with a GPU, or at most 1,000 of them.
+        weights: With which weights the network starts: torchvision's name, DEFAULT, or a file.
+            null takes those of the recipe.
         smallest_object: Side in pixels of the smallest object that is to be found. Up to 40 it
             sets the size at which images are seen, the network's stages, the pooling and the CRF's
             kernel. null: 10 where a tenth of the images have no class, as of products without a
@@ -98,11 +104,7 @@ def init(
     setup = Setup(config, parts[0], train, val, output, weights, scored, normalisation)
     _note_size(setup, found.notes)
     small = small_objects(parts[0], smallest_object)
-    if small is None:
-        text = photographs(setup)
-    else:
-        text = small.run_yaml(setup)
-        found.notes.append(small.note)
+    text = recipe_of(recipe, setup, small, found.notes)
     atomic_write_text(output / "data.yaml", _data_yaml(found, config))
     atomic_write_text(output / "run.yaml", text)
     return _summary(found, config, parts, (train, val), output)

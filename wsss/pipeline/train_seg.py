@@ -50,7 +50,8 @@ def train_seg(
         train_split: List of the training images.
         val_split: List whose ground truth is scored after every epoch, to watch; null for none.
         model: Architecture.
-        backbone_weights: Checkpoint of train_cls or torchvision state dict to start from.
+        backbone_weights: Checkpoint of train_cls, state dict of torchvision or timm (also
+            safetensors), or torchvision's name of weights, such as DEFAULT, to start from.
         augment: Random changes of the training images.
         optim: Optimiser and schedule.
         freeze: Last backbone layer whose weights are not trained, or all; null trains all.

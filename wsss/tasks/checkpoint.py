@@ -9,12 +9,18 @@ import torch
 
 from wsss.data.config import DataConfig
 from wsss.data.storage import readable, to_path
-from wsss.models.backbones import BackboneConfig
+from wsss.models.backbones import BACKBONES, BackboneConfig, read_weights
 from wsss.models.bands import widen
 from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.pooling import PoolingConfig
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_backbone
-from wsss.models.state_files import State, read_torch, state_dict_of
+from wsss.models.state_files import (
+    State,
+    is_safetensors,
+    read_state,
+    read_torch,
+    state_dict_of,
+)
 from wsss.models.weights import load_weights
 from wsss.normalisation import IMAGENET, Normalisation
 from wsss.runs.settings import plain
@@ -139,18 +145,26 @@ def kind_of(path: Path) -> Kind | None:
     return description.get("kind") if isinstance(description, dict) else None
 
 
-def load_backbone_weights(segmenter: Segmenter, path: Path) -> None:
+def load_backbone_weights(segmenter: Segmenter, path: Path, name: str = "") -> None:
     """Start a segmentation network's backbone from a classifier checkpoint or a state dict.
 
     The classifier's normalisation comes along: its weights know no other colours.
 
     Args:
         segmenter: Its backbone receives the weights.
-        path: A checkpoint written by ``train_cls``, or a state dict of torchvision or timm.
+        path: A checkpoint written by ``train_cls``, a state dict of torchvision or timm, or
+            torchvision's name of weights.
+        name: Name of the backbone, whose published weights are meant where ``path`` is no file.
 
     Raises:
         FileNotFoundError, ValueError: No such file, or weights of another architecture.
     """
+    if not path.is_file() and name in BACKBONES:
+        load_backbone(segmenter, read_weights(name, str(path)), source=str(path))
+        return
+    if is_safetensors(path):
+        load_backbone(segmenter, read_state(path), source=str(path))
+        return
     loaded = _load(path)
     # ours: only the backbone's part of it, under the backbone's own names
     if "wsss" in loaded:

@@ -17,6 +17,7 @@ from wsss.data.transforms import AugmentConfig, train_transform, val_transform
 from wsss.ignore import IGNORE
 from wsss.metrics import SegmentationMetric
 from wsss.models.backbones import WHOLE, freeze_up_to
+from wsss.models.deeplab import DEEPLAB_V3
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter
 from wsss.normalisation import Normalisation
 from wsss.parallel.processes import add_up, process_count, process_rank
@@ -77,7 +78,8 @@ class SegmentationTask(TrainingTask):
         super().__init__()
         self.model = build_segmenter(model, len(classes) + 1)
         if backbone_weights is not None:
-            load_backbone_weights(self.model, backbone_weights)
+            name = "" if model.name in DEEPLAB_V3 else model.backbone
+            load_backbone_weights(self.model, backbone_weights, name)
         if freeze is not None:
             freeze_up_to(self.model.backbone, freeze)
         prepare_backbone(self.model.backbone, optim, freeze_batchnorm=freeze_batchnorm)

@@ -30,7 +30,7 @@ class Setup(NamedTuple):
         split: Name of their list.
         val: Name of the list to validate on.
         output: Folder that receives the recipe.
-        weights: With which weights the classifier starts.
+        weights: With which weights the classifier starts; None takes the recipe's own.
         scored: Whether there are masks to score with.
         normalisation: Mean and deviation of the images' bands; None of photographs.
     """
@@ -40,7 +40,7 @@ class Setup(NamedTuple):
     split: str
     val: str
     output: Path
-    weights: str
+    weights: str | None
     scored: bool
     normalisation: Normalisation | None = None
 
@@ -55,13 +55,23 @@ def usual_sides(setup: Setup, otherwise: int) -> tuple[int, int]:
     return int(median(max(size) for size in sizes)), int(median(min(size) for size in sizes))
 
 
-def filled(template: str, setup: Setup, *, network: str, **values: Any) -> str:
+def filled(
+    template: str,
+    setup: Setup,
+    *,
+    network: str,
+    weights: str = "IMAGENET1K_V1",
+    stride: int = 16,
+    **values: Any,
+) -> str:
     """Fill in a template of ``wsss/pipeline/templates``.
 
     Args:
         template: Its name.
         setup: What it is written for.
         network: Backbone of the classifier.
+        weights: Its weights, unless the user names others.
+        stride: Its output stride.
         values: What this template asks for besides.
     """
     environment = jinja2.Environment(
@@ -69,18 +79,24 @@ def filled(template: str, setup: Setup, *, network: str, **values: Any) -> str:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    model = {"name": network, "weights": setup.weights, "output_stride": 16, "dilation": "none"}
+    model: dict[str, Any] = {
+        "name": network,
+        "weights": setup.weights or weights,
+        "output_stride": stride,
+        "dilation": "none",
+    }
     if setup.normalisation is not None:
         model["normalisation"] = plain(setup.normalisation)
     return environment.get_template(template).render(
         images=len(setup.train),
         machine=_machine(),
         config=setup.output / "run.yaml",
-        output=_quoted(str(setup.output.resolve() / "run")),
-        train=_quoted(setup.split),
-        val=_quoted(setup.val),
+        output=quoted(str(setup.output.resolve() / "run")),
+        train=quoted(setup.split),
+        val=quoted(setup.val),
         model=yaml.safe_dump(model, default_flow_style=True, sort_keys=False, width=1000).strip(),
         network=network,
+        stride=stride,
         scored=setup.scored,
         bands=None if setup.normalisation is None else len(setup.normalisation.mean),
         **values,
@@ -107,6 +123,6 @@ def _machine() -> str:
     return f"a processor with {available_cores()} cores"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Quote a text for YAML."""
     return json.dumps(text, ensure_ascii=False)
