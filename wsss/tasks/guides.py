@@ -14,12 +14,12 @@ from torch import nn
 from wsss.attribution.capture import capture
 from wsss.data.transforms import normalise
 from wsss.models.attention import patch_attention, patch_size
-from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
+from wsss.models.text_classifier import AnyClassifier
 from wsss.tasks.boundary_network import BoundaryNetwork
 from wsss.tasks.checkpoint import kind_of, load_boundary, load_classifier, load_segmenter
 
-Guide = Classifier | Segmenter
+Guide = AnyClassifier | Segmenter
 
 PATCHES = 1600
 """Most patches whose attention is asked for: it takes memory with their square."""
@@ -173,7 +173,7 @@ def _load(checkpoint: Path) -> Guide | BoundaryNetwork:
 def _layers(network: nn.Module, layers: Sequence[str] | None, checkpoint: Path) -> list[str]:
     """Names of modules of a whole network, from those of its backbone."""
     if layers is None:
-        if isinstance(network, Classifier):
+        if isinstance(network, AnyClassifier):
             return network.default_layers
         raise ValueError(f"walk.layers: {checkpoint} names none of its own; give some")
     known = [
