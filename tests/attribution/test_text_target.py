@@ -144,15 +144,13 @@ class TestDefault:
         ).maps
         assert torch.equal(own, finer)
 
-    def test_a_module_of_that_name_is_none(self):
-        model = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
-        seen = images(1, 3, 9, 9)
+    @pytest.mark.parametrize("named", [nn.Identity(), "nonsense", None])
+    def test_what_is_no_kind_of_target_counts_as_nothing(self, named):
+        parts = (nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        model, seen = nn.Sequential(*parts).double().eval(), images(1, 3, 9, 9)
         expected = attribute(model, seen, 0, method="gradcam", layers="0").maps
-        model.default_target = nn.Identity()
-        model.eval()
-        found = nn.Sequential(model).eval()
-        found.default_target = "nonsense"
-        assert torch.equal(attribute(found, seen, 0, method="gradcam", layers="0.0").maps, expected)
+        model.default_target = named
+        assert torch.equal(attribute(model, seen, 0, method="gradcam", layers="0").maps, expected)
 
     def test_a_function_takes_its_place(self):
         model, seen = random_classifier(), images(1, 3, 32, 32)

@@ -21,6 +21,7 @@ from wsss.models.open_clip_files import embed_prompts, image_tower, load_pair
 from wsss.models.prompts import PromptConfig, prompts_of
 from wsss.models.text_classifier import TextClassifier
 from wsss.pipeline.check_labels import check_labels
+from wsss.pipeline.label_check.zero_shot import Recogniser
 from wsss.pipeline.text_classifier import text_classifier
 from wsss.refinement import BackgroundConfig, CRFConfig, RefinementChain
 from wsss.refinement.walk.config import WalkConfig
@@ -279,6 +280,16 @@ class TestCheckLabels:
         assert found["red"]["judged"] is False
         assert "its texts do not tell images with it" in found["red"]["reason"]
         assert found["green"]["judged"]
+
+    def test_it_recognises_by_the_class_token(self, colours):
+        """Though the checkpoint explains the mean of the patches."""
+        model, _ = load_classifier(colours)
+        seen = torch.randn(2, 3, 32, 40, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            found = Recogniser(model, colours)(seen)
+            assert found.shape == (2, 2, 1, 1)
+            assert torch.equal(found[:, :, 0, 0], colour_classifier("own")(seen))
+            assert not torch.allclose(found[:, :, 0, 0], colour_classifier("patches")(seen))
 
     def test_kept_scores_give_the_same(self, coloured, colours, tmp_path):
         texts = [
