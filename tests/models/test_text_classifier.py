@@ -139,10 +139,11 @@ class TestTower:
             ({"timm_model_name": "convnext_tiny"}, "a projection of open_clip's own"),
             ({"timm_model_name": "convnext_tiny", "timm_proj": None}, "images of one size|no vis"),
             ({"timm_model_name": "vit_tiny_patch16_224", "timm_proj": ""}, "pooling: patches"),
+            ({"timm_model_name": "vit_tiny_r_s16_p8_224", "timm_proj": ""}, "blocks of patches"),
         ],
     )
     def test_others_are_refused_with_the_reason(self, vision, message):
-        pooling = "patches" if "vit" in vision.get("timm_model_name", "") else "own"
+        pooling = "patches" if "vit_tiny_patch" in vision.get("timm_model_name", "") else "own"
         with pytest.raises(ValueError, match=f"model: .*({message})"):
             build_tower(config_of(pooling, **vision))
 
@@ -310,7 +311,7 @@ class TestPair:
             ("no.json", None, "model: no such file: no.json"),
             ("ViT-B-16", "opnai", "weights: 'opnai' is no file, and no tag of .*: .*openai"),
             ("RN50", None, "model: RN50: CLIP's ResNets pool by an attention"),
-            ("coca_ViT-B-32", None, "model: coca_ViT-B-32: it pools by attention"),
+            ("coca_base", None, "model: coca_base: it is a CoCa"),
             ("convnext_base", None, "model: convnext_base: its pooled features pass"),
             ("hf-hub:a/b", "openai", "weights: hf-hub:a/b brings its own, got 'openai'"),
         ],

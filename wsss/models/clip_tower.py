@@ -184,6 +184,7 @@ def build_tower(config: TowerConfig) -> Tower:
 def _trunk(config: TowerConfig) -> Any:
     """Build timm's network as open_clip does, but for images of any size."""
     import timm
+    from timm.layers.patch_embed import PatchEmbed
 
     vision = config.vision_cfg
     name = vision["timm_model_name"]
@@ -197,7 +198,9 @@ def _trunk(config: TowerConfig) -> Any:
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"model: timm's {name} takes images of one size alone: {error}") from error
     blocks = list(getattr(trunk, "blocks", []))
-    if not blocks or not hasattr(blocks[-1], "norm1"):
+    # a stem of convolutions, as MobileCLIP's, cuts no patches of a size that could be asked for
+    patched = isinstance(getattr(trunk, "patch_embed", None), PatchEmbed)
+    if not patched or not blocks or not hasattr(blocks[-1], "norm1"):
         raise ValueError(f"model: timm's {name} is no vision transformer with blocks of patches")
     return trunk
 

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 HUB = "hf-hub:"
 """Prefix of a repository of Hugging Face."""
 
+_COCA = "it is a CoCa, whose pooling is its own; take a CLIP, such as ViT-B-16"
+
 
 class Pair(NamedTuple):
     """Image tower and text tower of one network.
@@ -76,7 +78,7 @@ def load_pair(model: str, weights: str | None, pooling: Pooling | None) -> Pair:
     source, quick_gelu = _source(name, weights)
     quick_gelu |= config.get("quick_gelu", False)
     tower = _tower(config, pooling, quick_gelu)
-    reason = refusal(tower)
+    reason = _COCA if "multimodal_cfg" in config else refusal(tower)
     if reason is not None:  # before gigabytes are downloaded
         raise ValueError(f"model: {model}: {reason}")
     try:
