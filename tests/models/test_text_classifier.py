@@ -335,3 +335,7 @@ class TestPair:
         monkeypatch.setitem(sys.modules, "open_clip", None)
         with pytest.raises(ImportError, match=r"pip install 'wsss\[text\]'"):
             build_tower(config_of())
+        vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_proj": "none"}
+        assert isinstance(
+            build_tower(config_of(embed_dim=192, timm_pool="map", **vision)), TimmTower
+        )
