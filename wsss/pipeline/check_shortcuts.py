@@ -124,7 +124,7 @@ def check_shortcuts(
 
     Args:
         data: The data set; its masks are not needed.
-        checkpoint: Classifier written by train_cls.
+        checkpoint: Classifier written by train_cls or text_classifier.
         output: Folder for these files and the configuration.
         split: List of the images; best of images that the classifier has not seen.
         method: Attribution method of the maps, as make_pseudo_masks has it.
