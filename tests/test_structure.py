@@ -112,7 +112,7 @@ def test_importing_wsss_is_silent_and_light():
 
 def test_decoders_are_imported_when_one_is_built():
     """timm comes with them: a second that every other command is spared."""
-    heavy = ("segmentation_models_pytorch", "timm")
+    heavy = ("segmentation_models_pytorch", "timm", "open_clip")
     for path in FILES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in tree.body:

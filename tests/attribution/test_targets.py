@@ -239,7 +239,7 @@ def test_finer_needs_another_class(images):
         ({"references": 0}, "references: expected at least"),
         ({"against": "gvien"}, "against: expected one of nearest, given, got 'gvien'"),
         ({"probability": "softmx"}, "probability: expected one of sigmoid, softmax"),
-        ({"kind": "fine"}, "kind: expected one of own, logit, finer, rest, got 'fine'"),
+        ({"kind": "fine"}, "kind: expected one of own, logit, finer, rest, softmax, got 'fine'"),
     ],
 )
 def test_options_out_of_range(options, message):

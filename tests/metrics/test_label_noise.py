@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wsss.metrics.label_noise import confident_counts, disagreement
+from wsss.metrics.label_noise import confident_counts, disagreement, even_odds
 
 
 def test_disagreement_by_hand():
@@ -42,3 +42,35 @@ def test_a_class_that_is_not_judged_counts_nothing():
     found = confident_counts(labels, probabilities)
     assert found.wrong.tolist() == [0, 0, 1]
     assert found.missing.tolist() == [0, 0, 1]
+
+
+def test_even_odds_by_hand():
+    """Medians 3 and .5, with median deviations of 1 and .75: the odds are even at 1.75."""
+    scores = np.array([[2.0], [3.0], [4.0], [-1.0], [0.0], [1.0], [1.5]])
+    labels = np.array([[1], [1], [1], [0], [0], [0], [0]])
+    found = even_odds(scores, labels)[:, 0]
+    variance = 1.4826**2 * (1**2 + 0.75**2) / 2
+    expected = 1 / (1 + np.exp(-2.5 * (scores[:, 0] - 1.75) / variance))
+    assert found == pytest.approx(expected, rel=1e-12)
+    moved = even_odds(7 * scores - 100, labels)[:, 0]
+    assert moved == pytest.approx(found, rel=1e-9)
+
+
+def test_even_odds_are_not_moved_by_a_wrong_label():
+    rng = np.random.default_rng(0)
+    labels = (np.arange(200) % 2)[:, None]
+    scores = rng.normal(labels * 4.0, 1.0)
+    right = even_odds(scores, labels)
+    labels[0] = 1
+    wrong = even_odds(scores, labels)
+    assert wrong[0, 0] < 0.1
+    assert np.abs(wrong - right).max() < 0.05
+
+
+def test_classes_without_even_odds():
+    scores = np.array([[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0], [2.0, 0.0, 0.0, 2.0]])
+    labels = np.array([[1, 1, 0, 1], [0, 1, 0, 1], [0, 1, 0, 0]])
+    # the wrong way round; of all images; of none; and one of images whose scores are alike
+    assert np.isnan(even_odds(scores, labels)).all(axis=0).tolist() == [True, True, True, True]
+    found = even_odds(np.array([[1.0], [1.0], [0.0], [0.0]]), np.array([[1], [1], [0], [0]]))
+    assert found[:, 0] == pytest.approx([1, 1, 0, 0])

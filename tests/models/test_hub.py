@@ -26,7 +26,8 @@ from wsss.models.backbones import BackboneConfig, build_backbone
 from wsss.pipeline.recipes.choice import weights_here
 backbone = build_backbone(BackboneConfig(name=sys.argv[1], weights="DEFAULT"))
 values = backbone.body.eval()(torch.ones(1, 3, 40, 56)).detach()
-print(json.dumps([values.flatten().tolist(), backbone.normalisation.mean, weights_here(sys.argv[1])]))
+here = weights_here(sys.argv[1])
+print(json.dumps([values.flatten().tolist(), backbone.normalisation.mean, here]))
 """
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from wsss.attribution.targets import (
     Labels,
     OneNumberForAllError,
     Question,
+    TargetKind,
     Targets,
     targets_of,
 )
@@ -89,6 +90,8 @@ def _explained(
         raise ValueError(f"size: expected {images.dim() - 2} numbers, got {size}")
     if targets.function is not None and any(c.target.kind != "own" for c in configs):
         raise ValueError("target: a function takes the place of the classes' numbers; give one")
+    if targets.function is None:
+        configs = [_with_target_of(model, config) for config in configs]
     names = [layers_of(model, one, images, reshape, targets.function) for one in configs]
     # one row a pair: images without a present class have none, and enter no pass
     maps = [images.new_zeros((len(targets.image_index), *size)) for _ in configs]
@@ -132,6 +135,19 @@ def _explained(
                     maps[i][rows[:, r]] = found.to(images.dtype)
     pairs = (targets.image_index, targets.class_index)
     return [Attribution(m, *pairs, tuple(n)) for m, n in zip(maps, names, strict=True)]
+
+
+def _with_target_of(model: nn.Module, config: AttributionConfig) -> AttributionConfig:
+    """Let a model's ``default_target`` take the logit's place where neither user nor method chose.
+
+    Only a kind's name counts, not a submodule that happens to be called so.
+    """
+    named = getattr(model, "default_target", None)
+    chosen = config.target.kind != "own" or config.spec.target != "logit"
+    kind = next((kind for kind in get_args(TargetKind) if kind == named), None)
+    if chosen or kind is None:
+        return config
+    return replace(config, target=replace(config.target, kind=kind))
 
 
 def layers_of(

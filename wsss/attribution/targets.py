@@ -19,7 +19,7 @@ Function = Callable[[Any], torch.Tensor]
 number is asked about one image at a time."""
 
 
-TargetKind = Literal["own", "logit", "finer", "rest"]
+TargetKind = Literal["own", "logit", "finer", "rest", "softmax"]
 Against = Literal["nearest", "given"]
 Law = Literal["sigmoid", "softmax"]
 
@@ -33,10 +33,13 @@ class TargetConfig:
     """Number whose gradient is taken for a class.
 
     Args:
-        kind: ``own``: the method's own, the logit of all but finercam and shapleycam; ``logit``:
-            the class's logit y; ``finer``: y less gamma times the mean logit of others, so that
-            what they share is left out (Finer-CAM, Zhang et al., CVPR 2025); ``rest``: y + log p,
-            the residual of softmax and target (ShapleyCAM, Cai, 2025).
+        kind: ``own``: the method's own, the logit of all but finercam and shapleycam, in place of
+            which a model may name another (a text classifier: softmax); ``logit``: the class's
+            logit y; ``finer``: y less gamma times the mean logit of others, so that what they share
+            is left out (Finer-CAM, Zhang et al., CVPR 2025); ``rest``: y + log p, the residual of
+            softmax and target (ShapleyCAM, Cai, 2025); ``softmax``: the probability of the class
+            among those given for the image and a background of logit 0 (CLIP-ES, Lin et al., CVPR
+            2023).
         gamma: See ``finer``.
         against: The others: the ``nearest`` in logit; or the ``given`` ones, the image's other
             labels, and the nearest where it has none.
@@ -141,7 +144,15 @@ class Question(NamedTuple):
         if self.target.kind == "finer":
             others = self._others(logits.detach(), r)
             return value - self.target.gamma * logits.gather(1, others).mean(dim=1)
-        return value
+        return self._share(logits, r) if self.target.kind == "softmax" else value
+
+    def _share(self, logits: torch.Tensor, r: int) -> torch.Tensor:
+        """Softmax of the r-th class over the given ones and a background of logit 0, (B,)."""
+        given = logits.gather(1, self.classes)
+        rivals = torch.cat([given[:, :r], given[:, r + 1 :], torch.zeros_like(given[:, :1])], dim=1)
+        # exp(logsigmoid) in place of softmax: where p rounds to 1, its gradient p (1 - p) does not
+        # become 0, and the map is not lost
+        return F.logsigmoid(given[:, r] - rivals.logsumexp(dim=1)).exp()
 
     def _others(self, logits: torch.Tensor, r: int) -> torch.Tensor:
         """Classes that the r-th of each image is compared with, (B, N)."""

@@ -21,6 +21,39 @@ def disagreement(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return np.where(np.asarray(labels) > 0, 1 - probabilities, probabilities).astype(np.float64)
 
 
+def even_odds(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Probabilities that classes are present, by scores that were made without their labels.
+
+    The scores of a class are taken for two normal distributions of one spread, of images labelled
+    with it and of the others, whose odds are even: p = sigmoid((a - b) (s - (a + b) / 2) / v), with
+    the medians a and b of the two, and the mean of their variances v by the median absolute
+    deviation, which a few wrong labels do not move. Halfway between the medians p is .5.
+
+    Args:
+        scores: (N, K), of any scale and offset, each class its own.
+        labels: (N, K) multi-hot, most of them right.
+
+    Returns:
+        (N, K) float64; nan of a class that all or no images have, or whose images have no higher
+        scores than the others.
+    """
+    present = np.asarray(labels) > 0
+    found = np.full(present.shape, np.nan)
+    for k, own in enumerate(np.asarray(scores, dtype=np.float64).T):
+        sides = own[present[:, k]], own[~present[:, k]]
+        if not all(len(side) for side in sides):
+            continue
+        high, low = (float(np.median(side)) for side in sides)
+        if high <= low:
+            continue
+        deviations = [1.4826 * np.median(np.abs(side - np.median(side))) for side in sides]
+        # scores that are all alike have no spread to measure by
+        variance = max(float(np.mean(np.square(deviations))), (1e-3 * (high - low)) ** 2)
+        margin = (high - low) * (own - (high + low) / 2) / variance
+        found[:, k] = np.exp(-np.logaddexp(0, -margin))
+    return found
+
+
 class ConfidentCounts(NamedTuple):
     """Numbers of labels of each class that confident learning takes for wrong.
 

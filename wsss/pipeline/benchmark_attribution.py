@@ -49,7 +49,7 @@ def benchmark_attribution(
 
     Args:
         data: The data set, with masks for both lists.
-        checkpoint: Classifier written by train_cls.
+        checkpoint: Classifier written by train_cls or text_classifier.
         choose_split: List on which options and thresholds are chosen.
         report_split: List on which they are reported.
         methods: Methods by name, with the options that are tried.

@@ -25,7 +25,7 @@ from wsss.metrics.attribution.shortcuts import (
     region_evidence,
     separation,
 )
-from wsss.models.classifier import Classifier
+from wsss.models.text_classifier import AnyClassifier
 from wsss.parallel.devices import Device, full_float32, resolve_device
 from wsss.pipeline.evaluation.files import csv_text
 from wsss.refinement.threshold import otsu
@@ -124,7 +124,7 @@ def check_shortcuts(
 
     Args:
         data: The data set; its masks are not needed.
-        checkpoint: Classifier written by train_cls.
+        checkpoint: Classifier written by train_cls or text_classifier.
         output: Folder for these files and the configuration.
         split: List of the images; best of images that the classifier has not seen.
         method: Attribution method of the maps, as make_pseudo_masks has it.
@@ -204,7 +204,7 @@ def _check(per_class: int, least: float, pictures: int) -> None:
 
 
 def _look(
-    model: Classifier,
+    model: AnyClassifier,
     records: Sequence[Record],
     names: Sequence[str],
     attribution: AttributionConfig,
@@ -230,7 +230,7 @@ def _look(
     return looked, scores
 
 
-def _seen(record: Record, model: Classifier, long_side: int | None) -> torch.Tensor:
+def _seen(record: Record, model: AnyClassifier, long_side: int | None) -> torch.Tensor:
     """(1, 3, h, w) image at the size at which it is looked at."""
     image = normalise(record.read(), model.normalisation)[None]
     if long_side is None:
@@ -241,7 +241,7 @@ def _seen(record: Record, model: Classifier, long_side: int | None) -> torch.Ten
 
 
 def _look_at(
-    model: Classifier,
+    model: AnyClassifier,
     image: torch.Tensor,
     record: Record,
     k: int,

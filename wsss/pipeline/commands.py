@@ -100,6 +100,11 @@ COMMANDS: dict[str, Command] = {
         "Train a multi-label classifier on image-level labels.",
         manifest=True,
     ),
+    "text_classifier": Command(
+        "wsss.pipeline.text_classifier:text_classifier",
+        "Make a classifier of the names of classes, by the towers of image and text of open_clip.",
+        manifest=True,
+    ),
     "check_shortcuts": Command(
         "wsss.pipeline.check_shortcuts:check_shortcuts",
         "Find the classes that a classifier tells by something else than what its maps mark.",

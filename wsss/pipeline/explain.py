@@ -48,7 +48,7 @@ def explain(
 
     Args:
         image: The photograph.
-        checkpoint: Classifier written by train_cls.
+        checkpoint: Classifier written by train_cls or text_classifier.
         labels: Names of the classes to explain. Without any: those that the classifier gives a
             probability of at least 0.5, at most top of them, or else its best one.
         output: PNG file for the picture.

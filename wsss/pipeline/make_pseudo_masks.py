@@ -15,7 +15,7 @@ from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.records import Record, load_records
 from wsss.errors import IncompleteError
-from wsss.models.classifier import Classifier
+from wsss.models.text_classifier import AnyClassifier
 from wsss.parallel.devices import Device
 from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.census import census_of_files
@@ -91,7 +91,7 @@ def make_pseudo_masks(
         data: The data set.
         split: List of the images.
         output: Folder for masks, scores, overlays, the configuration and the manifest.
-        checkpoint: Classifier written by train_cls.
+        checkpoint: Classifier written by train_cls or text_classifier.
         scores_from: Instead of a checkpoint: a folder that this command or predict wrote with
             save_scores. Masks are made from its scores, and the network does not run. Of a list of
             folders, such as [A, B], the mean of the scores is taken.
@@ -146,7 +146,7 @@ def make_pseudo_masks(
     likely = predicted_threshold if label_mode == "predicted" else None
     records = load_records(data, split, with_labels=labelled, limit=limit)
     files = files_of(records, output, scores=save_scores, overlays=overlays)
-    stored = [] if isinstance(origin, Classifier) else origin
+    stored = origin if isinstance(origin, list) else []
     identity = _identity(checkpoint, stored, None if threshold_from is None else background)
     identity |= contents_of(refinement)
     with command_ranks() as ranks:
@@ -155,10 +155,10 @@ def make_pseudo_masks(
         )
         wanted = ranks.from_first(unfinished(files))
         here = Workers.of(ranks, device, workers, batch_size)
-        if isinstance(origin, Classifier):
-            scored = from_classifier(origin, data, attribution, multiscale, likely, here, evidence)
-        else:  # folders, or their URLs
+        if isinstance(origin, list):  # folders, or their URLs
             scored = from_stored(origin, data)
+        else:
+            scored = from_classifier(origin, data, attribution, multiscale, likely, here, evidence)
         mask = MaskMaker(data.classes, background, refinement, context_on(here.device), trust)
         steps = scored.then(together(mask), each(MaskWriter(files, MaskStrip())))
         outcome = stream(records, wanted, ranks, here, steps)
@@ -172,7 +172,7 @@ def make_pseudo_masks(
             facts |= outcome.census.facts(data.classes)
             facts |= joined_facts(records, output)
             _write_trusted(output / "trusted.txt", records, outcome)
-            mode = label_mode if isinstance(origin, Classifier) else _label_mode_of(origin)
+            mode = _label_mode_of(origin) if isinstance(origin, list) else label_mode
             end = folder.record if outcome.failed else folder.finish
             end(**facts, label_mode=mode, processes=ranks.size)
         ranks.gather(None)  # nobody goes on before the manifest is written
@@ -198,7 +198,7 @@ def _origin(
     scores_from: list[Path] | Path | None,
     label_mode: str,
     data: DataConfig,
-) -> Classifier | list[Path]:
+) -> AnyClassifier | list[Path]:
     """Load the origin of the scores: a classifier, or the folders of earlier runs."""
     if checkpoint is not None and scores_from is None:
         return load_classifier(checkpoint, data)[0]

@@ -13,7 +13,7 @@ from wsss.data.rasters import Raster
 from wsss.data.records import Record, load_records, tiles_of
 from wsss.data.tiles import TileConfig
 from wsss.errors import IncompleteError
-from wsss.models.classifier import Classifier
+from wsss.models.text_classifier import AnyClassifier
 from wsss.parallel.devices import Device
 from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses, given_classes
@@ -170,7 +170,7 @@ def _check(
         raise ValueError(f"workers: expected at least 1, got {workers}")
 
 
-def _classifier(path: Path, classes: Mapping[str, int]) -> Classifier:
+def _classifier(path: Path, classes: Mapping[str, int]) -> AnyClassifier:
     """Load a classifier, which must have the network's classes in their order."""
     model, found = load_classifier(path)
     if list(found.items()) != list(classes.items()):
@@ -182,7 +182,7 @@ def _classifier(path: Path, classes: Mapping[str, int]) -> Classifier:
 
 
 def _filter(
-    label_mode: str, classifier: Classifier | None, inference: InferenceConfig, threshold: float
+    label_mode: str, classifier: AnyClassifier | None, inference: InferenceConfig, threshold: float
 ) -> ClassFilter | None:
     """Build the filter of each image's classes; None where all may be there."""
     if classifier is not None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from wsss.ignore import IGNORE
+from wsss.models.classifier import Classifier
 from wsss.parallel.processes import add_up, process_count
 from wsss.refinement.walk.affinity import offsets_within, windows
 from wsss.refinement.walk.boundary import highest_between
@@ -93,6 +94,11 @@ class BoundaryTask(TrainingTask):
     ) -> None:
         super().__init__()
         classifier, known = load_classifier(checkpoint)
+        if not isinstance(classifier, Classifier):
+            raise ValueError(
+                f"checkpoint {checkpoint}: expected a classifier written by train_cls, found a "
+                "text_classifier"
+            )
         if list(known.items()) != list(classes.items()):
             raise ValueError(
                 f"checkpoint {checkpoint} was trained on the classes {known}, but data.classes is "

@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import torch
 
+from wsss.data.atomic import atomic_write
 from wsss.data.config import DataConfig
 from wsss.data.storage import readable, to_path
 from wsss.models.backbones import BACKBONES, BackboneConfig, read_weights
 from wsss.models.bands import widen
 from wsss.models.classifier import Classifier, build_classifier
+from wsss.models.clip_tower import TowerConfig, build_tower
 from wsss.models.pooling import PoolingConfig
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_backbone
 from wsss.models.state_files import (
@@ -21,17 +23,26 @@ from wsss.models.state_files import (
     read_torch,
     state_dict_of,
 )
+from wsss.models.text_classifier import AnyClassifier, TextClassifier
 from wsss.models.weights import load_weights
 from wsss.normalisation import IMAGENET, Normalisation
 from wsss.runs.settings import plain
 from wsss.tasks.boundary_network import BoundaryNetwork
 
-Kind = Literal["classifier", "segmenter", "boundary"]
+Kind = Literal["classifier", "text_classifier", "segmenter", "boundary"]
+
+_MAKERS = {
+    "classifier": "train_cls",
+    "text_classifier": "text_classifier",
+    "segmenter": "train_seg",
+    "boundary": "train_boundary",
+}
+"""The command that writes each kind."""
 
 
 def describe(
     kind: Kind,
-    model: BackboneConfig | SegmenterConfig,
+    model: BackboneConfig | SegmenterConfig | TowerConfig,
     classes: Mapping[str, int],
     normalisation: Normalisation,
 ) -> dict[str, Any]:
@@ -52,20 +63,25 @@ def describe_normalisation(normalisation: Normalisation) -> dict[str, list[float
 
 def load_classifier(
     path: Path | str, data: DataConfig | None = None
-) -> tuple[Classifier, dict[str, int]]:
+) -> tuple[AnyClassifier, dict[str, int]]:
     """Load the classifier of a checkpoint, in eval mode, and its classes with their mask values.
 
     Args:
-        path: A checkpoint written by ``train_cls``; a text may be a URL.
+        path: A checkpoint written by ``train_cls`` or ``text_classifier``; a text may be a URL.
         data: A data set that must have the same classes.
 
     Raises:
         FileNotFoundError, ValueError: No checkpoint, or not one of a classifier, or of one with
             other classes.
+        ImportError: It is a text classifier, and open_clip is not installed.
     """
     path = to_path(path)
-    description, state = _read(path, "classifier")
-    model = _classifier_of(description)
+    description, state = _read(path, "classifier", "text_classifier")
+    model: AnyClassifier
+    if description["kind"] == "text_classifier":
+        model = _text_classifier_of(description, state)
+    else:
+        model = _classifier_of(description)
     load_weights(model, state, source=str(path))
     if data is not None:
         _require_classes(description["classes"], data, path)
@@ -133,6 +149,30 @@ def _classifier_of(description: Mapping[str, Any]) -> Classifier:
     model.normalisation = normalisation_of(description)
     widen(model.backbone, len(model.normalisation.mean))
     return model
+
+
+def _text_classifier_of(description: Mapping[str, Any], state: State) -> TextClassifier:
+    """Build the text classifier of a description, with random weights."""
+    return TextClassifier(
+        build_tower(TowerConfig(**description["model"])),
+        # as many texts as were embedded
+        torch.zeros_like(state["text"]),
+        torch.zeros_like(state["background"]),
+        1.0,
+        normalisation_of(description),
+    )
+
+
+def save_text_classifier(
+    path: Path, model: TextClassifier, tower: TowerConfig, classes: Mapping[str, int]
+) -> None:
+    """Write the checkpoint of a text classifier, as that of a training lies in a file."""
+    loaded = {
+        "state_dict": {f"model.{key}": value for key, value in model.state_dict().items()},
+        "wsss": describe("text_classifier", tower, classes, model.normalisation),
+    }
+    with atomic_write(path) as file:
+        torch.save(loaded, file)
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -215,16 +255,14 @@ def _load(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Read the description and the network's state dict of a checkpoint of one kind."""
+def _read(path: Path, *kinds: Kind) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read the description and the network's state dict of a checkpoint of one of these kinds."""
     loaded = _load(path)
     description = loaded.get("wsss")
-    maker = {"classifier": "train_cls", "segmenter": "train_seg", "boundary": "train_boundary"}
-    if not isinstance(description, dict) or description.get("kind") != kind:
+    if not isinstance(description, dict) or description.get("kind") not in kinds:
         found = description.get("kind") if isinstance(description, dict) else "foreign weights"
-        raise ValueError(
-            f"checkpoint {path}: expected a {kind} written by {maker[kind]}, found {found}"
-        )
+        wanted = " or ".join(f"a {kind} written by {_MAKERS[kind]}" for kind in kinds)
+        raise ValueError(f"checkpoint {path}: expected {wanted}, found {found}")
     prefix = "model."
     state = {
         key.removeprefix(prefix): value

@@ -11,15 +11,15 @@ import torch
 
 from wsss.data.transforms import normalise
 from wsss.models.attention import patch_attention, patch_size
-from wsss.models.classifier import Classifier
 from wsss.models.hidden import HiddenStates
 from wsss.models.segmenter import Segmenter
+from wsss.models.text_classifier import AnyClassifier
 from wsss.refinement.maps import Grid
 from wsss.tasks.boundary_network import BoundaryNetwork
 from wsss.tasks.checkpoint import kind_of, load_boundary, load_classifier, load_segmenter
 from wsss.tasks.sam import SamNetworks, SeenImage, kept_everything
 
-Guide = Classifier | Segmenter
+Guide = AnyClassifier | Segmenter
 
 PATCHES = 1600
 """Most patches whose attention is asked for: it takes memory with their square."""
@@ -219,7 +219,7 @@ def _load(checkpoint: Path) -> Guide | BoundaryNetwork:
 def _layers(network: Guide, layers: Sequence[str] | None, checkpoint: Path) -> tuple[str, ...]:
     """Names of a backbone's hidden states, as they are given or as the network has them."""
     if layers is None:
-        if not isinstance(network, Classifier):
+        if not isinstance(network, AnyClassifier):
             raise ValueError(f"walk.layers: {checkpoint} names none of its own; give some")
         layers = network.default_layers
     return tuple(layer.removeprefix("backbone").removeprefix(".") for layer in layers)

@@ -8,7 +8,7 @@ import torch
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
 from wsss.data.records import Record
 from wsss.data.transforms import normalise
-from wsss.models.classifier import Classifier
+from wsss.models.text_classifier import AnyClassifier
 from wsss.pipeline.benchmarking.methods import Candidate
 
 
@@ -22,7 +22,7 @@ class Explainer:
         candidates: How each image is explained.
     """
 
-    model: Classifier
+    model: AnyClassifier
     multiscale: MultiScaleConfig
     candidates: Sequence[Candidate]
 

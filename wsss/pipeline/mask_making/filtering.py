@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from wsss.data.transforms import normalise
-from wsss.models.classifier import Classifier
+from wsss.models.text_classifier import AnyClassifier
 from wsss.pipeline.mask_making.handover import Photograph
 from wsss.views import views
 
@@ -34,7 +34,7 @@ class LikelyClasses:
         threshold: Least probability of a class that is kept.
     """
 
-    model: Classifier
+    model: AnyClassifier
     sizes: Callable[[int, int], list[tuple[int, int]]]
     flip: bool
     threshold: float

@@ -10,8 +10,8 @@ from wsss.attribution.methods import AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
-from wsss.models.classifier import Classifier
 from wsss.models.segmenter import Segmenter
+from wsss.models.text_classifier import AnyClassifier
 from wsss.pipeline.mask_making.explaining import Evidence, Explainer
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses
 from wsss.pipeline.mask_making.handover import each
@@ -27,7 +27,7 @@ from wsss.pipeline.mask_making.streaming import Step, Steps, Workers
 
 
 def from_classifier(
-    model: Classifier,
+    model: AnyClassifier,
     data: DataConfig,
     attribution: AttributionConfig,
     multiscale: MultiScaleConfig,
