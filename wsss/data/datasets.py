@@ -1,6 +1,7 @@
 """Torch data sets over records: images with labels, and images with masks."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch.utils.data import Dataset
 from wsss.data.images import ImageSource, read_image
 from wsss.data.masks import LabelMap, MaskSource, read_mask
 from wsss.data.records import Record
+from wsss.data.scores import read_scores
 from wsss.data.transforms import BatchSizes, Transform, normalise, transformed
 from wsss.normalisation import Normalisation
 
@@ -135,10 +137,12 @@ class LabelledBags(Dataset[tuple[Padded, torch.Tensor]]):
         return Padded(images, boxes), self.labels(place)
 
 
-class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class MaskedImages(Dataset[tuple[torch.Tensor, ...]]):
     """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
-    Items: (3, H, W) float32 normalised image, and (H, W) int64 label indices with 255 = ignore.
+    Items: (3, H, W) float32 normalised image, and (H, W) int64 label indices with 255 = ignore;
+    with ``soft``, also (L, H, W) uint8 probabilities of the labels, 255 = 1, where an image is, and
+    255 throughout in its padding.
 
     Args:
         records: Images.
@@ -148,6 +152,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         normalisation: The network's mean and deviation.
         keep_mask: Apply the transform to the image alone; the mask keeps its own size.
         read: Reads the images.
+        soft: Score files of a network's probabilities, one for each image; None reads none.
     """
 
     def __init__(
@@ -160,7 +165,9 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         *,
         keep_mask: bool = False,
         read: Reader = read_image,
+        soft: Sequence[Path] | None = None,
     ) -> None:
+        self.soft = soft
         self.records = records
         self.masks = masks
         self.label_map = label_map
@@ -172,12 +179,19 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[torch.Tensor, ...]:
         index = reseed(self.transform, index)
         image = self.read(self.records[index].image)
         mask = self.mask(index)
         # before the transform, which would resize both and hide it
         check_same_size(mask, image.shape[:2], self.masks[index], self.records[index].image)
+        if self.soft is not None:
+            planes = soft_labels(self.soft[index], self.label_map, mask.shape)
+            changed = self.transform(image=image, masks=[mask, *planes])
+            mask, *planes = changed["masks"]
+            seen = normalise(changed["image"], self.normalisation)
+            labels = torch.from_numpy(mask.astype(np.int64))
+            return seen, labels, torch.from_numpy(np.stack(planes))
         if self.keep_mask:
             image = self.transform(image=image)["image"]
         else:
@@ -189,6 +203,29 @@ class MaskedImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """Mask of an image at its own size, (H, W) uint8 label indices with 255 = ignore."""
         path = self.masks[index]
         return self.label_map.to_index(read_mask(path), path)
+
+
+def soft_labels(path: Path, label_map: LabelMap, size: tuple[int, ...]) -> np.ndarray:
+    """Read the probabilities of all labels, (L, H, W) uint8 with 255 = 1.
+
+    The background has what the stored classes leave; classes that are not stored have none.
+
+    Raises:
+        FileNotFoundError, ValueError: No such file, or one of another size or of other classes.
+    """
+    scores = read_scores(path)
+    if scores.size != tuple(size):
+        raise ValueError(
+            f"{path}: scores of an image of {scores.size[1]} x {scores.size[0]} pixels, but the "
+            f"mask is {size[1]} x {size[0]}"
+        )
+    labels = label_map.to_index(scores.classes, str(path))
+    found = np.zeros((label_map.num_labels, *scores.size), dtype=np.float32)
+    # each class once; they may come in any order
+    for label, plane in zip(labels, scores.full_size(), strict=True):
+        found[label] = plane
+    found[0] = (1 - found[1:].sum(axis=0)).clip(min=0)
+    return np.rint(255 * found / found.sum(axis=0)).astype(np.uint8)
 
 
 def check_same_size(

@@ -1,5 +1,6 @@
 """Train a segmentation network on pseudo-masks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -23,6 +24,8 @@ def train_seg(
     output: Path,
     train_split: str = "train",
     val_split: str | None = None,
+    teacher: Path | None = None,
+    teacher_weight: float = 0.5,
     model: SegmenterConfig = SegmenterConfig(),
     backbone_weights: Path | None = None,
     augment: AugmentConfig = AugmentConfig(
@@ -49,6 +52,9 @@ def train_seg(
         output: Folder for the checkpoint (last.ckpt), logs and the configuration.
         train_split: List of the training images.
         val_split: List whose ground truth is scored after every epoch, to watch; null for none.
+        teacher: Folder of the scores of another network, as predict writes them with save_scores:
+            each pixel is also to have its probabilities (distillation).
+        teacher_weight: Share of that in the loss, between 0 and 1; the masks have the rest.
         model: Architecture.
         backbone_weights: Checkpoint of train_cls, state dict of torchvision or timm (also
             safetensors), or torchvision's name of weights, such as DEFAULT, to start from.
@@ -77,6 +83,8 @@ def train_seg(
     require_masks([*train_masks, *(r.mask for r in val)])
     refuse_black_and_white(train_masks, data.classes)
     refuse_black_and_white((record.mask for record in val), data.classes)
+    soft = None if teacher is None else [teacher / f"{r.image_id}.npz" for r in train]
+    _check_teacher(soft, teacher_weight, features)
     if model.name != "deeplabv2" and batch_size == 1:
         raise ValueError(f"batch_size: {model.name} normalises over the batch; give at least 2")
     kept = feature_callbacks(features, trainer.cache, trainer.cache_gib, augment)
@@ -90,6 +98,7 @@ def train_seg(
         freeze=freeze,
         freeze_batchnorm=freeze_batchnorm,
         features=features,
+        soft_weight=teacher_weight,
     )
     images = SegmentationData(
         train,
@@ -101,8 +110,29 @@ def train_seg(
         batch_size=batch_size,
         workers=decoding_workers(trainer),
         read=image_reader(trainer, [] if features == "cache" else [*train, *val], data.grey_bits),
+        soft=soft,
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
     lightning.callbacks += kept  # type: ignore[attr-defined]
     train_into(output, settings, lightning, task, images, checkpoint_chosen_by="last epoch")
     return output / "last.ckpt"
+
+
+def _check_teacher(soft: Sequence[Path] | None, weight: float, features: Features) -> None:
+    """Refuse a teacher whose scores are missing or cannot be used.
+
+    Raises:
+        FileNotFoundError, ValueError: The message names the key or the first file that is missing.
+    """
+    if not 0 <= weight <= 1:
+        raise ValueError(f"teacher_weight: expected 0..1, got {weight}")
+    if soft is None:
+        return
+    if features == "cache":
+        raise ValueError("teacher: expected features: compute; what is kept is of images and masks")
+    missing = [path for path in soft if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"teacher: {len(missing)} of {len(soft)} images have no scores, for example "
+            f"{missing[0]}; make them by predict with save_scores and split: the training's list"
+        )

@@ -27,7 +27,7 @@ from wsss.tasks.checkpoint import (
 )
 from wsss.tasks.kept_features import Features, Inputs, frozen_part, logits_of
 from wsss.tasks.loaders import ImageLoader, training_loader, whole_image_loader
-from wsss.tasks.losses import cross_entropy
+from wsss.tasks.losses import cross_entropy, soft_cross_entropy
 from wsss.tasks.optim import (
     OptimConfig,
     freeze_batchnorm_statistics,
@@ -37,7 +37,8 @@ from wsss.tasks.task import TrainingTask
 
 Network = Callable[[Inputs, int], torch.Tensor]
 Batch = tuple[Any, ...]
-"""Images, or what frozen layers made of them, and their labels (B, H, W)."""
+"""Images, or what frozen layers made of them, and their labels (B, H, W); of a training with a
+teacher also its probabilities (B, L, H, W)."""
 
 
 LEARNED_STRIDE = 2
@@ -60,6 +61,7 @@ class SegmentationTask(TrainingTask):
         freeze: Last backbone layer that is not trained, ``all``, or None.
         freeze_batchnorm: Keep the running statistics of the backbone's BatchNorm.
         features: Whether the batches bring images, or the activations of what is frozen.
+        soft_weight: Share of a teacher's probabilities in the loss, where batches bring them.
     """
 
     model: Segmenter
@@ -74,8 +76,10 @@ class SegmentationTask(TrainingTask):
         freeze: str | None,
         freeze_batchnorm: bool,
         features: Features = "compute",
+        soft_weight: float = 0.5,
     ) -> None:
         super().__init__()
+        self.soft_weight = soft_weight
         self.model = build_segmenter(model, len(classes) + 1)
         if backbone_weights is not None:
             name = "" if model.name in DEEPLAB_V3 else model.backbone
@@ -116,11 +120,17 @@ class SegmentationTask(TrainingTask):
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
-        images, labels = batch
+        images, labels, *soft = batch
         # in turn, so that what lies between two learned pixels is not always on the same side
         start = step % LEARNED_STRIDE if min(labels.shape[1:]) >= LEARNED_STRIDE else 0
         learned = labels[:, start::LEARNED_STRIDE, start::LEARNED_STRIDE]
-        part = cross_entropy(self.network(images, start), learned)
+        logits = self.network(images, start)
+        part = cross_entropy(logits, learned)
+        for planes in soft:
+            taught = soft_cross_entropy(
+                logits, planes[..., start::LEARNED_STRIDE, start::LEARNED_STRIDE]
+            )
+            part = (1 - self.soft_weight) * part + self.soft_weight * taught
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
         # DDP averages gradients over processes, where the parts have to be added up
         return part * process_count()
@@ -160,6 +170,7 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: Images a step, over all processes.
         workers: Decoding processes.
         read: Function that reads an image.
+        soft: Score files of a teacher's probabilities of each training image; None has none.
     """
 
     def __init__(
@@ -174,6 +185,7 @@ class SegmentationData(pl.LightningDataModule):
         batch_size: int,
         workers: int,
         read: Reader = read_image,
+        soft: Sequence[Path] | None = None,
     ) -> None:
         super().__init__()
         self.train = MaskedImages(
@@ -183,6 +195,7 @@ class SegmentationData(pl.LightningDataModule):
             train_transform(augment, normalisation),
             normalisation,
             read=read,
+            soft=soft,
         )
         self.val = MaskedImages(
             val,
