@@ -1,5 +1,6 @@
 """Distillation: a network that learns another's probabilities beside the masks."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -52,10 +53,10 @@ def test_they_move_with_the_image_and_padding_is_told(shapes, tmp_path):
     soft = []
     for record in records:
         index = label_map.to_index(read_mask(record.mask), "m")
-        # as sure as can be, on the grid of stored scores
-        rows, columns = stored_size(index.shape)
-        small = index[::4, ::4][:rows, :columns]
-        planes = np.stack([(small == k + 1) * np.uint8(255) for k in range(len(shapes.classes))])
+        # as sure as the grid of stored scores allows
+        size = stored_size(index.shape)[::-1]
+        each = [(index == k + 1) * np.float32(255) for k in range(len(shapes.classes))]
+        planes = np.stack([cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in each])
         values = np.array(list(shapes.classes.values()), np.uint8)
         path = tmp_path / f"{record.image_id}.npz"
         write_scores(path, Scores(values, planes.astype(np.uint8), index.shape))
