@@ -169,6 +169,17 @@ class TestTower:
                 1, width, 100 // patch, 165 // patch,
             )  # fmt: skip
             assert tower.embed(images(1, 3, 100, 165).float()).shape == (1, width)
+        # with rotary positions too, the walk is told who attends to whom
+        found = patch_attention(tower, images(1, 3, 48, 64).float(), 1)
+        layer = tower.trunk.blocks[-1].attn
+        seen_weights: list[torch.Tensor] = []
+        layer.attn_drop.register_forward_hook(lambda m, i, o: seen_weights.append(o))
+        layer.fused_attn = False
+        with torch.no_grad():
+            tower(images(1, 3, 48, 64).float())
+        rows, columns = 48 // patch, 64 // patch
+        expected = seen_weights[0].mean(dim=1)[:, -rows * columns :, -rows * columns :]
+        torch.testing.assert_close(found.flatten(3).flatten(1, 2), expected)
 
 
 class TestLogits:
