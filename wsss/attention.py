@@ -213,7 +213,7 @@ def _rotated(values: torch.Tensor, rope: torch.Tensor, layer: Any) -> torch.Tens
     """
     sine, cosine = rope.to(values.dtype).chunk(2, dim=-1)
     prefix, places = values.split([layer.num_prefix_tokens, sine.shape[-2]], dim=2)
-    if layer.rotate_half:
+    if getattr(layer, "rotate_half", False):  # older versions of timm know neighbours alone
         first, second = places.chunk(2, dim=-1)
         turned = torch.cat([-second, first], dim=-1)
     else:
