@@ -60,7 +60,7 @@ def test_the_networks_of_the_recipes(tmp_path):
     model = dino["classifier"]["model"]
     assert model == {"name": NETWORK, "weights": "DEFAULT", "output_stride": 14, "dilation": "none"}
     assert dino["classifier"]["augment"]["crop"] % 14 == 0
-    assert dino["small"]["masks"] == "{output}/lessons/masks"
+    assert dino["small"]["masks"] == dino["segmenter"]["masks"] == "{output}/masks/masks"
     assert clip["text"]["weights"] == "openai"
     assert clip["text"]["prompts"]["classes"] == {"cat": ["cat"], "owl": ["owl"]}
     init(tmp_path, recipe="dino", weights="own.safetensors", output=tmp_path / "own/wsss")
