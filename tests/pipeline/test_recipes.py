@@ -86,6 +86,10 @@ class TestAuto:
         reason = "since its weights are on this machine"
         assert f"please check: run.yaml is the recipe dino, {reason}" in text
         assert steps_of(tmp_path / "few")["classifier"]["model"]["name"] == NETWORK
+        init(tmp_path / "few", output=tmp_path / "own/wsss", weights="mobilenet.pth")
+        model = steps_of(tmp_path / "own")["classifier"]["model"]
+        assert model["weights"] == "mobilenet.pth"
+        assert model["name"] != NETWORK
         monkeypatch.setattr(choice, "_MOST_ON_A_PROCESSOR", 3)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         init(tmp_path / "few", output=tmp_path / "many/wsss")

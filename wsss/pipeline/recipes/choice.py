@@ -55,7 +55,8 @@ def _reason_for_dino(setup: Setup) -> str:
     Only where its weights are on this machine: it was not measured here with them, and who has
     fetched them has decided to try it.
     """
-    if setup.normalisation is not None or not weights_here(NETWORK):
+    # weights that the user names are of the network that is trained
+    if setup.normalisation is not None or setup.weights or not weights_here(NETWORK):
         return ""
     count = len(setup.train)
     if torch.cuda.is_available():

@@ -35,7 +35,5 @@ def foundation(setup: Setup, why: str = "") -> str:
         epochs=max(10, min(50, 10_000 // count)),
         segmenter_epochs=max(8, min(60, 8000 // count)),
         batch=max(1, min(16, count)),
-        small_crop=321,
-        small_most=480,
         cached=gigabytes(count * patches**2 * _WIDTH * _LAYERS, setup.output),
     )
