@@ -85,7 +85,7 @@ def test_keys_of_a_vision_transformer():
     torch.testing.assert_close(found.maps, expected[[0, 0, 1]])
 
 
-def test_features_of_a_convolutional_network_and_too_many_cells():
+def test_features_of_a_convolutional_network():
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2)
@@ -93,5 +93,14 @@ def test_features_of_a_convolutional_network_and_too_many_cells():
     images = torch.randn(1, 3, 14, 12)
     found = attribute(model, images, 0, method="tokencut", layers=["1"], size=(12, 10)).maps[0]
     torch.testing.assert_close(found, foreground(model[:2](images)[0].detach()))
-    with pytest.raises(ValueError, match="tokencut: an image of 62 x 62 cells has more than 1600"):
-        attribute(model, torch.randn(1, 3, 64, 64), 0, method="tokencut", layers=["1"])
+
+
+def test_many_cells_are_averaged_first():
+    cells = planted(slice(0, 3), slice(0, 4))
+    large = cells.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)  # 56 x 72 cells
+    found = foreground(large)
+    assert found.shape == (35, 45)
+    inside = torch.zeros(SIZE, dtype=torch.bool)
+    inside[0:3, 0:4] = True
+    enlarged = nn.functional.interpolate(inside[None, None].float(), (35, 45))[0, 0] > 0
+    assert ((found > 0) == enlarged).float().mean() > 0.95

@@ -20,7 +20,7 @@ APART = 1e-5
 """Weight of all other ties, which keeps the graph in one piece: TokenCut's epsilon."""
 
 MOST = 1600
-"""Most cells of an image: the graph ties each to each."""
+"""Most cells of an image, which are averaged down to them: the graph ties each to each."""
 
 
 def tokencut_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
@@ -41,9 +41,6 @@ def tokencut_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
 
     Returns:
         (N, *size), at least 0.
-
-    Raises:
-        ValueError: An image has more than `MOST` cells.
     """
     maps = asked.empty_maps()
     for images, question, rows in asked.parts():
@@ -84,15 +81,15 @@ def foreground(cells: torch.Tensor) -> torch.Tensor:
         cells: (C, *cells) features.
 
     Returns:
-        (*cells) float32, at least 0: above 0 in the foreground.
+        (*cells) float32, at least 0: above 0 in the foreground. Of more than `MOST` cells, of the
+        fewer and larger ones that were compared.
     """
+    if math.prod(cells.shape[1:]) > MOST:
+        scale = (MOST / math.prod(cells.shape[1:])) ** (1 / (cells.dim() - 1))
+        grid = [max(1, int(side * scale)) for side in cells.shape[1:]]
+        cells = F.interpolate(cells[None], grid, mode="area")[0]
     shape = cells.shape[1:]
     count = math.prod(shape)
-    if count > MOST:
-        raise ValueError(
-            f"tokencut: an image of {' x '.join(map(str, shape))} cells has more than {MOST}; give "
-            "a smaller size (multiscale.long_side), or a deeper layer"
-        )
     # float64: the eigenvector of a weakly tied graph is lost in float32
     features = F.normalize(cells.flatten(1).double(), dim=0)
     ties = torch.where(features.T @ features > ALIKE, 1.0, APART).double()
