@@ -311,10 +311,10 @@ def _fused(maps: torch.Tensor, fusion: str) -> torch.Tensor:
 def best_threshold(sweep: ThresholdSweep) -> float:
     """Threshold of the highest mIoU, of scores to the power `POWER`."""
     counts = sweep.counts()
-    return float(sweep.thresholds[int(np.argmax([_miou(one[:, :-1]) for one in counts]))])
+    return float(sweep.thresholds[int(np.argmax([miou(one[:, :-1]) for one in counts]))])
 
 
-def _miou(counts: np.ndarray) -> Any:
+def miou(counts: np.ndarray) -> Any:
     """MIoU of (..., L, L) counts by truth and label, over the classes that are there."""
     hit = np.diagonal(counts, axis1=-2, axis2=-1)
     union = counts.sum(-1) + counts.sum(-2) - hit
@@ -344,12 +344,12 @@ def with_gain(
         return {}
     own, other = (np.stack(part)[:, :, :-1].astype(np.float64) for part in (counts, plain))
     times = np.random.default_rng(seed).multinomial(len(own), [1 / len(own)] * len(own), draws)
-    gains = [_miou(np.tensordot(times.astype(np.float64), part, axes=1)) for part in (own, other)]
+    gains = [miou(np.tensordot(times.astype(np.float64), part, axes=1)) for part in (own, other)]
     low, high = np.percentile(gains[0] - gains[1], [2.5, 97.5])
-    whole = _miou(own.sum(0))
+    whole = miou(own.sum(0))
     return {
         name: 100 * float(whole),
-        f"{name}_gain": 100 * float(whole - _miou(other.sum(0))),
+        f"{name}_gain": 100 * float(whole - miou(other.sum(0))),
         f"{name}_low": 100 * float(low),
         f"{name}_high": 100 * float(high),
     }

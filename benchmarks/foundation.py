@@ -200,7 +200,9 @@ def _affinity(options: Options) -> dict[str, float]:
         for number, record in enumerate(records):
             found = guides.attention(record.read(), options.checkpoint, 8, options.long_side)
             if number == 0:
-                torch.save(attention_affinity(found), options.folder / "affinity.pt")
+                affinity = attention_affinity(found)
+                kept = {"matrix": affinity.matrix, "grid": affinity.grid}
+                torch.save(kept, options.folder / "affinity.pt")
             else:
                 attention_affinity(found)
 
@@ -210,10 +212,11 @@ def _affinity(options: Options) -> dict[str, float]:
 def _walk(options: Options) -> dict[str, float]:
     import torch
 
+    from wsss.refinement.walk.affinity import MatrixAffinity
     from wsss.refinement.walk.transition import walk
 
     torch.set_num_threads(options.threads)
-    affinity = torch.load(options.folder / "affinity.pt", weights_only=False)
+    affinity = MatrixAffinity(**torch.load(options.folder / "affinity.pt", weights_only=True))
     # background and two classes
     maps = torch.rand(3, *affinity.grid, generator=torch.Generator().manual_seed(0))
 

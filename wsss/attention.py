@@ -1,12 +1,13 @@
 """Self-attention modules of torchvision and timm: their weights, and what they make of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 
 def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
@@ -85,6 +86,16 @@ def attention_output(layer: Any, given: Given, weights: torch.Tensor) -> torch.T
 
 
 @contextmanager
+def _removed_after(handles: Sequence[RemovableHandle]) -> Iterator[None]:
+    """Remove hooks at the end, whatever happens."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def given_to(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Given]]:
     """Collect what attention modules are given in a forward pass, by their names."""
     found: dict[str, Given] = {}
@@ -99,11 +110,8 @@ def given_to(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Given]]:
         module.register_forward_pre_hook(keep(name), with_kwargs=True)
         for name, module in modules.items()
     ]
-    try:
+    with _removed_after(handles):
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -160,11 +168,8 @@ def watched_attention(model: nn.Module) -> Iterator[list[torch.Tensor]]:
         module.register_forward_hook(watch(name), with_kwargs=True)
         for name, module in modules.items()
     ]
-    try:
+    with _removed_after(handles):
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _same(again: torch.Tensor, own: torch.Tensor) -> bool:

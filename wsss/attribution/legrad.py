@@ -32,7 +32,7 @@ def legrad_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
     """
     maps = asked.empty_maps()
     for images, question, rows in asked.parts():
-        with watched_attention(model) as attention, _early_exits(model) as blocks:
+        with watched_attention(model) as attention, early_exits(model) as blocks:
             output = model(images)
         count = len(blocks)
         repeated = question.repeated(count)
@@ -49,7 +49,7 @@ def legrad_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
 
 
 @contextmanager
-def _early_exits(model: nn.Module) -> Iterator[list[torch.Tensor]]:
+def early_exits(model: nn.Module) -> Iterator[list[torch.Tensor]]:
     """Let a forward pass end after each block: what follows the last one sees the tokens of all.
 
     They lie behind each other in the batch, so one pass gives the outputs of L blocks for B images,
