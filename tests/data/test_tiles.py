@@ -9,37 +9,48 @@ from PIL import Image
 
 from wsss.data import DataConfig, load_records, read_mask, write_mask
 from wsss.data.rasters import Window
-from wsss.data.tiles import TileConfig, grid, join
+from wsss.data.tiles import TileConfig, blend, grid, join
 
 
-def nearest_start(starts, side, pixel):
-    return min(starts, key=lambda start: (abs(start + side / 2 - (pixel + 0.5)), -start))
+def farthest_inside(spans, pixel):
+    """The span in which a pixel is farthest from the nearer end; ends of the image are none."""
+    end = max(start + length for start, length in spans)
+
+    def depth(span):
+        before = pixel - span[0] + 0.5 if span[0] else np.inf
+        behind = sum(span) - pixel - 0.5 if sum(span) < end else np.inf
+        return min(before, behind), span[0]  # the later of two
+
+    return max(spans, key=depth)[0]
 
 
-@pytest.mark.parametrize("size", [(100, 100), (32, 400), (333, 97), (20, 30), (97, 96)])
-@pytest.mark.parametrize(("side", "overlap"), [(96, 0), (96, 32), (32, 31), (40, 1)])
+@pytest.mark.parametrize("size", [(100, 100), (32, 400), (233, 97), (20, 30), (97, 96)])
+@pytest.mark.parametrize(("side", "overlap"), [(96, 0), (96, 32), (32, 28), (40, 1), (200, 40)])
 class TestGrid:
     def test_tiles_cover_the_image_and_share_what_they_should(self, size, side, overlap):
         windows = grid(size, TileConfig(side, overlap))
         covered = np.zeros(size, dtype=int)
         for window in windows:
             part = window.of(covered)
-            assert part.shape == tuple(min(side, length) for length in size)
+            assert part.shape == window[2:]
+            for own, length in zip(part.shape, size, strict=True):
+                assert own == min(side, length) or (side - 32 < own < side and side - overlap > 127)
             part += 1
         assert covered.min() >= 1
         for axis in (0, 1):
-            starts = sorted({window[axis] for window in windows})
-            assert all(a + side - b >= overlap for a, b in itertools.pairwise(starts))
+            spans = sorted({(window[axis], window[axis + 2]) for window in windows})
+            assert all(sum(a) - b >= overlap for a, (b, _) in itertools.pairwise(spans))
+            if side - overlap > 127:
+                assert all(start % 32 == 0 for start, _ in spans)
 
-    def test_joined_pixels_are_those_of_the_nearest_centre(self, size, side, overlap):
+    def test_joined_pixels_are_those_with_most_context(self, size, side, overlap):
         windows = grid(size, TileConfig(side, overlap))
         read = iter(range(len(windows)))
         numbers = {window: next(read) for window in windows}
         joined = join(size, windows, lambda window: np.full(window[2:], numbers[window] % 251))
         for row, column in np.random.default_rng(0).integers(0, size, (200, 2)).tolist():
-            # by rows and by columns; the later of two that are as near
-            best = [
-                nearest_start({window[axis] for window in windows}, min(side, size[axis]), at)
+            best = [  # by rows and by columns
+                farthest_inside({(window[axis], window[axis + 2]) for window in windows}, at)
                 for axis, at in ((0, row), (1, column))
             ]
             nearest = next(w for w in windows if [w.top, w.left] == best)
@@ -51,6 +62,37 @@ class TestGrid:
         np.random.default_rng(2).shuffle(windows)
         joined = join(size, [Window(*w) for w in windows], lambda window: window.of(mask))
         np.testing.assert_array_equal(joined, mask)
+
+    def test_blended_parts_cover_the_image_and_have_what_all_tiles_agree_on(
+        self, size, side, overlap
+    ):
+        values = np.random.default_rng(3).random((2, *size)).astype(np.float32)
+        windows = grid(size, TileConfig(side, overlap))
+        np.random.default_rng(4).shuffle(windows)
+        windows = [Window(*w) for w in windows]
+        whole, times = np.zeros_like(values), np.zeros(size, dtype=int)
+        for part, mean in blend(windows, lambda w: np.stack([w.of(plane) for plane in values])):
+            part.of(times)[...] += 1
+            for plane, own in zip(whole, mean, strict=True):
+                part.of(plane)[...] = own
+        assert (times == 1).all()
+        np.testing.assert_allclose(whole, values, rtol=2e-6)
+
+
+def test_a_blend_weighs_by_the_distance_from_the_edges():
+    """Against the sum over all tiles at every pixel, written down as it is defined."""
+    size, rng = (90, 120), np.random.default_rng(0)
+    windows = grid(size, TileConfig(40, 24))
+    tiles = {w: rng.random((3, w.height, w.width)).astype(np.float32) for w in windows}
+    total, weights = np.zeros((3, *size)), np.zeros(size)
+    for (top, left, height, width), values in tiles.items():
+        for row, column in itertools.product(range(height), range(width)):
+            weight = min(row + 1, height - row) * min(column + 1, width - column)
+            total[:, top + row, left + column] += weight * values[:, row, column]
+            weights[top + row, left + column] += weight
+    for part, mean in blend(windows, tiles.__getitem__):
+        expected = np.stack([part.of(plane) for plane in total / weights])
+        np.testing.assert_allclose(mean, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +127,7 @@ def config(root, **tiles):
 class TestRecords:
     def test_each_tile_is_an_image_with_the_labels_of_its_bag(self, scenes):
         records = load_records(config(scenes), "b", with_labels=True)
-        assert [r.image_id for r in records[:2]] == ["b/r00000_c00000", "b/r00000_c00043"]
+        assert [r.image_id for r in records[:2]] == ["b/r00000_c00000", "b/r00000_c00048"]
         assert len(records) == 6
         whole = np.asarray(Image.open(scenes / "images/b.png"))
         mask = read_mask(scenes / "masks/b.png")

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import CPU, SMALL
 from tests.pipeline.reporting.browser import CHROMIUM
@@ -84,3 +85,16 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def network(segmenter_checkpoint, tmp_path_factory) -> Path:
+    """The segmenter with another head, which sees all classes everywhere."""
+    loaded = torch.load(segmenter_checkpoint, weights_only=True)
+    generator = torch.Generator().manual_seed(0)
+    for key, value in loaded["state_dict"].items():
+        if key.startswith("model.head."):
+            value.copy_(torch.randn(value.shape, generator=generator) * 0.03)
+    path = tmp_path_factory.mktemp("network") / "last.ckpt"
+    torch.save(loaded, path)
+    return path

@@ -1,7 +1,6 @@
 """Classes that a prediction may hold, by label or by a classifier, and predictions as scores."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,19 +23,6 @@ SIZES = InferenceConfig(scales=(1.0, 1.5), flip=True)
 @pytest.fixture(scope="module")
 def labels(shapes) -> dict[str, np.ndarray]:
     return {r.image_id: r.labels > 0 for r in load_records(shapes, "train", with_labels=True)}
-
-
-@pytest.fixture(scope="module")
-def network(segmenter_checkpoint, tmp_path_factory) -> Path:
-    """The segmenter with another head, which sees all classes everywhere."""
-    loaded = torch.load(segmenter_checkpoint, weights_only=True)
-    generator = torch.Generator().manual_seed(0)
-    for key, value in loaded["state_dict"].items():
-        if key.startswith("model.head."):
-            value.copy_(torch.randn(value.shape, generator=generator) * 0.03)
-    path = tmp_path_factory.mktemp("network") / "last.ckpt"
-    torch.save(loaded, path)
-    return path
 
 
 @pytest.fixture(scope="module")

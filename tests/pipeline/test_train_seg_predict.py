@@ -207,11 +207,11 @@ class TestFolderOfImages:
         assert manifest(output)["images"] == 1
 
     def test_an_empty_or_missing_folder(self, segmenter_checkpoint, tmp_path):
-        with pytest.raises(FileNotFoundError, match="images: no such folder"):
+        with pytest.raises(FileNotFoundError, match="images: no such folder or file"):
             predict(checkpoint=segmenter_checkpoint, output=tmp_path / "o", images=tmp_path / "no")
         (tmp_path / "text").mkdir()
         (tmp_path / "text/a.txt").write_text("")
-        with pytest.raises(ValueError, match=r"holds no image \(\.jpg, \.jpeg"):
+        with pytest.raises(ValueError, match=r"holds no image or video \(\.jpg, "):
             predict(
                 checkpoint=segmenter_checkpoint, output=tmp_path / "o", images=tmp_path / "text"
             )

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 from wsss.data.atomic import atomic_write
 from wsss.data.rasters import Raster, raster_size, read_raster
 from wsss.data.storage import below, existing, file_names, is_remote, readable, to_path
+from wsss.data.videos import Frame, frame_size, is_video_name, read_frame
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
@@ -83,12 +84,14 @@ def too_large(path: object, what: str) -> str:
     )
 
 
-ImageSource = Path | Raster
-"""Where the pixels of an image are: a file, or bands or a window of one."""
+ImageSource = Path | Raster | Frame
+"""Where the pixels of an image are: a file, bands or a window of one, or a frame of a video."""
 
 
 def file_of(image: ImageSource) -> tuple[Path, str]:
     """Find the file of an image, and a text for what of it is read; empty for all of it."""
+    if isinstance(image, Frame):
+        return image.path, f"frame {image.number}"
     if not isinstance(image, Raster):
         return image, ""
     return image.path, f"bands {image.bands} window {image.window and tuple(image.window)}"
@@ -102,7 +105,8 @@ def read_image(path: ImageSource | str, grey_bits: int = 16) -> np.ndarray:
     that the camera noted in EXIF is applied.
 
     Args:
-        path: Image file; a text may be a URL. Of a `Raster`, its bands and window are read.
+        path: Image file; a text may be a URL. Of a `Raster`, its bands and window are read; of a
+            `Frame`, the video up to it.
         grey_bits: How many of the 16 bits of such grey, or of such bands, are used, 8..16: a camera
             of 12 bits writes 0..4095, of which the upper byte alone would be nearly black. Larger
             values are white.
@@ -118,6 +122,8 @@ def read_image(path: ImageSource | str, grey_bits: int = 16) -> np.ndarray:
     if not 8 <= grey_bits <= 16:
         raise ValueError(f"grey_bits: expected 8..16, got {grey_bits}")
     path = to_path(path) if isinstance(path, str) else path
+    if isinstance(path, Frame):
+        return read_frame(path)
     source = readable(path.path if isinstance(path, Raster) else path, "image")
     try:
         if isinstance(path, Raster):
@@ -177,6 +183,8 @@ def image_size(path: ImageSource) -> tuple[int, int] | None:
     Of an object in a store, no more than the first blocks are fetched.
     """
     try:
+        if isinstance(path, Frame):
+            return frame_size(path.path)
         if isinstance(path, Raster):
             return raster_size(path.path) if path.window is None else path.window[2:]
         with path.open("rb") as opened, Image.open(opened, formats=safe_formats()) as image:
@@ -213,7 +221,7 @@ def image_names(files: Iterable[str]) -> dict[str, str]:
     """
     whole = {file: file.partition("://")[2] or file.lstrip("/") for file in files}
     bare = {
-        file: name[: name.rindex(".")] if is_image_name(name) else name
+        file: name[: name.rindex(".")] if is_image_name(name) or is_video_name(name) else name
         for file, name in whole.items()
     }
     # a.jpg and a.png share the name a; and a file that is called a, without a suffix, takes it

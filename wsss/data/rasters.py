@@ -1,6 +1,7 @@
 """Images of several bands, and windows of images that are too large to be read whole."""
 
 import functools
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ class Window(NamedTuple):
     left: int
     height: int
     width: int
+
+    def within(self, other: "Window") -> "Window":
+        """The same rectangle, in pixels of another one in which it lies."""
+        return self._replace(top=self.top - other.top, left=self.left - other.left)
 
     def of(self, array: np.ndarray) -> np.ndarray:
         """Cut the rectangle out of an (H, W, ...) array, as a view of it."""
@@ -95,7 +100,7 @@ def bands_in(path: Path) -> tuple[int, bool] | None:
     if not _is_tiff(path) or is_remote(path):
         return None
     try:
-        with _opened(path) as source:
+        with open_tiff(path) as source:
             return source.count, source.dtypes[0] == "uint16"
     except (OSError, ValueError):
         return None
@@ -108,7 +113,7 @@ def raster_size(path: Path) -> tuple[int, int]:
         OSError, ValueError: The file's header cannot be read.
     """
     if _is_tiff(path):
-        with _opened(path) as source:
+        with open_tiff(path) as source:
             return source.height, source.width
     with Image.open(path) as image:
         return image.height, image.width
@@ -118,8 +123,13 @@ def _is_tiff(path: Path) -> bool:
     return path.name.lower().endswith(TIFF)
 
 
-def _opened(path: Path) -> Any:
-    """Open a TIFF by rasterio."""
+def open_tiff(path: Path) -> Any:
+    """Open a TIFF by rasterio.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be decoded, lies in an object store, or rasterio is not installed.
+    """
     try:
         import rasterio
         from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
@@ -140,7 +150,7 @@ def _opened(path: Path) -> Any:
 
 def _by_rasterio(raster: Raster) -> np.ndarray:
     """Read a TIFF's window, of which nothing else is decoded: (H, W, C)."""
-    with _opened(raster.path) as source:
+    with open_tiff(raster.path) as source:
         bands = raster.bands or ((1, 2, 3) if source.count >= 3 else (1,))
         _check_bands(bands, source.count)
         if raster.bands is None and source.count == 1 and source.colorinterp[0].name == "palette":
@@ -158,11 +168,16 @@ def _by_pillow(raster: Raster) -> np.ndarray:
     """Cut a window out of an image that is decoded whole: (H, W, C)."""
     path = raster.path
     facts = path.stat()
-    values = _decoded(path, facts.st_mtime_ns, raster.bands is None)
+    with _DECODING:
+        values = _decoded(path, facts.st_mtime_ns, raster.bands is None)
     if raster.bands is not None:
         _check_bands(raster.bands, values.shape[2])
         values = values[..., [band - 1 for band in raster.bands]]
     return values if raster.window is None else raster.window.of(values)
+
+
+_DECODING = threading.Lock()
+"""Threads that ask for windows of one image wait for the first: each would decode all of it."""
 
 
 @functools.lru_cache(maxsize=1)  # the windows of one image follow each other
@@ -175,7 +190,8 @@ def _decoded(path: Path, changed: int, colours: bool) -> np.ndarray:
         colours: Convert to RGB.
     """
     with Image.open(path) as image:
-        values = np.asarray(image.convert("RGB") if colours else image)
+        # a conversion to what it is already would be a copy of many pixels
+        values = np.asarray(image.convert("RGB") if colours and image.mode != "RGB" else image)
     return values[..., None] if values.ndim == 2 else values
 
 

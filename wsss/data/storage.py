@@ -11,8 +11,10 @@ import functools
 import io
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -115,6 +117,16 @@ def put(path: Path, content: bytes) -> None:
         store.pipe_file(key, content)
     except OSError as error:
         raise OSError(f"cannot write {path}: {error}") from error
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, if it is there."""
+    if not is_remote(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    store, key = _store(folder)
+    with suppress(FileNotFoundError):
+        store.rm(key, recursive=True)
 
 
 def file_names(folder: Path) -> set[str]:

@@ -2,21 +2,20 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from wsss.data.config import DataConfig
-from wsss.data.images import IMAGE_SUFFIXES, image_names
-from wsss.data.listing import list_images
-from wsss.data.rasters import Raster
-from wsss.data.records import Record, load_records, tiles_of
+from wsss.data.records import load_records
 from wsss.data.tiles import TileConfig
 from wsss.errors import IncompleteError
 from wsss.models.text_classifier import AnyClassifier
 from wsss.parallel.devices import Device
 from wsss.parallel.ranks import command_ranks
+from wsss.pipeline.mask_making.blending import Blending, can_blend, kept_marginals
+from wsss.pipeline.mask_making.films import film_facts
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses, given_classes
+from wsss.pipeline.mask_making.found_images import find_images
 from wsss.pipeline.mask_making.handover import each, together
 from wsss.pipeline.mask_making.joining import joined_facts
 from wsss.pipeline.mask_making.segmenting import (
@@ -39,7 +38,15 @@ __all__ = ["InferenceConfig", "predict", "segment"]
 
 log = logging.getLogger(__name__)
 
-_FREE = ("device", "workers", "overlays", "save_scores", "checkpoint", "classifier")
+_FREE = (
+    "device",
+    "workers",
+    "batch_size",
+    "overlays",
+    "save_scores",
+    "checkpoint",
+    "classifier",
+)
 """Settings that may differ in a rerun; checkpoints are compared by content."""
 
 
@@ -60,21 +67,27 @@ def predict(
     overlays: bool = False,
     grey_bits: int = 16,
     tiles: TileConfig | None = None,
+    frame_step: int = 1,
     device: Device = "auto",
     workers: int | None = None,
+    batch_size: int | None = None,
 ) -> Path:
     """Segment all images of a folder, or of a data set's list.
 
     Writes masks/<name>.png (indexed, VOC palette) and, if asked for, scores/<name>.npz and
-    overlays/<name>.png; of large images in tiles, also whole/<name>.png, joined from those of their
-    tiles. Images that are done are skipped in a rerun; a broken file is named and
-    skipped, and the command then fails at its end. Processes that torchrun or SLURM has started
-    share the images.
+    overlays/<name>.png; of large images in tiles, also whole/<name>.png, in which the probabilities
+    of overlapping tiles are blended; of GeoTIFF, geotiff/<name>.tif with its georeference; of
+    videos, with overlays, videos/<name>.mp4.
+
+    Images that are done are skipped in a rerun; a broken file is named and skipped, and the command
+    then fails at its end. Processes that torchrun or SLURM has started share the images.
 
     Args:
         checkpoint: Segmentation network written by train_seg.
         output: Folder for masks, overlays, the configuration and the manifest.
-        images: Folder of photographs, any names and sizes; folders inside it are searched too.
+        images: Folder of photographs and videos, any names and sizes; folders inside it are
+            searched too. Or one photograph, or one video, whose frames are the images <name>/000000
+            and so on.
         data: Instead of images: a data set ...
         split: ... and its list.
         inference: Sizes at which each image is segmented.
@@ -96,42 +109,62 @@ def predict(
         grey_bits: With images: of those in 16-bit grey, how many bits are used; a data set says so
             itself.
         tiles: With images: windows in which they are seen; a data set says so itself.
+        frame_step: Of a video, one of so many frames is segmented.
         device: Where the network runs.
         workers: Threads for network (on a CPU), refinement and files; null takes one for each
             core.
+        batch_size: Images of one size that the network sees at once; null takes 1 on a CPU and 8 on
+            a GPU.
 
     Returns:
         Folder of the masks.
     """
     settings = Settings.of(predict, locals())
     refinement = refinement_of(refine, crf, None)
-    _check(label_mode, data, classifier, classifier_threshold, workers)
+    counts = {"workers": workers, "batch_size": batch_size, "frame_step": frame_step}
+    _check(label_mode, data, classifier, classifier_threshold, counts)
+    if (images is None) == (data is None) or (data is None) != (split is None):
+        raise ValueError("give either images or data and split")
+    if tiles is not None and data is not None:
+        raise ValueError("tiles: with data, data.tiles says it")
     if trust.silent == "rescue" and label_mode != "given":
         raise ValueError("trust.silent: rescue needs the labels of each image, label_mode: given")
-    records = _records(images, data, split, output, with_labels=label_mode == "given")
     model, classes = load_segmenter(checkpoint, data)
-    if data is None:
-        bands = len(model.normalisation.mean)
-        wholes = [_seen(record, grey_bits, bands) for record in records]
-        parts = [[one] if tiles is None else tiles_of(one, tiles) for one in wholes]
-        records = [one for part in parts for one in part]
-    elif tiles is not None:
-        raise ValueError("tiles: with data, data.tiles says it")
+    if data is not None and split is not None:
+        records = load_records(data, split, with_labels=label_mode == "given")
+    else:
+        assert images is not None  # checked above
+        records = find_images(
+            images,
+            # an output folder inside the folder of images would be segmented in a rerun
+            without=output,
+            grey_bits=grey_bits,
+            bands=len(model.normalisation.mean),
+            tiles=tiles,
+            frame_step=frame_step,
+        )
     likely = None if classifier is None else _classifier(classifier, classes)
     identity = {"checkpoint_sha256": file_sha256(checkpoint), **contents_of(refinement)}
     if classifier is not None:
         identity["classifier_sha256"] = file_sha256(classifier)
-    files = files_of(records, output, scores=save_scores, overlays=overlays)
     with command_ranks() as ranks:
         folder = ranks.on_first(
             lambda: OutputFolder(output, settings, identity=identity, free=_FREE)
         )
+        # from the first: the others may ask when it has begun to write
+        kept = ranks.from_first(kept_marginals(records, output) if can_blend(trust) else {})
+        files = files_of(records, output, scores=save_scores, overlays=overlays, kept=kept)
         wanted = ranks.from_first(unfinished(files))
-        here = Workers.of(ranks, device, workers, batch_size=1)
+        here = Workers.of(ranks, device, workers, batch_size)
         holds = _filter(label_mode, likely, inference, classifier_threshold)
         steps = from_segmenter(model, classes, inference, holds, here)
         mask = ProbabilityMaskMaker(
-            classes, refinement, context_on(here.device), trust, filtered=holds is not None
+            classes,
+            refinement,
+            context_on(here.device),
+            trust,
+            filtered=holds is not None,
+            kept=kept,
         )
         writer = MaskWriter(files, prediction_strip)
         outcome = stream(records, wanted, ranks, here, steps.then(together(mask), each(writer)))
@@ -143,7 +176,8 @@ def predict(
                 made_before=len(records) - len(wanted),
                 failed=outcome.failed,
                 processes=ranks.size,
-                **joined_facts(records, output),
+                **(film_facts(records, wanted, output) if overlays else {}),
+                **joined_facts(records, output, Blending.of(classes, trust, kept)),
                 **_chosen_classes(label_mode, classifier, classifier_threshold, outcome.empty),
             )
         ranks.gather(None)  # nobody goes on before the manifest is written
@@ -157,7 +191,7 @@ def _check(
     data: DataConfig | None,
     classifier: Path | None,
     classifier_threshold: float,
-    workers: int | None,
+    counts: Mapping[str, int | None],
 ) -> None:
     """Refuse settings that are out of range or do not fit together."""
     if label_mode == "given" and data is None:
@@ -166,8 +200,9 @@ def _check(
         raise ValueError("classifier: the labels that are given need no filter; leave one out")
     if not 0 <= classifier_threshold <= 1:
         raise ValueError(f"classifier_threshold: expected 0..1, got {classifier_threshold}")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers: expected at least 1, got {workers}")
+    for key, value in counts.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{key}: expected at least 1, got {value}")
 
 
 def _classifier(path: Path, classes: Mapping[str, int]) -> AnyClassifier:
@@ -201,42 +236,3 @@ def _chosen_classes(
     else:
         return {}
     return {"label_mode": mode, "made_now_without_class": empty}
-
-
-def _seen(record: Record, grey_bits: int, bands: int) -> Record:
-    """Say how an image of a folder is read, for a network that takes some bands."""
-    image = record.image
-    if bands > 3 and isinstance(image, Path):
-        image = Raster(image, tuple(range(1, bands + 1)))
-    return replace(record, image=image, grey_bits=grey_bits)
-
-
-def _records(
-    images: Path | None,
-    data: DataConfig | None,
-    split: str | None,
-    output: Path,
-    *,
-    with_labels: bool,
-) -> list[Record]:
-    """List the images; in a folder, one's id is its path below the folder, without suffix."""
-    if images is None:
-        if data is None or split is None:
-            raise ValueError("give either images or data and split")
-        return load_records(data, split, with_labels=with_labels)
-    if data is not None or split is not None:
-        raise ValueError("give either images or data and split")
-    if not images.is_dir():
-        raise FileNotFoundError(f"images: no such folder: {images}")
-    # an output folder inside the folder of images would be segmented in a rerun
-    found, left_out = list_images(images, without=output)
-    if not found:
-        more = "".join(f"; {sentence}" for sentence in left_out)
-        raise ValueError(f"images: {images} holds no image ({', '.join(IMAGE_SUFFIXES)}){more}")
-    for sentence in left_out:
-        log.warning("images: %s", sentence)
-    # such an image has no ground truth, and no step asks for it
-    return [
-        Record(name, images / file, (images / file).with_suffix(".none"), None)
-        for file, name in image_names(sorted(found)).items()
-    ]

@@ -12,7 +12,7 @@ from wsss.attribution.methods import AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
 from wsss.data.transforms import normalise
 from wsss.normalisation import Normalisation
-from wsss.pipeline.mask_making.handover import Explained, Failed, Photograph
+from wsss.pipeline.mask_making.handover import Explained, Failed, Photograph, same_sizes
 
 Evidence = Literal["relative", "absolute"]
 """Whether the maximum of each map has a score of 1, or the class's probability in the image."""
@@ -44,20 +44,7 @@ class Explainer:
 
     def __call__(self, batch: Sequence[Photograph | Failed]) -> list[Explained | Failed]:
         """Explain each photograph; photographs of one size share passes."""
-        # batches are made by the sizes in the files' headers; what counts here is the decoded size
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for place, one in enumerate(batch):
-            if isinstance(one, Photograph):
-                by_size.setdefault(one.image.shape, []).append(place)
-        explained: dict[int, Explained] = {}
-        for places in by_size.values():
-            same = [
-                one for one in (batch[place] for place in places) if isinstance(one, Photograph)
-            ]
-            explained.update(zip(places, self._explain(same), strict=True))
-        return [
-            one if isinstance(one, Failed) else explained[place] for place, one in enumerate(batch)
-        ]
+        return same_sizes(self._explain)(batch)
 
     def _explain(self, batch: list[Photograph]) -> list[Explained]:
         """Explain photographs of one size."""

@@ -6,13 +6,14 @@ functions `each` and `together` turn it into one over batches, past which failed
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from wsss.data.records import Record
 from wsss.data.scores import Scores
 from wsss.pipeline.mask_making.census import Census
+from wsss.pipeline.mask_making.marginals import Marginals
 
 
 class Photograph(NamedTuple):
@@ -84,6 +85,7 @@ class Masked(NamedTuple):
         scores: As they are stored.
         full: (P, H, W) float32 scores in [0, 1], at the image's size.
         values: (H, W) uint8 mask values of the data set.
+        marginals: Of a tile that will be blended with others, the probabilities of its labels.
     """
 
     record: Record
@@ -91,6 +93,7 @@ class Masked(NamedTuple):
     scores: Scores
     full: np.ndarray
     values: np.ndarray
+    marginals: Marginals | None = None
 
 
 class Finished(NamedTuple):
@@ -158,6 +161,26 @@ def together(
         # results go back to their images' places: failed ones stay where they were
         following = iter(made)
         return [one if isinstance(one, Failed) else next(following) for one in batch]
+
+    return over_batch
+
+
+def same_sizes(
+    step: Callable[[list[Photograph]], list[Any]],
+) -> Callable[[Sequence[Photograph | Failed]], list[Any]]:
+    """Turn a step over photographs of one size into one that takes a batch of any."""
+
+    def over_batch(batch: Sequence[Photograph | Failed]) -> list[Any]:
+        # batches are made by the sizes in the files' headers; what counts here is the decoded size
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for place, one in enumerate(batch):
+            if isinstance(one, Photograph):
+                by_size.setdefault(one.image.shape, []).append(place)
+        made: dict[int, Any] = {}
+        for places in by_size.values():
+            same = [one for one in (batch[n] for n in places) if isinstance(one, Photograph)]
+            made.update(zip(places, step(same), strict=True))
+        return [made.get(place, one) for place, one in enumerate(batch)]
 
     return over_batch
 

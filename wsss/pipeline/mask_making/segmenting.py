@@ -1,6 +1,6 @@
 """Steps from photographs to the label probabilities of a segmentation network, and to masks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,15 @@ from torch import nn
 from wsss.data.transforms import normalise
 from wsss.models.segmenter import Segmenter
 from wsss.pipeline.mask_making.filtering import ClassFilter
-from wsss.pipeline.mask_making.handover import Failed, Masked, Photograph, Predicted, each
+from wsss.pipeline.mask_making.handover import (
+    Failed,
+    Masked,
+    Photograph,
+    Predicted,
+    same_sizes,
+    together,
+)
+from wsss.pipeline.mask_making.marginals import Marginals
 from wsss.pipeline.mask_making.scoring import (
     picture_of,
     probabilities_to_scores,
@@ -54,7 +62,6 @@ class InferenceConfig:
         ]
 
 
-@torch.no_grad()
 def segment(
     model: nn.Module,
     image: torch.Tensor,
@@ -73,17 +80,40 @@ def segment(
     Returns:
         (L, H, W) probabilities at the image's own size; of ``labels`` alone where given.
     """
-    height, width = image.shape[1:]
-    of_views = []
-    for view in views(image[None], config.sizes(height, width), flip=config.flip):
+    return segment_batch(model, image[None], config, [labels])[0]
+
+
+@torch.no_grad()
+def segment_batch(
+    model: nn.Module,
+    images: torch.Tensor,
+    config: InferenceConfig,
+    labels: Sequence[Sequence[int] | None],
+) -> list[torch.Tensor]:
+    """Compute label probabilities of images of one size, as `segment` does of one.
+
+    Args:
+        model: (B, 3, H, W) to (B, L, H, W) logits.
+        images: (B, 3, H, W), normalised.
+        config: Sizes.
+        labels: Those that each image may hold.
+
+    Returns:
+        (L, H, W) probabilities of each image.
+    """
+    size = (images.shape[2], images.shape[3])
+    of_views: list[list[torch.Tensor]] = [[] for _ in labels]
+    for view in views(images, config.sizes(*size), flip=config.flip):
         scores = model(view.images)
-        if labels is not None:
-            scores = scores[:, list(labels)]
-        logits = F.interpolate(scores, (height, width), mode="bilinear", align_corners=False)
-        # probabilities are averaged, not logits, whose scale differs from size to size
-        seen = view.undo(logits.softmax(dim=1))
-        of_views.append(sum(seen[1:], seen[0])[0] / len(seen))
-    return sum(of_views[1:], of_views[0]) / len(of_views)
+        for number, (own, found) in enumerate(zip(labels, of_views, strict=True)):
+            one = scores[number :: len(images)]  # itself, and its mirror image
+            if own is not None:
+                one = one[:, list(own)]
+            logits = F.interpolate(one, size, mode="bilinear", align_corners=False)
+            # probabilities are averaged, not logits, whose scale differs from size to size
+            seen = view.undo(logits.softmax(dim=1))
+            found.append(sum(seen[1:], seen[0])[0] / len(seen))
+    return [sum(found[1:], found[0]) / len(found) for found in of_views]
 
 
 @dataclass(frozen=True)
@@ -105,23 +135,41 @@ class Predictor:
     holds: ClassFilter | None
 
     def __call__(self, batch: Sequence[Photograph | Failed]) -> list[Predicted | Failed]:
-        """Segment each photograph on its own: the result does not depend on the batch."""
-        return each(self.predict)(batch)
+        """Segment photographs; those of one size share passes."""
+        return same_sizes(together(self._predict))(batch)
 
-    def predict(self, one: Photograph) -> Predicted:
-        """Segment a photograph."""
-        classes = np.arange(len(self.values))
-        if self.holds is not None:
-            classes = classes[self.holds(one)]
-        if len(classes):
-            image = normalise(one.image, self.model.normalisation).to(self.device)
-            labels = None if self.holds is None else [0, *(classes + 1).tolist()]
-            probabilities = segment(self.model, image, self.inference, labels).cpu().numpy()
-            if not np.isfinite(probabilities).all():
-                raise ValueError(f"{one.record.image}: the network's scores are not finite")
-        else:  # nothing but background is left: no pass is needed to know it
-            probabilities = np.ones((1, *one.image.shape[:2]), dtype=np.float32)
-        return Predicted(one.record, one.image, probabilities, self.values[classes])
+    def _predict(self, batch: list[Photograph]) -> list[Predicted]:
+        """Segment photographs of one size."""
+        every = np.arange(len(self.values))
+        classes = [every if self.holds is None else every[self.holds(one)] for one in batch]
+        # without a class nothing but background is left: no pass is needed to know it
+        shown = [number for number, own in enumerate(classes) if len(own)]
+        found = dict(zip(shown, self._segmented(batch, classes, shown), strict=True))
+        background = np.ones((1, *batch[0].image.shape[:2]), dtype=np.float32)
+        return [
+            Predicted(one.record, one.image, found.get(number, background), self.values[own])
+            for number, (one, own) in enumerate(zip(batch, classes, strict=True))
+        ]
+
+    def _segmented(
+        self, batch: list[Photograph], classes: list[np.ndarray], shown: list[int]
+    ) -> list[np.ndarray]:
+        """Segment some of these photographs: the probabilities of their labels, by `segment`."""
+        if not shown:
+            return []
+        images = torch.stack(
+            [normalise(batch[number].image, self.model.normalisation) for number in shown]
+        )
+        labels = [
+            None if self.holds is None else [0, *(classes[number] + 1).tolist()] for number in shown
+        ]
+        found = segment_batch(self.model, images.to(self.device), self.inference, labels)
+        probabilities = [one.cpu().numpy() for one in found]
+        for number, one in zip(shown, probabilities, strict=True):
+            if not np.isfinite(one).all():
+                source = batch[number].record.image
+                raise ValueError(f"{source}: the network's scores are not finite")
+        return probabilities
 
 
 @dataclass(frozen=True)
@@ -135,6 +183,7 @@ class ProbabilityMaskMaker:
         trust: Which pixels become 255.
         filtered: Whether the classes of an image were chosen. If not, those without any score at
             all are left out of its scores.
+        kept: Ids of the tiles whose probabilities are kept, to be blended with their neighbours'.
     """
 
     classes: Mapping[str, int]
@@ -142,6 +191,7 @@ class ProbabilityMaskMaker:
     context: Context
     trust: TrustConfig
     filtered: bool
+    kept: Container[str] = ()
 
     def __call__(self, batch: list[Predicted]) -> list[Masked]:
         """Make the masks of some images, refined together where a step can do that."""
@@ -166,4 +216,7 @@ class ProbabilityMaskMaker:
         if self.trust.silent == "rescue":
             labels = rescued_labels(labels, one.probabilities[1:], self.trust.rescued)
         mask = to_mask_values(labels, one.classes)
-        return Masked(one.record, one.image, scores, one.probabilities[1:], mask)
+        kept = None
+        if one.record.image_id in self.kept:
+            kept = Marginals.rounded(one.classes, marginals)
+        return Masked(one.record, one.image, scores, one.probabilities[1:], mask, kept)

@@ -7,6 +7,7 @@ import torch
 from tqdm import tqdm
 
 from wsss.data.records import Record
+from wsss.data.videos import Frame
 from wsss.parallel.cores import cores_per_process
 from wsss.parallel.devices import (
     Device,
@@ -125,7 +126,10 @@ def stream(
         return batch
 
     keep_memory()
-    readers, cores = min(READERS, workers.cores), workers.cores
+    cores = workers.cores
+    # the frames of a video are decoded one after another, so one thread asks for them in order
+    videos = any(isinstance(record.image, Frame) for record in records)
+    readers = 1 if videos else min(READERS, cores)
     stages = [Stage([steps.read] * readers, waiting=2)]
     if steps.explain:
         stages.append(Stage(steps.explain, waiting=2 * len(steps.explain)))

@@ -4,12 +4,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from wsss.data.datasets import check_same_size
-from wsss.data.images import rgb, write_picture
+from wsss.data.georeference import georeference_of, georeferenced, write_geotiff
+from wsss.data.images import file_of, rgb, write_picture
 from wsss.data.masks import existing_masks, read_mask, voc_palette, write_mask
 from wsss.data.records import Record
 from wsss.data.scores import write_scores
@@ -28,25 +30,53 @@ class ImageFiles(NamedTuple):
         mask: Path of the mask.
         scores: Path of the scores, or None.
         overlay: Path of the picture, or None.
+        marginals: Path of the probabilities of a tile that is to be blended with others, or None.
+        geotiff: Path of the mask with the georeference of its image, or None.
     """
 
     mask: Path
     scores: Path | None
     overlay: Path | None
+    marginals: Path | None
+    geotiff: Path | None
 
 
 def files_of(
-    records: Iterable[Record], output: Path, *, scores: bool, overlays: bool
+    records: Iterable[Record],
+    output: Path,
+    *,
+    scores: bool,
+    overlays: bool,
+    kept: Mapping[str, Path] = MappingProxyType({}),
 ) -> dict[str, ImageFiles]:
-    """Name the files of each image, by its id."""
+    """Name the files of each image, by its id.
+
+    Args:
+        records: The images.
+        output: Folder of the command.
+        scores: Scores are written.
+        overlays: Pictures are written.
+        kept: Files of the probabilities of some tiles, by id.
+    """
     return {
         name: ImageFiles(
             output / "masks" / f"{name}.png",
             output / "scores" / f"{name}.npz" if scores else None,
             output / "overlays" / f"{name}.png" if overlays else None,
+            kept.get(name),
+            geotiff_mask(output, name) if placed else None,
         )
-        for name in (record.image_id for record in records)
+        for name, placed in (
+            # of a tile's image, the joined mask has it
+            (one.image_id, one.tile is None and georeferenced(file_of(one.image)[0]))
+            for one in records
+        )
     }
+
+
+def geotiff_mask(output: Path, image_id: str) -> Path:
+    """Name the mask, with its georeference, of an image that has one."""
+    return output / "geotiff" / f"{image_id}.tif"
 
 
 def unfinished(files: Mapping[str, ImageFiles]) -> set[str]:
@@ -122,6 +152,11 @@ class MaskWriter:
             write_scores(files.scores, masked.scores)
         if files.overlay is not None:
             write_picture(files.overlay, self.draw(masked))
+        if files.marginals is not None and masked.marginals is not None:
+            masked.marginals.write(files.marginals)
+        if files.geotiff is not None:
+            source = file_of(masked.record.image)[0]
+            write_geotiff(files.geotiff, masked.values, georeference_of(source))
         write_mask(files.mask, masked.values)
         classes = masked.scores.classes.tolist()
         census = Census.of(masked.record.image_id, masked.values, classes)
