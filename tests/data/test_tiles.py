@@ -87,7 +87,7 @@ def test_a_blend_weighs_by_the_distance_from_the_edges():
     total, weights = np.zeros((3, *size)), np.zeros(size)
     for (top, left, height, width), values in tiles.items():
         for row, column in itertools.product(range(height), range(width)):
-            weight = min(row + 1, height - row) * min(column + 1, width - column)
+            weight = (min(row + 1, height - row) * min(column + 1, width - column)) ** 2
             total[:, top + row, left + column] += weight * values[:, row, column]
             weights[top + row, left + column] += weight
     for part, mean in blend(windows, tiles.__getitem__):

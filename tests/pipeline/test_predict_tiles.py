@@ -55,7 +55,8 @@ def blended(images, network):
         part = normalise(np.ascontiguousarray(window.of(image)), model.normalisation)
         found = segment(model, part, InferenceConfig()).numpy().astype(np.float64)
         rows, columns = (
-            np.minimum(np.arange(n) + 1, n - np.arange(n)) for n in (window.height, window.width)
+            np.minimum(np.arange(n) + 1, n - np.arange(n)) ** 2.0
+            for n in (window.height, window.width)
         )
         weight = np.zeros((HEIGHT, WIDTH))
         window.of(weight)[...] = np.outer(rows, columns)

@@ -101,8 +101,9 @@ def blend(
 ) -> Iterator[tuple[Window, np.ndarray]]:
     """Blend the probabilities of a grid's tiles, part of the image by part.
 
-    Where tiles overlap, the mean is taken, each weighted by its distance from its own edges, by
-    rows times by columns: what lies at the edge of a tile had the least context.
+    Where tiles overlap, the mean is taken, each weighted by the square of the distance from its own
+    edges, by rows times by columns: what lies at the edge of a tile had the least context. (The
+    square comes a little nearer to what the network makes of the whole image than the distance.)
 
     Args:
         windows: Those of a grid, in any order.
@@ -154,9 +155,9 @@ def _mean(
 
 
 def _ramp(length: int) -> np.ndarray:
-    """Distance of pixels from the nearer end of a tile: (length,) float32, 1 at the ends."""
+    """Squared distance of pixels from the nearer end of a tile: (length,) float32, 1 at the ends."""
     at = np.arange(length, dtype=np.float32)
-    return np.minimum(at + 1, length - at)
+    return np.square(np.minimum(at + 1, length - at))
 
 
 Spans = dict[int, int]
