@@ -155,7 +155,7 @@ def _mean(
 
 
 def _ramp(length: int) -> np.ndarray:
-    """Squared distance of pixels from the nearer end of a tile: (length,) float32, 1 at the ends."""
+    """Squared distance of pixels from the nearer end of a tile: (length,) float32, at least 1."""
     at = np.arange(length, dtype=np.float32)
     return np.square(np.minimum(at + 1, length - at))
 
