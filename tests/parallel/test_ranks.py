@@ -1,6 +1,7 @@
 """Several processes share the images of a command: the files and numbers of one, or an error."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -19,6 +20,7 @@ from tests.conftest import CPU, REPOSITORY, SMALL
 from tests.pipeline.conftest import IDS, ONE_SIZE
 from wsss.data import load_records
 from wsss.data.masks import LabelMap
+from wsss.data.tiles import TileConfig
 from wsss.models.segmenter import SegmenterConfig
 from wsss.parallel.ranks import Ranks, command_ranks
 from wsss.pipeline.eval_miou import eval_miou
@@ -30,6 +32,7 @@ from wsss.pipeline.train_seg import train_seg
 from wsss.runs.settings import plain
 from wsss.runs.threshold import given
 
+TILES = {"size": 64, "overlap": 24}
 TABLES = ("eval.csv", "sweep.csv", "images.csv")
 
 
@@ -214,8 +217,9 @@ def in_ranks(folder: Path, jobs: list[dict]) -> Done:
 def files(output: Path) -> dict[str, bytes]:
     return {
         path.relative_to(output).as_posix(): path.read_bytes()
-        for kind in ("masks", "scores")
-        for path in sorted((output / kind).iterdir())
+        for kind in ("masks", "scores", "whole")
+        for path in sorted((output / kind).rglob("*"))
+        if path.is_file()
     }
 
 
@@ -273,6 +277,7 @@ def done(shapes, classifier_checkpoint, segmenter, evaluations, tmp_path_factory
         words = [f"--{key}={value}" for key, value in settings.items()]
         jobs.append(job("eval_miou", "eval", f"many_{name}", *words))
     jobs.append(job("predict", "labels", "predicted"))
+    jobs.append(job("predict", "labels", "tiled", f"--data.tiles={TILES}"))
     jobs.append(job("make_pseudo_masks", "masks", "killed", die=[1, 3]))
     return in_ranks(folder, jobs)
 
@@ -281,8 +286,8 @@ def done(shapes, classifier_checkpoint, segmenter, evaluations, tmp_path_factory
 def test_several_processes_make_the_files_and_tables_of_one(shapes, one, done, evaluations):
     folder = done.folder
     ok = [0, 1, 0, 0, 0, 0, 0, 0]
-    expected = [[*ok, 3, 0], [*ok, 0, 0], [*ok, 0, 0]]
-    assert [codes[:10] for codes in done.jobs] == expected, done.texts
+    expected = [[*ok, 3, 0, 0], [*ok, 0, 0, 0], [*ok, 0, 0, 0]]
+    assert [codes[:11] for codes in done.jobs] == expected, done.texts
     assert files(folder / "run") == files(one)
     facts = manifest(folder / "run")
     assert facts["complete"]
@@ -310,11 +315,21 @@ def test_several_processes_predict_the_files_of_one(shapes, segmenter, done, tmp
 
 
 @pytest.mark.slow
+def test_several_processes_blend_the_tiles_of_one(shapes, segmenter, done, tmp_path):
+    tiled = dataclasses.replace(shapes, tiles=TileConfig(**TILES))
+    predict(segmenter, tmp_path, data=tiled, split="train", **PREDICTION)
+    found = files(done.folder / "tiled")
+    assert found == files(tmp_path)
+    assert sum(name.startswith("whole/") for name in found) == 12
+    assert len(found) > 4 * 12, "an image is several tiles"
+
+
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_named_by_all_others_and_one_process_goes_on(
     shapes, classifier_checkpoint, one, done
 ):
     assert done.codes == [0, -9, 0], done.texts
-    assert [codes[10:] for codes in done.jobs] == [[1], [], [1]], done.texts
+    assert [codes[11:] for codes in done.jobs] == [[1], [], [1]], done.texts
     for rank in (0, 2):
         text = done.texts[rank]
         assert "error: process 1 of 3 (counted from 0) ended before its work was done" in text
