@@ -184,7 +184,7 @@ class _Writer:
         made = None if file is None else photograph.mask_values(file, self._label_map)
         # of predictions that nobody has looked at, the mask that they were made from
         if made is not None and (annotated is None or annotated.reviewed is False):
-            return made, Origin(name, "made", str(file))
+            return made, Origin(name, "made", str(file), 0)
         assert annotated is not None
         returned = _drawn(annotated, photograph)
         if made is None:
