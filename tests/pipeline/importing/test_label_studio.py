@@ -84,7 +84,7 @@ def test_json_min(drawn_set, tmp_path, exported, brush):
     data, masks = drawn_set
     path, tasks = exported
     records = []
-    for name, task in zip(NAMES, tasks, strict=True):
+    for number, (name, task) in enumerate(zip(NAMES, tasks, strict=True)):
         if name in CORRECTED:
             values = [
                 {**r["value"], "original_width": r["original_width"],
@@ -92,10 +92,29 @@ def test_json_min(drawn_set, tmp_path, exported, brush):
                 for r in by_sdk(brush, CORRECTED[name])
             ]  # fmt: skip
             tag = {"tag": values} if values else {}
-            records.append({**task["data"], "id": 1, **tag, "annotator": 1, "annotation_id": 2})
+            records.append(
+                {**task["data"], "id": number, **tag, "annotator": 1, "annotation_id": 2}
+            )
     written(path, records)
     folder = import_(data, "train", "label_studio", path, tmp_path / "back", made=masks)
     require_corrected(folder)
+
+
+def test_json_min_of_several_annotations_and_of_none(drawn_set, tmp_path):
+    """Of a task that nobody has opened, JSON-MIN holds a record without an annotation's number."""
+    data, masks = drawn_set
+    of_plain = {"id": 1, "image": "/data/upload/3/0a1b2c3d-plain.jpg", "annotation_id": 7}
+    value = {**BOX, "original_width": 50, "original_height": 40}
+    records = [
+        {**of_plain, "updated_at": "2024-05-02", "tag": [{**value, "rectanglelabels": ["dog"]}]},
+        {**of_plain, "updated_at": "2024-05-01", "tag": [{**value, "rectanglelabels": ["c20"]}]},
+        {"id": 2, "image": "holes.jpg", "annotation_id": None, "updated_at": None},
+    ]
+    path = written(tmp_path / "x.json", records)
+    folder = import_(data, "val", "label_studio", path, tmp_path / "back", made=masks)
+    assert np.unique(read_mask(folder / "plain.png")).tolist() == [0, 3]
+    assert [origin.state for origin in read_provenance(folder).values()] == ["corrected", "made"]
+    np.testing.assert_array_equal(read_mask(folder / "holes.png"), drawn("holes"))
 
 
 def test_predictions_alone_are_masks_as_they_were_made(drawn_set, tmp_path, exported):

@@ -43,10 +43,8 @@ def read_label_studio(entries: list[Entry], labels: Labels) -> list[Annotated]:
             raise ValueError(
                 f"{entry.origin}, line {error.lineno}: not JSON: {error.msg}"
             ) from error
-        for number, task in enumerate(tasks if isinstance(tasks, list) else [tasks]):
+        for number, task in enumerate(_whole_tasks(tasks, entry.origin)):
             origin = f"{entry.origin}, task {number}"
-            if not isinstance(task, dict) or "images" in task:
-                raise ValueError(f"{origin}: expected Label Studio's JSON or JSON-MIN")
             done = _chosen(task, origin)
             if done is not None:
                 reviewed, results = done
@@ -54,12 +52,30 @@ def read_label_studio(entries: list[Entry], labels: Labels) -> list[Annotated]:
     return found
 
 
+def _whole_tasks(content: Any, origin: str) -> list[dict[str, Any]]:
+    """List the tasks of a file; records of JSON-MIN, one an annotation, are put together."""
+    tasks: dict[Any, dict[str, Any]] = {}
+    for number, record in enumerate(content if isinstance(content, list) else [content]):
+        if not isinstance(record, dict) or "images" in record:
+            raise ValueError(f"{origin}, task {number}: expected Label Studio's JSON or JSON-MIN")
+        if "data" in record:
+            tasks[("task", number)] = record
+            continue
+        task = tasks.setdefault(record.get("id", ("task", number)), {"data": record})
+        # of a task that nobody has opened there is a record too, without a number here
+        if record.get("annotation_id") is not None:
+            lists = [value for value in record.values() if isinstance(value, list)]
+            regions = [region for one in lists for region in one if isinstance(region, dict)]
+            made = {
+                "result": [{**region, "value": region} for region in regions],
+                "updated_at": record.get("updated_at"),
+            }
+            task.setdefault("annotations", []).append(made)
+    return list(tasks.values())
+
+
 def _chosen(task: Mapping[str, Any], origin: str) -> tuple[bool, list[dict[str, Any]]] | None:
     """Choose what counts of a task: whether a person made it, and its results."""
-    if "data" not in task:  # JSON-MIN: one annotation, its results in lists by the tags' names
-        lists = [value for value in task.values() if isinstance(value, list)]
-        regions = [region for one in lists for region in one if isinstance(region, dict)]
-        return True, [{**region, "value": region} for region in regions]
     # completions: its name until version 1.0
     made = task.get("annotations", task.get("completions", []))
     done = [one for one in made if not (one.get("was_cancelled") or one.get("skipped"))]
@@ -87,7 +103,7 @@ def _annotated(
     results: list[dict[str, Any]],
     labels: Labels,
 ) -> Annotated:
-    name = _photograph(task.get("data", task), origin)
+    name = _photograph(task["data"], origin)
     where = f"{origin} ({name})"
     names = _names_by_id(results)
     shapes, sizes = [], set()
