@@ -80,6 +80,20 @@ def test_several_files_and_an_image_that_is_in_two_of_them(own, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_second_round_keeps_what_the_first_one_corrected(own, tmp_path):
+    data, masks = own
+    path = coco(tmp_path / "1.json", {"plain.jpg": more("plain"), "holes.jpg": more("holes")})
+    first = import_(data, "train", "coco", path, tmp_path / "first", made=masks)
+    path = coco(tmp_path / "2.json", {"plain.jpg": drawn("plain"), "holes.jpg": more("holes")})
+    second = import_(data, "train", "coco", path, tmp_path / "second", made=first)
+    before, after = read_provenance(first), read_provenance(second)
+    assert (after["plain"].state, after["plain"].changed_pixels) == ("corrected", 9)
+    assert after["plain"].file == str(path)
+    assert after["holes"] == before["holes"]
+    assert after["empty"].state == "made"
+    np.testing.assert_array_equal(read_mask(second / "plain.png"), drawn("plain"))
+
+
 def test_without_made_masks_all_are_corrected(own, tmp_path):
     data, _ = own
     path = coco(tmp_path / "a.json", {"plain.jpg": drawn("plain")})
@@ -87,6 +101,20 @@ def test_without_made_masks_all_are_corrected(own, tmp_path):
     [origin] = read_provenance(folder).values()
     assert (origin.state, origin.changed_pixels) == ("corrected", None)
     np.testing.assert_array_equal(read_mask(folder / "plain.png"), drawn("plain"))
+
+
+def test_masks_in_an_object_store(remote_shapes, store, tmp_path):
+    masks = remote_shapes.at(remote_shapes.masks)
+    path = export(remote_shapes, "val", masks, "coco", tmp_path / "out")
+    folder = import_(remote_shapes, "val", "coco", path, store / "back", made=masks)
+    origins = read_provenance(folder)
+    assert {origin.changed_pixels for origin in origins.values()} == {0}
+    for name in origins:
+        np.testing.assert_array_equal(
+            read_mask(folder / f"{name}.png"), read_mask(masks / f"{name}.png")
+        )
+    with pytest.raises(ValueError, match="source: expected a local file or folder, got .*copy it"):
+        import_(remote_shapes, "val", "coco", store / "a.json", store / "other")
 
 
 def test_small_objects_that_did_not_go_out_are_not_missing(own, tmp_path):

@@ -1,34 +1,26 @@
 """Import of masks that people have corrected in other tools."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
-from tqdm import tqdm
 
 from wsss.data.atomic import atomic_write_text
 from wsss.data.colours import colour_table
 from wsss.data.config import DataConfig
-from wsss.data.masks import LabelMap, write_mask
-from wsss.data.provenance import Origin, write_provenance
-from wsss.data.storage import existing
+from wsss.data.masks import LabelMap
+from wsss.data.provenance import write_provenance
 from wsss.export.regions import Instances
-from wsss.pipeline.exporting.source import (
-    Photograph,
-    categories_of,
-    photographs_of,
-    whole_records,
-)
+from wsss.pipeline.exporting.source import categories_of, photographs_of, whole_records
 from wsss.pipeline.importing.annotated import Annotated, Labels
 from wsss.pipeline.importing.bundle import Entry, entries_of
 from wsss.pipeline.importing.coco import read_coco
 from wsss.pipeline.importing.cvat import read_cvat
 from wsss.pipeline.importing.label_studio import read_label_studio
 from wsss.pipeline.importing.matching import matched
-from wsss.pipeline.importing.merging import Form, merged, sent_values
+from wsss.pipeline.importing.merging import Form
 from wsss.pipeline.importing.png import read_png
+from wsss.pipeline.importing.writing import Writer
 from wsss.pipeline.importing.yolo import read_yolo
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
@@ -107,7 +99,8 @@ def import_(
     folder = output / "masks"
     # until all are written, none counts as corrected
     write_provenance(folder, [])
-    writer = _Writer(folder, made, form, tolerance, LabelMap(list(data.classes.values())))
+    label_map = LabelMap(list(data.classes.values()))
+    writer = Writer(folder, made, form, tolerance, label_map)
     origins = list(writer.write(photographs, pairs))
     write_provenance(folder, origins)
     corrected = [one for one in origins if one.state == "corrected"]
@@ -145,72 +138,3 @@ def _read(
             raise ValueError(f"source: {one} holds no annotations of the format {form.format}")
         found += read
     return found
-
-
-class _Writer:
-    """Writer of the masks, with what they were made and compared from."""
-
-    def __init__(
-        self, folder: Path, made: Path | None, form: Form, tolerance: int, label_map: LabelMap
-    ) -> None:
-        self._folder = folder
-        self._made = made
-        self._form = form
-        self._tolerance = tolerance
-        self._label_map = label_map
-
-    def write(
-        self, photographs: Sequence[Photograph], pairs: dict[str, Annotated]
-    ) -> Iterator[Origin]:
-        """Write the mask of each image that has one, and yield its origin."""
-        files = {} if self._made is None else {
-            one.image_id: self._made / f"{one.image_id}.png" for one in photographs
-        }  # fmt: skip
-        there = existing(files.values())
-        for one in tqdm(photographs, unit="image", leave=False, disable=None):
-            file = files.get(one.image_id)
-            file = file if file in there else None
-            annotated = pairs.get(one.image_id)
-            if annotated is None and file is None:
-                continue
-            values, origin = self._mask(one, annotated, file)
-            write_mask(self._folder / f"{one.image_id}.png", values)
-            yield origin
-
-    def _mask(
-        self, photograph: Photograph, annotated: Annotated | None, file: Path | None
-    ) -> tuple[np.ndarray, Origin]:
-        name = photograph.image_id
-        made = None if file is None else photograph.mask_values(file, self._label_map)
-        # of predictions that nobody has looked at, the mask that they were made from
-        if made is not None and (annotated is None or annotated.reviewed is False):
-            return made, Origin(name, "made", str(file), 0)
-        assert annotated is not None
-        returned = _drawn(annotated, photograph)
-        if made is None:
-            state: Literal["made", "corrected"] = (
-                "made" if annotated.reviewed is False else "corrected"
-            )
-            return returned, Origin(name, state, annotated.file)
-        sent = made if annotated.whole else sent_values(made, photograph.picture, self._form)
-        values, changed = merged(made, sent, returned, tolerance=self._tolerance)
-        # who has handed a mask in unchanged has found it right
-        state = "corrected" if changed or annotated.reviewed else "made"
-        return values, Origin(name, state, annotated.file, changed)
-
-
-def _drawn(annotated: Annotated, photograph: Photograph) -> np.ndarray:
-    """Draw the mask that came back."""
-    size = (photograph.picture.height, photograph.picture.width)
-    try:
-        values = annotated.draw(size)
-    # TypeError: something else than a number among coordinates
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{annotated.origin}: {error}") from error
-    if values.shape != size:
-        raise ValueError(
-            f"{annotated.origin} is {values.shape[1]} x {values.shape[0]} pixels, but the "
-            f"photograph {photograph.file} is {size[1]} x {size[0]} (width x height, turned by its "
-            "EXIF orientation)"
-        )
-    return values

@@ -55,17 +55,15 @@ def matched(
 
 def _check_size(photograph: Photograph, one: Annotated) -> None:
     size = (photograph.picture.height, photograph.picture.width)
-    if one.size in (None, size):
+    if one.size is None or one.size == size:
         return
-    assert one.size is not None
-    turned = one.size == size[::-1]
+    advice = (
+        "the tool does not turn photographs: turn the files, and annotate these"
+        if one.size == size[::-1]
+        else "annotate photographs at their own size"
+    )
     raise ValueError(
         f"{one.origin}: {one.name} was annotated at {one.size[1]} x {one.size[0]} pixels, but its "
         f"photograph {photograph.file} is {size[1]} x {size[0]} (width x height, turned by its "
-        "EXIF orientation); "
-        + (
-            "the tool does not turn photographs: turn the files, and annotate these"
-            if turned
-            else "annotate photographs at their own size"
-        )
+        f"EXIF orientation); {advice}"
     )
