@@ -103,6 +103,33 @@ def test_without_made_masks_all_are_corrected(own, tmp_path):
     np.testing.assert_array_equal(read_mask(folder / "plain.png"), drawn("plain"))
 
 
+def test_an_import_that_is_refused_or_cut_off(own, tmp_path, monkeypatch):
+    """An earlier one stays as it is; of one that is cut off no mask counts as corrected."""
+    data, masks = own
+    path = coco(tmp_path / "a.json", {"plain.jpg": more("plain"), "holes.jpg": more("holes")})
+    folder = import_(data, "val", "coco", path, tmp_path / "back", made=masks)
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    content = json.loads(path.read_text())
+    content["annotations"][1]["segmentation"]["counts"] = "0"
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"broken\.json, images\[1\]: .*add up to"):
+        import_(data, "val", "coco", broken, tmp_path / "back", made=masks)
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+
+    def interrupted(path, values):
+        if path.name == "holes.png":
+            raise KeyboardInterrupt
+        write_mask(path, values)
+
+    monkeypatch.setattr("wsss.pipeline.importing.writing.write_mask", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        import_(data, "val", "coco", path, tmp_path / "back", made=masks)
+    assert read_provenance(folder) == {}
+    with pytest.raises(ValueError, match="no mask is corrected"):
+        corrected_masks(folder)
+
+
 def test_masks_in_an_object_store(remote_shapes, store, tmp_path):
     masks = remote_shapes.at(remote_shapes.masks)
     path = export(remote_shapes, "val", masks, "coco", tmp_path / "out")
@@ -113,7 +140,7 @@ def test_masks_in_an_object_store(remote_shapes, store, tmp_path):
         np.testing.assert_array_equal(
             read_mask(folder / f"{name}.png"), read_mask(masks / f"{name}.png")
         )
-    with pytest.raises(ValueError, match="source: expected a local file or folder, got .*copy it"):
+    with pytest.raises(ValueError, match=r"source: expected a local file or folder, got .*copy it"):
         import_(remote_shapes, "val", "coco", store / "a.json", store / "other")
 
 

@@ -91,16 +91,17 @@ def import_(
     if made is not None and not made.is_dir():
         raise FileNotFoundError(f"made: no such folder: {made}")
     form = Form(format, categories_of(data, ignore), instances, min_area)
-    # all that can be refused is, before anything is written
+    # all that can be refused is, before anything is written: an earlier import stays whole
     photographs = photographs_of(whole_records(data, split), split)
     found = _read(source, form, data, colours)
     pairs = matched(photographs, found, split)
-    out = OutputFolder(output, settings)
     folder = output / "masks"
-    # until all are written, none counts as corrected
-    write_provenance(folder, [])
     label_map = LabelMap(list(data.classes.values()))
     writer = Writer(folder, made, form, tolerance, label_map)
+    writer.check(photographs, pairs)
+    out = OutputFolder(output, settings)
+    # until all are written, none counts as corrected
+    write_provenance(folder, [])
     origins = list(writer.write(photographs, pairs))
     write_provenance(folder, origins)
     corrected = [one for one in origins if one.state == "corrected"]

@@ -127,8 +127,7 @@ def test_what_is_no_mask_is_named(drawn_set, tmp_path, image, words):
     image.save(tmp_path / "in/plain.png")
     with pytest.raises(ValueError, match=words):
         import_(data, "val", "png", tmp_path / "in", tmp_path / "back", made=masks)
-    # no mask of a folder that is not whole counts as corrected
-    assert read_provenance(tmp_path / "back/masks") == {}
+    assert not (tmp_path / "back").exists()
 
 
 def test_damaged_files_are_named(drawn_set, tmp_path):

@@ -31,7 +31,6 @@ class Names:
         self._whole: dict[str, Photograph] = {}
         self._endings: dict[str, list[Photograph]] = {}
         for photograph in photographs:
-            # of two that share a name, the id of one is not the file of another
             for name in (photograph.image_id, photograph.picture.name):
                 self._whole[composed(name)] = photograph
                 parts = composed(name).split("/")

@@ -36,10 +36,8 @@ class Writer:
         # an earlier import's, if these masks are from one
         self._earlier = (None if made is None else read_provenance(made)) or {}
 
-    def write(
-        self, photographs: Sequence[Photograph], pairs: Mapping[str, Annotated]
-    ) -> Iterator[Origin]:
-        """Write the mask of each image that has one, and yield its origin.
+    def check(self, photographs: Sequence[Photograph], pairs: Mapping[str, Annotated]) -> None:
+        """Make all masks, and write none.
 
         Args:
             photographs: Those of the list.
@@ -48,19 +46,30 @@ class Writer:
         Raises:
             ValueError: A mask cannot be drawn or read, or has another size than its photograph.
         """
+        for _ in self._masks(photographs, pairs, "checking"):
+            pass
+
+    def write(
+        self, photographs: Sequence[Photograph], pairs: Mapping[str, Annotated]
+    ) -> Iterator[Origin]:
+        """Write the mask of each image that has one, and yield its origin; see `check`."""
+        for values, origin in self._masks(photographs, pairs, "writing"):
+            write_mask(self._folder / f"{origin.image}.png", values)
+            yield origin
+
+    def _masks(
+        self, photographs: Sequence[Photograph], pairs: Mapping[str, Annotated], title: str
+    ) -> Iterator[tuple[np.ndarray, Origin]]:
+        """Make the mask of each image that has one."""
         files = self._files(photographs)
-        for one in tqdm(photographs, unit="image", leave=False, disable=None):
+        for one in tqdm(photographs, title, unit="image", leave=False, disable=None):
             annotated, file = pairs.get(one.image_id), files.get(one.image_id)
             # of predictions that nobody has handed in, the mask that they were made from
             if annotated is not None and (file is None or annotated.reviewed is not False):
-                values, origin = self._returned(one, annotated, file)
+                yield self._returned(one, annotated, file)
             elif file is not None:
                 values = one.mask_values(file, self._label_map)
-                origin = self._unchanged(one.image_id, str(file))
-            else:
-                continue
-            write_mask(self._folder / f"{one.image_id}.png", values)
-            yield origin
+                yield values, self._unchanged(one.image_id, str(file))
 
     def _files(self, photographs: Sequence[Photograph]) -> dict[str, Path]:
         """Find the masks that were made, by image id."""
