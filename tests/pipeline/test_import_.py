@@ -59,7 +59,10 @@ def test_images_in_no_file_keep_their_mask(own, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         folder = import_(data, "val", "coco", path, tmp_path / "back", made=masks)
     assert "1 images are not in val, left out: new/x.jpg" in caplog.text
-    assert "1 masks corrected (9 pixels changed), 0 as they were made; 1 images" in caplog.text
+    assert (
+        "1 masks corrected (9 pixels changed), 0 as they were made; 1 images have none"
+        in caplog.text
+    )
     assert not (folder / "holes.png").exists()
     assert set(corrected_masks(folder)) == {"plain"}
     manifest = json.loads((tmp_path / "back/manifest.json").read_text())
@@ -151,6 +154,14 @@ def test_small_objects_that_did_not_go_out_are_not_missing(own, tmp_path):
     folder = import_(data, "train", "coco", path, tmp_path / "back", **options)
     assert {origin.state for origin in read_provenance(folder).values()} == {"made"}
     np.testing.assert_array_equal(read_mask(folder / "noise.png"), drawn("noise"))
+
+
+def test_masks_are_not_written_over_those_that_were_made(own, tmp_path):
+    data, masks = own
+    path = export(data, "val", masks, "coco", tmp_path / "out")
+    with pytest.raises(ValueError, match="output: its masks would take the place of made"):
+        import_(data, "val", "coco", path, masks.parent, made=masks)
+    assert not (masks / "provenance.csv").exists()
 
 
 def test_masks_of_other_pixels_are_refused(own, tmp_path):

@@ -10,6 +10,7 @@ from wsss.data.colours import colour_table
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.data.provenance import write_provenance
+from wsss.data.storage import is_remote
 from wsss.export.regions import Instances
 from wsss.pipeline.exporting.source import categories_of, photographs_of, whole_records
 from wsss.pipeline.importing.annotated import Annotated, Labels
@@ -88,14 +89,13 @@ def import_(
         raise ValueError(
             f"min_area, tolerance: expected at least 1 and 0 pixels, got {min_area}, {tolerance}"
         )
-    if made is not None and not made.is_dir():
-        raise FileNotFoundError(f"made: no such folder: {made}")
+    folder = output / "masks"
+    _check_made(made, folder)
     form = Form(format, categories_of(data, ignore), instances, min_area)
     # all that can be refused is, before anything is written: an earlier import stays whole
     photographs = photographs_of(whole_records(data, split), split)
     found = _read(source, form, data, colours)
     pairs = matched(photographs, found, split)
-    folder = output / "masks"
     label_map = LabelMap(list(data.classes.values()))
     writer = Writer(folder, made, form, tolerance, label_map)
     writer.check(photographs, pairs)
@@ -106,18 +106,28 @@ def import_(
     write_provenance(folder, origins)
     corrected = [one for one in origins if one.state == "corrected"]
     atomic_write_text(output / LIST, "".join(f"{one.image}\n" for one in corrected))
-    changed = sum(one.changed_pixels or 0 for one in corrected)
-    absent = len(photographs) - len(origins)
-    out.finish(
-        corrected=len(corrected), made=len(origins) - len(corrected), without_a_mask=absent,
-        changed_pixels=changed,
-    )  # fmt: skip
+    counts = {
+        "corrected": len(corrected),
+        "changed_pixels": sum(one.changed_pixels or 0 for one in corrected),
+        "made": len(origins) - len(corrected),
+        "without_a_mask": len(photographs) - len(origins),
+    }
+    out.finish(**counts)
     log.info(
-        "%d masks corrected (%d pixels changed), %d as they were made%s",
-        len(corrected), changed, len(origins) - len(corrected),
-        f"; {absent} images of {split} are in no file" if absent else "",
-    )  # fmt: skip
+        "%d masks corrected (%d pixels changed), %d as they were made; %d images have none",
+        *counts.values(),
+    )
     return folder
+
+
+def _check_made(made: Path | None, folder: Path) -> None:
+    """Refuse a folder of masks that is not there, or that would be written over."""
+    if made is None:
+        return
+    if not made.is_dir():
+        raise FileNotFoundError(f"made: no such folder: {made}")
+    if folder.is_dir() and not is_remote(folder) and folder.resolve() == made.resolve():
+        raise ValueError(f"output: its masks would take the place of made, {made}; choose another")
 
 
 def _read(
