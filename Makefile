@@ -29,9 +29,10 @@ $(VENV)/.installed: requirements.txt setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	# its own decoder of brushes, for tests/export; of all it asks for, an OpenCV below 5 among
-	# them, that needs numpy
-	$(BIN)/python -m pip install --quiet --no-deps 'label-studio-sdk>=2.1'
+	# Label Studio's own code for brushes, and Ultralytics' for polygons, for tests/export and
+	# tests/pipeline/importing; of all they ask for, other OpenCVs among them, these need nothing
+	# that is not there
+	$(BIN)/python -m pip install --quiet --no-deps 'label-studio-sdk>=2.1' 'ultralytics>=8.4'
 	touch $@
 
 demo: install

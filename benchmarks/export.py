@@ -23,6 +23,7 @@ from wsss.data.records import load_records
 from wsss.export.polygons import mask_polygons
 from wsss.export.regions import Picture, find_regions
 from wsss.export.yolo import yolo_lines
+from wsss.pipeline.settings import CommandParser
 
 try:
     from ultralytics.data.utils import polygon2mask
@@ -129,4 +130,4 @@ def by_ultralytics(segments: list[np.ndarray], shape: tuple[int, int]) -> np.nda
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=False)
+    auto_cli(main, as_positional=False, parser_class=CommandParser)

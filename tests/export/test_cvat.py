@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.export.drawn import CLASSES, MASKS, drawn, require_equal, united
-from wsss.export.cvat import run_lengths
+from wsss.export.cvat import mask_of_runs, run_lengths
 from wsss.pipeline.export import export
 
 
@@ -94,3 +94,17 @@ def test_run_lengths_are_those_of_the_sdk(mask):
     height, width = mask.shape
     *runs, _, _, _, _ = masks.encode_mask(mask, [0, 0, width, height])
     assert run_lengths(mask) == runs
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_runs_of_the_sdk_are_read(mask):
+    height, width = mask.shape
+    *runs, _, _, _, _ = cvat_masks().encode_mask(mask, [0, 0, width, height])
+    np.testing.assert_array_equal(mask_of_runs(runs, height, width), mask)
+
+
+@pytest.mark.parametrize("runs", [[3], [-1, 5], [0, 2, 3], []])
+def test_runs_of_another_number_of_pixels(runs):
+    with pytest.raises(ValueError, match="add up to 2 x 2 = 4 pixels"):
+        mask_of_runs(runs, 2, 2)

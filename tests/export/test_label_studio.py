@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.export.drawn import CLASSES, MASKS, drawn, require_equal, united
-from wsss.export.label_studio import LabelStudioConfig, brush_rle
+from wsss.export.label_studio import LabelStudioConfig, brush_mask, brush_rle
 from wsss.pipeline.export import export
 
 
@@ -116,3 +116,44 @@ def test_runs_longer_than_the_longest_counter(pixels):
     mask = np.ones((1, pixels + 7), dtype=bool)
     mask[0, -7:] = False
     np.testing.assert_array_equal(decode(brush_rle(mask)), np.repeat(mask[0] * 255, 4))
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30))))
+def test_masks_come_back(mask):
+    np.testing.assert_array_equal(brush_mask(brush_rle(mask), *mask.shape), mask)
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(4))))
+def test_brushes_of_the_sdk_are_read(rgba):
+    """Its encoder writes single values one by one; what is half transparent was painted."""
+    brush = pytest.importorskip("label_studio_sdk.converter.brush")
+    read = brush_mask(brush.encode_rle(rgba.ravel()), *rgba.shape[:2])
+    np.testing.assert_array_equal(read, rgba[..., 3] > 0)
+
+
+def test_values_one_by_one_are_read():
+    """As rle-pack writes what does not repeat: a bit 0, the counter, the count less 1, values."""
+    head = f"{8:032b}" + f"{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
+    values = [9, 8, 7, 0, 6, 5, 4, 3]
+    bits = head + "0" + "01" + f"{7:04b}" + "".join(f"{value:08b}" for value in values)
+    bits += "0" * (-len(bits) % 8)
+    packed = [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]
+    assert decode(packed).tolist() == values
+    assert brush_mask(packed, 1, 2).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rle: rle[:-4], "ends within a run"),
+        (lambda rle: rle[:3], "expected run lengths of 5 x 6 x 4 bytes"),
+        (lambda rle: [9, *rle[1:]], "expected run lengths of 5 x 6 x 4 bytes"),
+        (lambda rle: [300], "expected a list of bytes"),
+        (lambda rle: ["a"], "expected a list of bytes"),
+    ],
+)
+def test_damaged_brushes(change, words):
+    with pytest.raises(ValueError, match=words):
+        brush_mask(change(brush_rle(np.eye(5, 6))), 5, 6)

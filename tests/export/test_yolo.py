@@ -9,10 +9,13 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from tests.export.drawn import CLASSES, MASKS, drawn, require_equal
 from wsss.export.regions import Picture, find_regions
-from wsss.export.yolo import label_path, yolo_lines
+from wsss.export.yolo import label_path, read_yolo_lines, yolo_lines
 from wsss.pipeline.export import export
 
 NAMES = [*MASKS, "turned"]
@@ -103,9 +106,10 @@ np.savez(out, names=list(data["names"].values()), **arrays)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("ultralytics") is None,
-    reason="ultralytics is not installed: it brings a second OpenCV",
+    reason="ultralytics is not installed; make install does so without its dependencies",
 )
 def test_ultralytics_reads_the_same_pixels(folder, tmp_path):
     """In a process of its own: on import it replaces Pillow's and PyTorch's functions."""
@@ -113,7 +117,12 @@ def test_ultralytics_reads_the_same_pixels(folder, tmp_path):
     subprocess.run(
         [sys.executable, "-c", BY_ULTRALYTICS, folder, out],
         check=True,
-        env={**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false"},
+        env={
+            **os.environ,
+            "YOLO_CONFIG_DIR": str(tmp_path),
+            "YOLO_AUTOINSTALL": "false",
+            "YOLO_OFFLINE": "true",
+        },
     )
     with np.load(out) as read:
         assert read["names"].tolist() == list(CLASSES)
@@ -121,6 +130,33 @@ def test_ultralytics_reads_the_same_pixels(folder, tmp_path):
         for name in NAMES:
             masks = zip(CLASSES, read[f"{name}.jpg"], strict=True)
             require_equal({category: mask for category, mask in masks if mask.any()}, name)
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_lines_come_back_to_the_pixels(mask):
+    """But for what two pixels that touch at a corner only may give to a third."""
+    values = mask.astype(np.uint8) * 3
+    regions = find_regions(values, CLASSES, instances="components", min_area=1)
+    text = yolo_lines(regions, Picture("x.jpg", *mask.shape), list(CLASSES))
+    lines = read_yolo_lines(text)
+    assert [line.number for line in lines] == [0] * len(regions)
+    read = np.zeros(mask.shape, dtype=bool)
+    for line in lines:
+        read |= line.pixels(mask.shape)
+    by_format = np.zeros(mask.shape, dtype=bool)
+    for _, points in parsed(text):
+        by_format |= filled(points, mask.shape)
+    np.testing.assert_array_equal(read, by_format)
+    np.testing.assert_array_equal(read, mask)
+
+
+def test_whole_coordinates_survive_six_decimals():
+    points = [f"{x / 30:.6f} {y / 7:.6f}" for x, y in ((1, 1), (29, 1), (29, 5), (1, 5))]
+    [line] = read_yolo_lines("0 " + " ".join(points))
+    wanted = np.zeros((7, 30), dtype=bool)
+    wanted[1:6, 1:30] = True
+    np.testing.assert_array_equal(line.pixels((7, 30)), wanted)
 
 
 def test_an_image_without_objects_has_an_empty_file(folder):

@@ -62,7 +62,7 @@ def colour_table(
 
 
 def to_values(
-    colours: np.ndarray, table: Mapping[tuple[int, ...], int], source: Path
+    colours: np.ndarray, table: Mapping[tuple[int, ...], int], source: Path | str
 ) -> np.ndarray:
     """Convert (H, W, 3) colours to (H, W) uint8 mask values.
 

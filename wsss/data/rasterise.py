@@ -55,7 +55,7 @@ def rasterise(shapes: Sequence[CocoShape], size: tuple[int, int]) -> np.ndarray:
     objects = []
     for index, shape in enumerate(shapes):
         try:
-            inside = _inside(shape, (height, width))
+            inside = _covered(shape, (height, width))
         except ValueError as error:
             raise ValueError(f"shape {index}: {error}") from error
         # crowds at once and objects later, so that every object lies above every crowd
@@ -70,26 +70,42 @@ def rasterise(shapes: Sequence[CocoShape], size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(mask)
 
 
-def _inside(shape: CocoShape, size: tuple[int, int]) -> np.ndarray:
+def _covered(shape: CocoShape, size: tuple[int, int]) -> np.ndarray:
     """Draw the pixels that a shape covers, (H, W) bool."""
     if not shape.crowd and not 1 <= shape.value < IGNORE:
         raise ValueError(f"value: expected 1..254, got {shape.value}")
     if shape.area is not None and not (math.isfinite(shape.area) and shape.area >= 0):
         raise ValueError(f"area: expected a number of at least 0, got {shape.area}")
-    if isinstance(shape.segmentation, Mapping):
-        return _from_runs(shape.segmentation, size)
-    if isinstance(shape.segmentation, (str, bytes)) or not isinstance(shape.segmentation, Sequence):
+    return pixels_inside(shape.segmentation, size)
+
+
+def pixels_inside(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """Draw the pixels that polygons or run lengths cover; what is beside the image is cut off.
+
+    Args:
+        segmentation: See `CocoShape`.
+        size: Height and width of the image.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: They cannot be drawn; the message says what was expected.
+    """
+    if isinstance(segmentation, Mapping):
+        return _from_runs(segmentation, size)
+    if isinstance(segmentation, (str, bytes)) or not isinstance(segmentation, Sequence):
         raise ValueError(
             "segmentation: expected a list of polygons or run lengths {size, counts}, got "
-            f"{type(shape.segmentation).__name__}"
+            f"{type(segmentation).__name__}"
         )
-    if not shape.segmentation:
+    if not segmentation:
         raise ValueError("segmentation: expected at least one polygon, got an empty list")
     # a polygon without the list around it has one meaning
-    flat = all(isinstance(value, int | float) for value in shape.segmentation)
+    flat = all(isinstance(value, int | float) for value in segmentation)
     polygons: Any = [  # Any, since pycocotools' stubs know no fractions of pixels
         _checked(polygon, f"polygon {index}", size)
-        for index, polygon in enumerate([shape.segmentation] if flat else shape.segmentation)
+        for index, polygon in enumerate([segmentation] if flat else segmentation)
     ]
     parts = coco_mask.frPyObjects(polygons, *size)
     return _from_runs(coco_mask.merge(parts), size)

@@ -1,1 +1,1 @@
-"""Masks in the formats of other tools: arrays in, text out."""
+"""Masks in the formats of other tools: arrays in, text out, and what people make of it back."""

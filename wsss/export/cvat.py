@@ -59,3 +59,17 @@ def run_lengths(mask: np.ndarray) -> list[int]:
     flat = np.concatenate([[False], mask.ravel(), [not mask.ravel()[-1]]])
     ends = np.flatnonzero(flat[1:] != flat[:-1])
     return [int(length) for length in np.diff(np.append(0, ends))]
+
+
+def mask_of_runs(runs: Sequence[int], height: int, width: int) -> np.ndarray:
+    """Decode the runs of `run_lengths` into a (height, width) bool mask.
+
+    Raises:
+        ValueError: They do not add up to as many pixels.
+    """
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise ValueError(
+            f"rle: expected runs that add up to {height} x {width} = {height * width} pixels, got "
+            f"{sum(runs)}"
+        )
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)

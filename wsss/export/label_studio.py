@@ -101,6 +101,52 @@ def brush_rle(mask: np.ndarray) -> list[int]:
     return list(int(text, 2).to_bytes(len(text) // 8, "big"))
 
 
+def brush_mask(rle: Sequence[int], height: int, width: int) -> np.ndarray:
+    """Decode Label Studio's run lengths.
+
+    Args:
+        rle: Bytes as numbers, as `brush_rle` and Label Studio itself write them.
+        height: Rows of the picture.
+        width: Columns of the picture.
+
+    Returns:
+        (height, width) bool, the pixels that are not wholly transparent.
+
+    Raises:
+        ValueError: They are damaged, or belong to a picture of another size.
+    """
+    try:
+        bits = np.unpackbits(np.array(rle, dtype=np.uint8))
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"rle: expected a list of bytes, 0..255: {error}") from error
+    # numbers are read from the text, since Python reads any number of binary digits at once
+    text = "".join(map(str, bits.tolist()))
+    head = 32 + 5 + 4 * len(_COUNTERS)
+    if len(text) < head or int(text[:32], 2) != 4 * height * width or int(text[32:37], 2) != 7:
+        raise ValueError(
+            f"rle: expected run lengths of {height} x {width} x 4 bytes, of the picture's red, "
+            "green, blue and opacity"
+        )
+    counters = [int(text[place : place + 4], 2) + 1 for place in range(37, head, 4)]
+    values = np.zeros(4 * height * width, dtype=np.uint8)
+    place, done = head, 0
+    while done < len(values):
+        counter = counters[int(text[place + 1 : place + 3] or "0", 2)]
+        first = place + 3 + counter
+        if first + 8 > len(text):
+            raise ValueError("rle: ends within a run")
+        count = int(text[place + 3 : first], 2) + 1
+        if text[place] == "1":
+            values[done : done + count] = int(text[first : first + 8], 2)
+            place = first + 8
+        else:  # values one by one
+            place = first + 8 * count
+            part = np.packbits(bits[first:place])
+            values[done : done + count] = part[: len(values) - done]
+        done += count
+    return values.reshape(height, width, 4)[..., 3] > 0
+
+
 def _region(region: Region, picture: Picture, name: str) -> dict[str, Any]:
     return {
         "id": name,

@@ -1,7 +1,8 @@
 """Table of the commands: all that the command line and `wsss run` know of them.
 
-A new command is a file with one public function, and a line here. Its parameters are its keys: see
-`wsss.pipeline.settings`. Nothing is imported before a command is asked for.
+A new command is a file with one public function, and a line here; where its name is a word of
+Python's own, both end in an underscore. Its parameters are its keys: see `wsss.pipeline.settings`.
+Nothing is imported before a command is asked for.
 """
 
 from collections.abc import Callable, Mapping
@@ -155,6 +156,11 @@ COMMANDS: dict[str, Command] = {
     "export": Command(
         "wsss.pipeline.export:export",
         "Write the masks of a list in the format of another tool.",
+    ),
+    "import": Command(
+        "wsss.pipeline.import_:import_",
+        "Read back masks that people have corrected in another tool.",
+        manifest=True,
     ),
     "explain": Command(
         "wsss.pipeline.explain:explain",

@@ -33,7 +33,10 @@ class Settings(NamedTuple):
             for name, parameter in parameters.items()
             if parameter.default is not parameter.empty
         }
-        return cls(function.__name__, {name: values[name] for name in parameters}, defaults)
+        # that of import is import_, since Python has the word for itself
+        return cls(
+            function.__name__.rstrip("_"), {name: values[name] for name in parameters}, defaults
+        )
 
     def plain(self) -> dict[str, Any]:
         """Convert to plain values, as YAML and JSON know them."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wsss.data.sources.items import file_name, read_text
+from wsss.data.sources.items import decoded, file_name
 
 
 class CocoImage(NamedTuple):
@@ -55,8 +55,21 @@ def load_coco(path: Path) -> CocoFile:
 @functools.lru_cache(maxsize=2)
 def _load(path: Path, _: tuple[float, int]) -> CocoFile:
     """Load a file once a process: that of COCO's train list takes many seconds."""
+    return parse_coco(path.read_bytes(), path)
+
+
+def parse_coco(encoded: bytes, path: Path | str) -> CocoFile:
+    """Parse the content of a COCO file.
+
+    Args:
+        encoded: The bytes.
+        path: The file, or what it is called in an archive, for errors.
+
+    Raises:
+        ValueError: See `load_coco`.
+    """
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(decoded(encoded, path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
     except RecursionError as error:
@@ -118,7 +131,9 @@ def _add_object(
     images[number].objects.append((names[category], segmentation, bool(crowd), area))
 
 
-def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
+def _entries(
+    path: Path | str, content: Mapping[str, Any], key: str
+) -> list[tuple[str, dict[str, Any]]]:
     """Read the objects of one of the file's lists, each with its place for messages."""
     entries = content.get(key)
     if not isinstance(entries, list):

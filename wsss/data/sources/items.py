@@ -94,7 +94,19 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: It is neither; the message names file and line.
     """
-    content = path.read_bytes()
+    return decoded(path.read_bytes(), path)
+
+
+def decoded(content: bytes, source: Path | str) -> str:
+    """Decode the text of a file as `read_text` does.
+
+    Args:
+        content: The bytes.
+        source: The file, for errors.
+
+    Raises:
+        ValueError: See `read_text`.
+    """
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
         # the mark would belong to the first column
@@ -102,7 +114,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{path}, line {line}: not {encoding.upper()}: {error.reason}; save it as UTF-8"
+            f"{source}, line {line}: not {encoding.upper()}: {error.reason}; save it as UTF-8"
         ) from error
 
 
