@@ -14,6 +14,7 @@ from wsss.attribution import METHODS, attribute
 from wsss.metrics import SegmentationMetric
 from wsss.metrics.confusion import confusion_counts
 from wsss.models import BackboneConfig, build_classifier
+from wsss.models.vit import ViTBody
 from wsss.parallel.devices import full_float32
 
 LABELS = torch.tensor([[1, 0, 1, 0], [0, 0, 1, 0]])
@@ -79,10 +80,10 @@ def _networks() -> dict[str, nn.Module]:
     cnn = build_classifier(BackboneConfig(name="narrow_resnet10", output_stride=8), 4)
     # positive: the logits of a random network have an explanation then
     nn.init.uniform_(cnn.head.weight)
-    vit = VisionTransformer(
-        image_size=SIDE, patch_size=16, num_layers=3, num_heads=2, hidden_dim=32, mlp_dim=64,
-        num_classes=4,
-    )  # fmt: skip
-    # torchvision starts it at 0, of which nothing can be explained
-    nn.init.uniform_(vit.heads.head.weight)
+    body = VisionTransformer(
+        image_size=SIDE, patch_size=16, num_layers=3, num_heads=2, hidden_dim=32, mlp_dim=64
+    )
+    # as wsss builds its own: class maps of the patches, pooled
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))
+    vit = nn.Sequential(ViTBody(body), pooled)
     return {"cnn": cnn.eval(), "vit": vit.eval()}

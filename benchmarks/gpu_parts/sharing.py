@@ -63,7 +63,7 @@ def _rates(pipes: list[Any], seconds: float) -> list[float]:
 
 
 def _train(pipe: Any, sizes: Sizes, device: str) -> None:
-    """Train for as many seconds as are asked for, again and again; a process of its own."""
+    """Train for as many seconds as are asked for, until None is; a process of its own."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from gpu_parts.training import VARIANTS, Training
 
@@ -75,8 +75,7 @@ def _train(pipe: Any, sizes: Sizes, device: str) -> None:
     training.step()
     machine.wait()
     pipe.send("ready")
-    while True:
-        seconds = pipe.recv()
+    while (seconds := pipe.recv()) is not None:
         start, images = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
             training.step()
