@@ -75,7 +75,9 @@ def main(
         report.add(one)
     machine = Machine(place, peaks(place, whole.part(0.02)))
     for kind, peak in machine.peaks.items():
-        report.add(Figure(f"peak_{kind}", peak / 1e12, "TFLOP/s of a product of matrices", ()))
+        sheet = machine.sheet[kind] / 1e12 if kind in machine.sheet else None
+        by = Divisor("sheet", "TFLOP/s of the card's data sheet", sheet)
+        report.add(Figure(f"peak_{kind}", peak / 1e12, "TFLOP/s of a product of matrices", (by,)))
     with tempfile.TemporaryDirectory() as name:
         failed = [
             part.name

@@ -33,6 +33,8 @@ class Figure(NamedTuple):
     def lines(self) -> list[str]:
         """The number, and a line for each of its divisors."""
         lines = [f"{self.name:<44}{self.value:>12.4g} {self.unit}"]
+        if not self.divisors:
+            lines.append("    / nothing: a share already, or what the machine or the work is like")
         for one in self.divisors:
             by = "not measured" if one.value is None else f"{one.value:.4g}"
             ratio = "" if not one.value else f" = {self.value / one.value:.4g}"
