@@ -49,8 +49,12 @@ def test_a_rehearsal(gpu, tmp_path, capsys, monkeypatch):
     assert found[f"{masks}_busiest"] in ("decode", "network", "scores", "crf", "write", "device")
     lines = capsys.readouterr().out.splitlines()
     # each speed is followed by what it is divided by, measured or not
-    speeds = [i for i, line in enumerate(lines) if line.startswith(("masks_", "step_", "crf ", "train_cls "))
-              and line.endswith("images/s")]  # fmt: skip
+    named = ("masks_", "step_", "crf ", "train_cls ")
+    speeds = [
+        place
+        for place, line in enumerate(lines)
+        if line.startswith(named) and line.endswith("images/s")
+    ]
     assert len(speeds) >= 9
     assert all(lines[i + 1].startswith("    / ") for i in speeds)
 
