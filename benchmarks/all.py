@@ -2,9 +2,10 @@
 
     python benchmarks/all.py --folder benchmarks/results
 
-attribution, check_data, crf, evaluation, folding, training, pseudo_masks, check_labels, network;
-report.py and thresholds.py need a run of yours and are called with it. Nothing else should run
-meanwhile. A benchmark that fails is named at the end; the others are run.
+attribution, check_data, crf, evaluation, folding, training, pseudo_masks, check_labels, network,
+and gpu, which is rehearsed on the CPU where there is no GPU; report.py and thresholds.py need a run
+of yours and are called with it. Nothing else should run meanwhile. A benchmark that fails is named
+at the end; the others are run.
 """
 
 import json
@@ -12,12 +13,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from jsonargparse import auto_cli
 
 NAMES = (
     "attribution", "check_data", "crf", "evaluation", "folding", "training", "pseudo_masks",
-    "check_labels", "network",
+    "check_labels", "network", "gpu",
 )  # fmt: skip
+
+
+REHEARSAL = ("--device", "cpu", "--seconds", "60")
+"""Arguments of gpu.py without a GPU."""
 
 
 def main(folder: Path, only: list[str] | None = None) -> None:
@@ -35,7 +41,8 @@ def main(folder: Path, only: list[str] | None = None) -> None:
     for name in only or NAMES:
         file = folder / f"{name}.json"
         script = Path(__file__).with_name(f"{name}.py")
-        if subprocess.run([sys.executable, script, "--json", file]).returncode:
+        more = REHEARSAL if name == "gpu" and not torch.cuda.is_available() else ()
+        if subprocess.run([sys.executable, script, "--json", file, *more]).returncode:
             failed.append(name)
     for name in only or NAMES:
         file = folder / f"{name}.json"
@@ -44,7 +51,8 @@ def main(folder: Path, only: list[str] | None = None) -> None:
             numbers = json.loads(file.read_text(encoding="utf-8"))
             print(f"\n{name}")
             for key, value in numbers.items():
-                print(f"  {key:<44}{value:>14,.4g}")
+                number = isinstance(value, float | int)
+                print(f"  {key:<44}" + (f"{value:>14,.4g}" if number else f" {value}"))
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 

@@ -4,6 +4,7 @@ import resource
 from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 
 def peak_mib() -> float:
@@ -20,15 +21,24 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def write_ratios(ratios: Mapping[str, float], file: Path | None) -> None:
-    """Print named numbers as JSON, and write them to a file if there is one."""
+def write_ratios(ratios: Mapping[str, Any], file: Path | None, *, show: bool = True) -> None:
+    """Print named numbers as JSON, and write them to a file if there is one.
+
+    Args:
+        ratios: The numbers; what is none is written as it is.
+        file: The file.
+        show: Print them; false where they have been printed before.
+    """
     text = dumps({name: _rounded(value) for name, value in ratios.items()}, indent=2)
-    print(text)
+    if show:
+        print(text)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n", encoding="utf-8")
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: Any) -> Any:
     """Four digits behind the point, or three that count where those would be zeros."""
+    if not isinstance(value, float | int):
+        return value
     return round(value, 4) if abs(value) >= 0.01 else float(f"{value:.3g}")

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wsss.attribution import (
     METHODS,
@@ -12,7 +13,7 @@ from wsss.attribution import (
     TargetConfig,
     attribute,
 )
-from wsss.attribution.targets import Question
+from wsss.attribution.targets import Question, targets_of
 
 LOGITS = torch.tensor([[3.0, 2.5, -1.0, 2.9, 0.0], [0.0, 1.0, 2.0, 3.0, 4.0]]).double()
 
@@ -245,3 +246,36 @@ def test_finer_needs_another_class(images):
 def test_options_out_of_range(options, message):
     with pytest.raises(ValueError, match=rf"target\.{message}"):
         TargetConfig(**{"kind": "finer", **options})
+
+
+class Asked(TorchDispatchMode):
+    """Count of the numbers that are asked of tensors: for each a GPU would be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func.overloadpacket.__name__ == "_local_scalar_dense"
+        return func(*args, **(kwargs or {}))
+
+
+def test_of_multi_hot_labels_no_number_is_asked():
+    classes = torch.tensor([[0], [4]])
+    with Asked() as asked:
+        found = Question(classes, num_classes=5).values(LOGITS, 0)
+    assert found.tolist() == [3.0, 4.0]
+    assert asked.count == 0
+    with Asked() as asked, pytest.raises(ValueError, match="class 5 of a model with 5 logits"):
+        Question(classes + 1).values(LOGITS, 0)
+    assert asked.count > 0
+
+
+def test_pairs_lie_in_main_memory_and_go_where_the_images_are():
+    elsewhere = torch.device("meta")
+    images = torch.zeros(2, 3, 4, 4, device=elsewhere)
+    targets = targets_of([[2, 0], [1]], images)
+    assert targets.image_index.tolist() == [0, 0, 1]
+    assert targets.class_index.tolist() == [0, 2, 1]
+    assert [one.device for one in targets.pairs_on(elsewhere)] == [elsewhere] * 2
+    parts = list(targets.parts(elsewhere))
+    assert [tuple(classes.shape) for _, classes, _ in parts] == [(1, 1), (1, 2)]
+    assert all(one.device == elsewhere for part in parts for one in part)

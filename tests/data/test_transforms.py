@@ -6,7 +6,14 @@ import torch
 
 from wsss.data import LabelMap, load_records
 from wsss.data.datasets import LabelledImages, MaskedImages, check_same_size
-from wsss.data.transforms import AugmentConfig, normalise, train_transform, val_transform
+from wsss.data.transforms import (
+    AugmentConfig,
+    looked_up,
+    normalise,
+    normalised_on,
+    train_transform,
+    val_transform,
+)
 from wsss.normalisation import IMAGENET
 
 PLAIN = {"long_side": None, "flip": 0.0}
@@ -28,6 +35,16 @@ def test_normalised_values():
     expected = ((image / 255 - mean) / std).transpose(2, 0, 1)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)
     assert found.is_contiguous()
+
+
+def test_a_device_looks_up_the_same_numbers():
+    images = np.random.default_rng(0).integers(0, 256, (2, 30, 40, 3)).astype(np.uint8)
+    expected = torch.stack([normalise(image, IMAGENET) for image in images])
+    assert torch.equal(normalised_on(images, IMAGENET, torch.device("cpu")), expected)
+    # what a GPU does, in main memory
+    every = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
+    tables = normalise(every, IMAGENET)[:, 0]
+    assert torch.equal(looked_up(torch.from_numpy(images), tables), expected)
 
 
 def test_a_small_image_is_padded_with_the_mean_colour_and_its_mask_with_255():

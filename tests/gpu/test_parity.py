@@ -7,8 +7,10 @@ import torch
 from tests.attribution.networks import LABELS, classifier, images
 from tests.refinement.test_step_contracts import photograph
 from wsss.attribution import METHODS, GradientConfig, MultiScaleConfig, attribute
+from wsss.data.transforms import normalised_on
 from wsss.metrics import SegmentationMetric
 from wsss.metrics.confusion import confusion_counts
+from wsss.normalisation import IMAGENET
 from wsss.parallel.devices import full_float32
 from wsss.pipeline.refining import context_on
 from wsss.refinement import CRFConfig, LabelMaps, RefinementChain
@@ -78,6 +80,22 @@ def test_refinement(step, marginals):
         # cuSPARSE adds a vertex's pixels up in an order of its own
         own_order = isinstance(step, CRFConfig) and step.backend == "torch"
         np.testing.assert_allclose(one.values, twin.values, rtol=0, atol=1e-6 * own_order)
+
+
+def test_images_are_normalised_to_the_same_bits():
+    pictures = [photograph((41, 37), seed).image for seed in range(3)]
+    expected = normalised_on(pictures, IMAGENET, torch.device("cpu"))
+    found = normalised_on(pictures, IMAGENET, torch.device("cuda"))
+    assert found.device.type == "cuda"
+    assert torch.equal(found.cpu(), expected)
+
+
+def test_pairs_are_where_the_maps_are():
+    model = classifier("mobilenet_v2").cuda()
+    for labels in (LABELS, LABELS.cuda(), [[0, 2], [2]]):
+        found = attribute(model, images().cuda(), labels, method="cam")
+        assert {one.device.type for one in found[:3]} == {"cuda"}
+        assert found.class_index.tolist() == [0, 2, 2]
 
 
 def test_confusion_counts():

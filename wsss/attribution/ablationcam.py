@@ -26,11 +26,13 @@ def ablationcam_weights(model: nn.Module, probe: Probe) -> torch.Tensor:
     weights = []
     with torch.no_grad():
         for i, image in enumerate(probe.images):
-            question = probe.question.of(torch.tensor([i], device=image.device))
+            question = probe.question.of(slice(i, i + 1))
             whole = values_of_copies(model, image[None], question)
             without = [
                 _without(model, image, probe, part, question)
-                for part in torch.arange(probe.grid.shape[1]).split(probe.copies)
+                for part in torch.arange(probe.grid.shape[1], device=image.device).split(
+                    probe.copies
+                )
             ]
             drop = whole - torch.cat(without)
             size = whole.abs()
@@ -50,12 +52,12 @@ def _without(
         grid = grid_reader(module, output, copies.shape, probe.reshape)(output)
         if grid.untyped_storage().data_ptr() != output.untyped_storage().data_ptr():
             raise ValueError("reshape: expected a view, so that a channel can be set to 0 in it")
-        grid[torch.arange(len(channels)), channels] = 0
+        grid[torch.arange(len(channels), device=channels.device), channels] = 0
         return output
 
     if probe.layer == INPUT:
         changed = copies.clone()
-        changed[torch.arange(len(channels)), channels] = 0
+        changed[torch.arange(len(channels), device=channels.device), channels] = 0
         return values_of_copies(model, changed, question)
     module = model.get_submodule(probe.layer)
     handle = module.register_forward_hook(lambda m, i, output: ablate(m, output))

@@ -120,7 +120,7 @@ def _explained(
         # a dict keeps the order and drops what two methods have in common
         layers = list(dict.fromkeys(name for i in members for name in names[i]))
         # images with equally many classes fill every backward pass of their bucket
-        for chosen, classes, rows in targets.parts(one_of.batch):
+        for chosen, classes, rows in targets.parts(images.device, one_of.batch):
             question = Question(
                 classes, one_of.resolved_target(), targets.function, targets.num_classes
             )
@@ -133,7 +133,7 @@ def _explained(
                     # rows[:, r] are the pairs of the r-th class of each image in the bucket
                     found = explain_round(model, one, names[i], configs[i], size)
                     maps[i][rows[:, r]] = found.to(images.dtype)
-    pairs = (targets.image_index, targets.class_index)
+    pairs = targets.pairs_on(images.device)
     return [Attribution(m, *pairs, tuple(n)) for m, n in zip(maps, names, strict=True)]
 
 

@@ -120,7 +120,7 @@ def attribute_at_sizes(
     height, width = images.shape[2:]
     present = len(targets.image_index)
     totals = [images.new_zeros((present, height, width)) for _ in configs]
-    pairs = (targets.image_index, targets.class_index)
+    pairs = targets.pairs_on(images.device)
     # no pass, and no search for layers, where there is nothing to explain
     # found once, at the images' own size: all views look at the same layers
     names = [layers_of(model, one, images, reshape, targets.function) for one in configs]

@@ -45,7 +45,7 @@ class Asked(NamedTuple):
         Yields:
             (B, C, H, W), the question of their R classes, and (B, R) indices into the N pairs.
         """
-        for chosen, classes, rows in self.targets.parts(self.batch):
+        for chosen, classes, rows in self.targets.parts(self.images.device, self.batch):
             question = Question(
                 classes, self.target, self.targets.function, self.targets.num_classes
             )

@@ -62,7 +62,8 @@ def rollout_maps(model: nn.Module, asked: Asked) -> torch.Tensor:
 def _relevance(attention: list[torch.Tensor], gradients: list[torch.Tensor]) -> torch.Tensor:
     """Relevance of each token for each other, (B, N, N), without that of each for itself."""
     batch, _, count, _ = attention[0].shape
-    same = torch.eye(count).to(attention[0]).expand(batch, -1, -1)
+    like = attention[0]
+    same = torch.eye(count, dtype=like.dtype, device=like.device).expand(batch, -1, -1)
     relevance = same
     for weights, gradient in zip(attention, gradients, strict=True):
         through = (gradient * weights.detach()).relu().mean(dim=1)

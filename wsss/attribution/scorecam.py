@@ -24,7 +24,7 @@ def scorecam_weights(model: nn.Module, probe: Probe) -> torch.Tensor:
     weights = []
     with torch.no_grad():
         for i, image in enumerate(probe.images):
-            question = probe.question.of(torch.tensor([i], device=image.device))
+            question = probe.question.of(slice(i, i + 1))
             scores = [
                 values_of_copies(
                     model, image * upsample(part, tuple(image.shape[1:]))[:, None], question

@@ -89,8 +89,8 @@ class Question(NamedTuple):
         others = None if self.others is None else self.others.repeat(times, 1, 1)
         return self._replace(classes=self.classes.repeat(times, 1), others=others)
 
-    def of(self, rows: torch.Tensor) -> "Question":
-        """Ask it of the images of these numbers."""
+    def of(self, rows: slice) -> "Question":
+        """Ask it of some of the images."""
         others = None if self.others is None else self.others[rows]
         return self._replace(classes=self.classes[rows], others=others)
 
@@ -131,7 +131,9 @@ class Question(NamedTuple):
                 f"labels: expected {logits.shape[1]} columns, one for each logit of the model, got "
                 f"{self.num_classes}"
             )
-        if self.classes.numel() and int(self.classes.max()) >= logits.shape[1]:
+        # of multi-hot labels the columns are enough to know, and a GPU is not waited for
+        known = self.num_classes is not None or not self.classes.numel()
+        if not known and int(self.classes.max()) >= logits.shape[1]:
             raise ValueError(
                 f"labels: class {int(self.classes.max())} of a model with {logits.shape[1]} logits"
             )
@@ -171,6 +173,9 @@ class Question(NamedTuple):
 class Targets(NamedTuple):
     """The N (image, class) pairs to explain, ordered by image, then by class.
 
+    They are in main memory, wherever the images are: which images share a pass has to be known
+    before it, and a GPU would be waited for.
+
     Args:
         image_index: (N,) int64.
         class_index: (N,) int64.
@@ -196,13 +201,21 @@ class Targets(NamedTuple):
             self.function,
         )
 
+    def pairs_on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Image and class of each pair, on a device."""
+        image, own_class = (
+            one.to(device, non_blocking=True) for one in (self.image_index, self.class_index)
+        )
+        return image, own_class
+
     def parts(
-        self, most: int | None = None
+        self, device: torch.device, most: int | None = None
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Give `buckets`, each in parts of at most so many images."""
-        for chosen, classes, rows in self.buckets():
-            count = most or len(chosen)
-            yield from zip(*(t.split(count) for t in (chosen, classes, rows)), strict=True)
+        """Give `buckets`, each in parts of at most so many images, on a device."""
+        for bucket in self.buckets():
+            there = [one.to(device, non_blocking=True) for one in bucket]
+            count = most or len(there[0])
+            yield from zip(*(one.split(count) for one in there), strict=True)
 
     def buckets(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Group images with equally many classes: indices, (B, R) classes, (B, R) pair numbers."""
@@ -229,16 +242,16 @@ def targets_of(labels: Labels | Function | Targets, images: torch.Tensor) -> Tar
     if isinstance(labels, Targets):
         return labels
     if callable(labels):
-        index = torch.arange(len(images), device=images.device)
+        index = torch.arange(len(images))
         return Targets(index, torch.zeros_like(index), len(images), None, labels)
     if isinstance(labels, np.ndarray):
         labels = torch.from_numpy(labels)
     if isinstance(labels, torch.Tensor) and labels.dim() == 2:
-        return _from_multi_hot(labels, len(images), images.device)
+        return _from_multi_hot(labels.cpu(), len(images))
     rows = _index_rows(labels, len(images))
     # sorted, whatever the order in which they were named
     pairs = [(i, k) for i, row in enumerate(rows) for k in sorted(row)]
-    index = torch.tensor(pairs, dtype=torch.int64, device=images.device).view(-1, 2)
+    index = torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
     return Targets(index[:, 0], index[:, 1], len(images), None)
 
 
@@ -270,7 +283,7 @@ def _is_index(value: object) -> bool:
     return whole and int(value) >= 0  # type: ignore[call-overload]
 
 
-def _from_multi_hot(labels: torch.Tensor, batch: int, device: torch.device) -> Targets:
+def _from_multi_hot(labels: torch.Tensor, batch: int) -> Targets:
     if not ((labels == 0) | (labels == 1)).all():
         raise ValueError(
             "labels: expected multi-hot values 0 and 1; class indices are given as a list, or as "
@@ -280,5 +293,5 @@ def _from_multi_hot(labels: torch.Tensor, batch: int, device: torch.device) -> T
         raise ValueError(
             f"labels: expected (B, K) multi-hot with B = {batch}, got {tuple(labels.shape)}"
         )
-    image_index, class_index = (labels.to(device) > 0).nonzero(as_tuple=True)
+    image_index, class_index = (labels > 0).nonzero(as_tuple=True)
     return Targets(image_index, class_index, batch, labels.shape[1])

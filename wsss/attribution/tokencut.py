@@ -96,13 +96,14 @@ def foreground(cells: torch.Tensor) -> torch.Tensor:
     root = ties.sum(dim=0).sqrt()
     # with y = D^(1/2) x the problem is that of a symmetric matrix, whose largest are asked for
     _, vectors = torch.linalg.eigh(ties / root / root[:, None])
-    second = vectors[:, -2 if count > 1 else -1] / root
+    # few numbers, of which each further step asks for one: a GPU would be waited for every time
+    second = (vectors[:, -2 if count > 1 else -1] / root).cpu()
     cut = second - second.mean()
     seed = int(second.abs().argmax())
     if cut[seed] < 0:
         cut = -cut
     inside = _connected((cut > 0).view(shape), seed)
-    return (cut.view(shape) * inside).relu().float()
+    return (cut.view(shape) * inside).relu().float().to(cells.device)
 
 
 def _connected(mask: torch.Tensor, seed: int) -> torch.Tensor:

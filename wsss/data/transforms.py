@@ -215,6 +215,41 @@ def normalise(image: np.ndarray, normalisation: Normalisation) -> torch.Tensor:
     return torch.from_numpy(pixels)
 
 
+def normalised_on(
+    images: Sequence[np.ndarray], normalisation: Normalisation, device: torch.device
+) -> torch.Tensor:
+    """Normalise images of one size into a batch on a device: the numbers that `normalise` gives.
+
+    A GPU is given the bytes, a quarter of what float32 would be, and looks the numbers up itself,
+    while the thread goes on.
+
+    Args:
+        images: (H, W, C) uint8 each.
+        normalisation: The network's mean and deviation.
+        device: The device.
+
+    Returns:
+        (B, C, H, W) float32.
+
+    Raises:
+        ValueError: An image has not the network's number of bands.
+    """
+    if device.type != "cuda":
+        return torch.stack([normalise(image, normalisation) for image in images]).to(device)
+    for image in images:
+        require_bands(image, len(normalisation.mean))
+    # pinned, so that the copy does not wait for what the device has still to do
+    pixels = torch.from_numpy(np.stack(images)).pin_memory().to(device, non_blocking=True)
+    tables = torch.from_numpy(_normalised_bytes(normalisation))
+    return looked_up(pixels, tables.to(device, non_blocking=True))
+
+
+def looked_up(pixels: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
+    """Look up (B, H, W, C) uint8 pixels in (C, 256) numbers of each byte: (B, C, H, W)."""
+    channels = zip(tables, pixels.unbind(dim=3), strict=True)
+    return torch.stack([values[of_channel.int()] for values, of_channel in channels], dim=1)
+
+
 def require_bands(image: np.ndarray, bands: int) -> None:
     """Refuse an (H, W, C) image that has not the network's number of bands.
 

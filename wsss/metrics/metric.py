@@ -82,13 +82,18 @@ class SegmentationMetric(Metric):
             if given.dtype == torch.bool or given.is_floating_point():
                 raise ValueError(f"{name}: expected integer labels, got {given.dtype}")
         prediction, truth = prediction.long(), truth.long()  # bytes cannot be compared with 300
-        for name, given in (("prediction", prediction), ("truth", truth)):
-            outside = ((given < 0) | (given >= labels)) & (given != self.ignore_index)
-            if bool(outside.any()):
+        outside = [
+            (((given < 0) | (given >= labels)) & (given != self.ignore_index)).any()
+            for given in (prediction, truth)
+        ]
+        # asked once for both: each question waits for the device
+        for name, wrong in zip(("prediction", "truth"), torch.stack(outside).tolist(), strict=True):
+            if wrong:
                 raise ValueError(f"{name}: expected labels 0..{labels - 1} or {self.ignore_index}")
-        scored = truth != self.ignore_index
-        found = prediction[scored]
-        # one number a pair, counted by one bincount, as on the CPU
-        found = torch.where(found == self.ignore_index, labels, found)
-        cell = truth[scored] * (labels + 1) + found
-        return torch.bincount(cell, minlength=labels * (labels + 1)).view(labels, labels + 1)
+        found = torch.where(prediction == self.ignore_index, labels, prediction)
+        # One number a pair, counted by one bincount, as on the CPU. Those that are not scored get a
+        # number of their own: to leave them out, the device would have to say how many they are.
+        cells = labels * (labels + 1)
+        cell = torch.where(truth == self.ignore_index, cells, truth * (labels + 1) + found)
+        counts = torch.bincount(cell.flatten(), minlength=cells + 1)
+        return counts[:cells].view(labels, labels + 1)

@@ -124,7 +124,8 @@ class ClassificationTask(TrainingTask):
     def training_step(self, batch: tuple[Labelled, torch.Tensor], index: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels = batch
-        count = torch.tensor(len(labels), dtype=torch.float32, device=labels.device)
+        # filled in there: a copy of the number would wait for all that the GPU still has to do
+        count = torch.full((), len(labels), dtype=torch.float32, device=labels.device)
         # the loss is a mean over this process's images: weighted by their share of the whole batch
         part = self.loss(self.logits(self.network, images), labels) * (count / add_up(count))
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)

@@ -10,7 +10,7 @@ from torch import nn
 
 from wsss.attribution.methods import AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig, attribute_at_sizes
-from wsss.data.transforms import normalise
+from wsss.data.transforms import normalised_on
 from wsss.normalisation import Normalisation
 from wsss.pipeline.mask_making.handover import Explained, Failed, Photograph, same_sizes
 
@@ -48,8 +48,7 @@ class Explainer:
 
     def _explain(self, batch: list[Photograph]) -> list[Explained]:
         """Explain photographs of one size."""
-        images = torch.stack([normalise(one.image, self.normalisation) for one in batch])
-        images = images.to(self.device)
+        images = normalised_on([one.image for one in batch], self.normalisation, self.device)
         chances = torch.ones(1)
         if self.threshold is not None or self.evidence == "absolute":
             chances = self._chances(images)

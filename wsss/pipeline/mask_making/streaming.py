@@ -119,11 +119,18 @@ def stream(
 
     def finished(batch: Batch) -> Batch:
         batch = [one for one in batch if one.record.image_id in wanted]
-        # which GPU is current is known to each thread alone, and new threads start at GPU 0
         with current(workers.device):
             for step in steps.finish:
                 batch = step(batch)
         return batch
+
+    def on_its_gpu(step: Step) -> Step:
+        # which GPU is current is known to each thread alone, and new threads start at GPU 0
+        def explained(batch: Batch) -> Batch:
+            with current(workers.device):
+                return step(batch)
+
+        return explained
 
     keep_memory()
     cores = workers.cores
@@ -132,7 +139,8 @@ def stream(
     readers = 1 if videos else min(READERS, cores)
     stages = [Stage([steps.read] * readers, waiting=2)]
     if steps.explain:
-        stages.append(Stage(steps.explain, waiting=2 * len(steps.explain)))
+        explain = [on_its_gpu(step) for step in steps.explain]
+        stages.append(Stage(explain, waiting=2 * len(explain)))
     stages.append(Stage([finished] * cores, waiting=2 * cores))
     # whole batches are shared and skipped, so that their images stay together; from stored scores
     # no network runs, and batches of one are as good

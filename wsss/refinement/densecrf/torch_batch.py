@@ -72,7 +72,8 @@ class TorchCRF:
             probabilities = messages.softmax(dim=1)
         counts = [height * width for height, width in self.sizes]
         return [
-            np.ascontiguousarray(part[:, : len(unary)].T.cpu().numpy()).reshape(-1, *size)
+            # laid out by the device, whose memory is the faster one
+            part[:, : len(unary)].T.contiguous().cpu().numpy().reshape(-1, *size)
             for part, unary, size in zip(
                 probabilities.split(counts), unaries, self.sizes, strict=True
             )
