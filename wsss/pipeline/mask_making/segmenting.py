@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wsss.data.transforms import normalise
+from wsss.data.transforms import normalised_on
 from wsss.models.segmenter import Segmenter
 from wsss.pipeline.mask_making.filtering import ClassFilter
 from wsss.pipeline.mask_making.handover import (
@@ -157,13 +157,12 @@ class Predictor:
         """Segment some of these photographs: the probabilities of their labels, by `segment`."""
         if not shown:
             return []
-        images = torch.stack(
-            [normalise(batch[number].image, self.model.normalisation) for number in shown]
-        )
+        pixels = [batch[number].image for number in shown]
+        images = normalised_on(pixels, self.model.normalisation, self.device)
         labels = [
             None if self.holds is None else [0, *(classes[number] + 1).tolist()] for number in shown
         ]
-        found = segment_batch(self.model, images.to(self.device), self.inference, labels)
+        found = segment_batch(self.model, images, self.inference, labels)
         probabilities = [one.cpu().numpy() for one in found]
         for number, one in zip(shown, probabilities, strict=True):
             if not np.isfinite(one).all():
