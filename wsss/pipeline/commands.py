@@ -176,7 +176,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "run": Command(
         "wsss.pipeline.run:run",
-        "Run commands one after another.",
+        "Run commands one after another, and again with each of several seeds.",
+        words=(Word("--seeds", "Seeds with each of which all steps run.", type=int, many=True),),
         step=False,
     ),
 }
