@@ -2,7 +2,8 @@
 
 A real server on 127.0.0.1 that a process of its own asks through huggingface_hub, as it would ask
 the public one: names, revisions and private repositories for downloads; and for uploads the
-creation of a repository, the question how a file is sent, and a commit whose files are in it. What
+creation of a repository, the check of a card's front matter (of its licence alone), the question
+how a file is sent, and a commit whose files are in it. What
 the public hub does besides, such as storage of large files apart from the commit (LFS, Xet), is not
 here: the server says of each file that it belongs into the commit.
 """
@@ -110,7 +111,12 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         self.content.asked.append(f"POST {path}")
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if path == "/api/validate-yaml":
+            # the public hub knows which licences there are, among others
+            wrong = "license: nonsense" in json.loads(body)["content"]
+            errors = [{"message": '"license" must be one of [...]'}] if wrong else []
+            self._answer(400 if wrong else 200, {"errors": errors, "warnings": []})
+        elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._answer(401, {"error": "Invalid username or password."})
         elif path == "/api/repos/create":
             self._create(json.loads(body))

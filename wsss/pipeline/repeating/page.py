@@ -26,7 +26,7 @@ def _row(one: Repeated) -> dict[str, Any]:
         "split": one.split,
         "miou": _cells("mIoU", means["miou"]),
         "seeds": [
-            f"{seed}: {percent(record.means.miou)}{_interval_text(record.intervals)}"
+            f"{seed}: {percent(record.means.miou)} [{interval_text(record.intervals)}]"
             for seed, record in one.records.items()
         ],
         "lines": [
@@ -47,7 +47,8 @@ def _cells(title: str, spread: Spread) -> dict[str, str]:
     }
 
 
-def _interval_text(intervals: Intervals | None) -> str:
+def interval_text(intervals: Intervals | None) -> str:
+    """Format the interval of the mIoU over images, in percent; a dash where there is none."""
     if intervals is None or intervals.low.miou is None or intervals.high.miou is None:
-        return ""
-    return f" [{percent(intervals.low.miou)} .. {percent(intervals.high.miou)}]"
+        return "-"
+    return f"{percent(intervals.low.miou)} .. {percent(intervals.high.miou)}"
