@@ -70,7 +70,13 @@ def card(
     data = found.road.steps[found.main.step].manifest["config"]["data"]
     text = _render(
         name=title,
-        front_matter=front_matter(title, found.main.kind, fields, found.own_evaluations()),
+        front_matter=front_matter(
+            title,
+            found.main.kind,
+            fields,
+            found.own_evaluations(),
+            weakly=not found.taught_by_masks,
+        ),
         pictures=[path.name for path in shown],
         pictures_licence=pictures_licence,
         **card_content(found, fields, sums),

@@ -18,6 +18,7 @@ from tests.pipeline.publishing.finished_run import (
 )
 from tests.tasks.networks_on_disk import write_checkpoint
 from wsss.cli import main
+from wsss.data.provenance import Origin, write_provenance
 from wsss.pipeline.card import card
 from wsss.pipeline.publishing import citation
 from wsss.pipeline.publishing.fields import CardFields, places_to_fill_in
@@ -169,7 +170,10 @@ class TestWhatChoseAndTaught:
 
     @pytest.mark.parametrize(
         ("masks", "words"),
-        [("real", "this is full supervision"), ("elsewhere", "perhaps to train on")],
+        [
+            ("real", "to train on: those of the data set, which is full supervision"),
+            ("elsewhere", "to train on: perhaps; who made the masks that it learned is not known"),
+        ],
     )
     def test_masks_of_no_step(self, run, shapes, tmp_path, masks, words):
         place = {"real": shapes.root / shapes.masks, "elsewhere": tmp_path / "x"}[masks]
@@ -179,8 +183,24 @@ class TestWhatChoseAndTaught:
         for later in ("predictions", "score"):
             shutil.rmtree(run / later)
         text = card(run).read_text(encoding="utf-8")
-        assert words in text
-        assert "Masks that no step of the run made were trained on, in segmenter" in text
+        assert f"- `segmenter`: {words}" in text
+        assert "Masks of people were trained on, or masks whose maker is not known" in text
+        assert "weakly-supervised" not in ModelCard(text).data.tags
+
+    def test_masks_that_a_person_corrected(self, run, shapes):
+        """The folder of masks says it, whichever step made the others."""
+        shutil.rmtree(run / "segmenter")
+        write_checkpoint(run / "segmenter/last.ckpt", "segmenter")
+        for later in ("predictions", "score"):
+            shutil.rmtree(run / later)
+        masks = run / "masks/masks"
+        leave(run, "segmenter", "train_seg", shapes, masks=str(masks))
+        assert "made the masks" not in card(run).read_text(encoding="utf-8"), "a manifest says it"
+        origins = [Origin("a", "made", "a.png"), Origin("b", "corrected", "b.png", 7)]
+        write_provenance(masks, origins)
+        text = card(run).read_text(encoding="utf-8")
+        assert "- `segmenter`: to train on: 1 of 2 that a person corrected or drew" in text
+        assert "from image-level labels alone" not in text
 
 
 class TestNetworks:
@@ -317,14 +337,15 @@ class TestPictures:
             card(run, pictures=tmp_path / "run/otsu", pictures_licence="x")
 
 
-class TestSeveralSeeds:
-    @pytest.fixture(scope="class")
-    def seeds(self, shapes, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("repeated") / "run"
-        for seed in (1, 2):
-            leave_run(folder / f"seed-{seed}", shapes, seed=seed)
-        return folder
+@pytest.fixture(scope="module")
+def seeds(shapes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("repeated") / "run"
+    for seed in (1, 2):
+        leave_run(folder / f"seed-{seed}", shapes, seed=seed)
+    return folder
 
+
+class TestSeveralSeeds:
     def test_the_first_is_published_whatever_it_scored(self, seeds, tmp_path):
         readme = card(seeds, tmp_path)
         text = readme.read_text(encoding="utf-8")

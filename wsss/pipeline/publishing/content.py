@@ -12,7 +12,7 @@ from wsss.pipeline.publishing.fields import CardFields
 from wsss.pipeline.publishing.networks import Network
 from wsss.pipeline.publishing.recipe import changed_settings
 from wsss.pipeline.publishing.road import Road
-from wsss.pipeline.publishing.supervision import openings, thresholds
+from wsss.pipeline.publishing.supervision import openings, taught_by_masks, thresholds
 from wsss.pipeline.repeating.page import interval_text, spread_rows
 from wsss.pipeline.repeating.seeded import seed_keys
 from wsss.pipeline.repeating.spread import Repeated
@@ -22,7 +22,7 @@ from wsss.runs.evaluation_scores import ClassScores
 
 _SUMMARIES = {
     "segmenter": "A network that segments images: it gives each pixel one of its classes or "
-    "background. It was trained on masks that were made from image-level labels.",
+    "background.",
     "classifier": "A classifier of what is in an image, trained on image-level labels. Class maps, "
     "and masks, are made from it by attribution.",
     "text_classifier": "A classifier of what is in an image, made of the names of classes by the "
@@ -68,6 +68,12 @@ class CardRun:
         main = self.main.step
         return [*self.road.before(main), main, *self.road.after(main)]
 
+    @property
+    def taught_by_masks(self) -> list[str]:
+        """Steps up to the network that trained on masks of people, or perhaps did."""
+        main = self.main.step
+        return taught_by_masks(self.road, [*self.road.before(main), main])
+
     def own_evaluations(self) -> list[EvaluationFolder]:
         """Evaluations of what the network itself predicted."""
         after = self.road.after(self.main.step)
@@ -83,17 +89,16 @@ def card_content(run: CardRun, fields: CardFields, sums: Mapping[str, str]) -> d
         sums: SHA-256 of each network's file, by its name.
     """
     steps = [run.road.steps[name] for name in run.steps]
-    masks = openings(run.road)
     return {
         "summary": _SUMMARIES[run.main.kind],
         "fields": fields.texts(),
         "main": run.main,
         "classes": _classes(run),
         "class_scores": next(iter(run.own_evaluations()), None),
-        "supervision": _supervision(run, masks),
+        "supervision": _supervision(run),
         "lists": _lists(steps),
         "labels": _labels(steps),
-        "openings": masks,
+        "openings": openings(run.road),
         # its own first
         "scores": [
             _score(run, one)
@@ -184,17 +189,19 @@ def _maker(road: Road, name: str) -> str:
     return ", ".join(sorted(road.used[name])) or "another run"
 
 
-def _supervision(run: CardRun, masks: Sequence[tuple[str, str]]) -> str:
+def _supervision(run: CardRun) -> str:
     """Say how ground-truth masks took part in what led to the network."""
+    if run.taught_by_masks:
+        return (
+            "Masks of people were trained on, or masks whose maker is not known: see "
+            f"{', '.join(run.taught_by_masks)} under [Data](#data)."
+        )
     before = [*run.road.before(run.main.step), run.main.step]
-    trained = [step for step, what in masks if step in before and "to train on" in what]
     chosen = [
         name
         for name, threshold in thresholds(run.road, before)
         if threshold.masks_used is not False
     ]
-    if trained:
-        return f"Masks that no step of the run made were trained on, in {', '.join(trained)}."
     if chosen:
         return (
             "It learned from image-level labels, and no mask was trained on; but a threshold on "
@@ -203,7 +210,7 @@ def _supervision(run: CardRun, masks: Sequence[tuple[str, str]]) -> str:
         )
     if run.main.kind == "text_classifier":
         return "It learned from no image and no label of the data set."
-    scored = any(step in run.steps for step, _ in masks)
+    scored = any(step in run.steps for step, _ in openings(run.road))
     return (
         "It learned from image-level labels alone: no ground-truth mask was trained on, and none "
         "chose a threshold on its road" + ("; masks were opened to score." if scored else ".")

@@ -13,7 +13,12 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def front_matter(
-    name: str, kind: str, fields: CardFields, evaluations: Sequence[EvaluationFolder]
+    name: str,
+    kind: str,
+    fields: CardFields,
+    evaluations: Sequence[EvaluationFolder],
+    *,
+    weakly: bool,
 ) -> str:
     """Write the front matter, without the lines of dashes around it.
 
@@ -22,6 +27,7 @@ def front_matter(
         kind: Kind of its network.
         fields: What the author says of it.
         evaluations: Those of this network, whose scores become ``model-index``.
+        weakly: Whether no mask of people taught it.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -46,7 +52,12 @@ def front_matter(
         license_name=None if fields.licence else "not-chosen-yet",
         library_name="wsss",
         pipeline_tag=task,
-        tags=["wsss", "semantic-segmentation", "weakly-supervised", kind.replace("_", "-")],
+        tags=[
+            "wsss",
+            "semantic-segmentation",
+            *(["weakly-supervised"] if weakly else []),
+            kind.replace("_", "-"),
+        ],
         datasets=[data_name] if linked and data_name is not None else None,
         metrics=["mean_iou"] if results else None,
         model_name=name,

@@ -4,12 +4,17 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from wsss.data.provenance import read_provenance
+from wsss.data.storage import to_path
 from wsss.pipeline.publishing.road import Road
 from wsss.pipeline.reporting.runs import Folder
+from wsss.runs.folder import manifest_of
 from wsss.runs.threshold import ChosenThreshold, parse_threshold
 
 _MAKERS = {"make_pseudo_masks", "predict", "self_train"}
 """Commands that make masks."""
+
+_TAUGHT = "to train on"
 
 
 def openings(road: Road) -> list[tuple[str, str]]:
@@ -19,6 +24,12 @@ def openings(road: Road) -> list[tuple[str, str]]:
         Of each its name, and what the masks were opened for.
     """
     return [(name, what) for name, one in road.steps.items() for what in _openings(one, road)]
+
+
+def taught_by_masks(road: Road, names: Iterable[str]) -> list[str]:
+    """List the steps, of some, that trained on masks of people, or perhaps did."""
+    wanted = set(names)
+    return [name for name, what in openings(road) if name in wanted and what.startswith(_TAUGHT)]
 
 
 def thresholds(road: Road, names: Iterable[str]) -> list[tuple[str, ChosenThreshold]]:
@@ -48,12 +59,23 @@ def _openings(step: Folder, road: Road) -> Iterator[str]:
     elif command == "benchmark_attribution":
         yield f"to choose options of methods on {config['choose_split']}, and to compare them"
     elif command == "train_seg":
-        real = os.path.join(config["data"]["root"], config["data"]["masks"])
-        if os.path.abspath(config["masks"]) == os.path.abspath(real):
-            yield "**to train on: this is full supervision**"
-        elif not any(
-            road.steps[name].manifest["command"] in _MAKERS for name in road.used[step.name]
-        ):
-            yield "perhaps to train on: no step of this run made the masks that it learned"
+        yield from (f"{_TAUGHT}: {what}" for what in _foreign_masks(step, road))
         if config.get("val_split") is not None:
             yield f"to log the mIoU of {config['val_split']} during the training"
+
+
+def _foreign_masks(step: Folder, road: Road) -> Iterator[str]:
+    """Say which masks of a training are not, or may not be, those that a command made."""
+    config = step.manifest["config"]
+    masks = to_path(config["masks"])
+    real = os.path.join(config["data"]["root"], config["data"]["masks"])
+    makers = {road.steps[name].manifest["command"] for name in road.used[step.name]}
+    maker = manifest_of(masks) or {}
+    if os.path.abspath(config["masks"]) == os.path.abspath(real):
+        yield "those of the data set, which is full supervision"
+    elif not _MAKERS & {*makers, maker.get("command")}:
+        yield "perhaps; who made the masks that it learned is not known"
+    origins = read_provenance(masks) or {}
+    corrected = sum(one.state == "corrected" for one in origins.values())
+    if corrected:
+        yield f"{corrected} of {len(origins)} that a person corrected or drew"
