@@ -162,6 +162,7 @@ class TestText:
 
 
 class TestWhatChoseAndTaught:
+    @pytest.mark.slow
     def test_a_threshold_that_masks_chose(self, shapes, tmp_path):
         text = card(leave_run(tmp_path / "run", shapes, SWEEP)).read_text(encoding="utf-8")
         assert "was chosen with ground-truth masks" in text

@@ -111,8 +111,11 @@ class TestRefusals:
         for path in carded.rglob("*"):
             assert not path.is_file() or b"secret" not in path.read_bytes()
 
-    def test_nobody_answers(self, carded, hub, monkeypatch):
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    @pytest.mark.parametrize(
+        ("name", "value"), [("HF_HUB_OFFLINE", True), ("ENDPOINT", "http://127.0.0.1:9")]
+    )
+    def test_nobody_answers(self, carded, hub, monkeypatch, name, value):
+        monkeypatch.setattr(constants, name, value)
         with pytest.raises(OSError, match="to: hf://user/shapes: the hub is not reached"):
             push(carded, "hf://user/shapes")
 
@@ -162,6 +165,7 @@ class TestThereAndBack:
         found = segmenter.backbone.state_dict()
         assert all(torch.equal(value, found[key]) for key, value in expected.items())
 
+    @pytest.mark.slow
     def test_a_command_takes_it_and_says_so(self, pushed, shapes, tmp_path, capsys):
         """The same masks as of the checkpoint, and a configuration that repeats them."""
         words = ["predict", "--images", str(shapes.root / shapes.images), "--device", "cpu",
@@ -177,6 +181,7 @@ class TestThereAndBack:
         assert config["checkpoint"] == "hf://user/back"
         assert main(["predict", "--config", str(tmp_path / "a/config.yaml")]) == 0
 
+    @pytest.mark.slow
     def test_a_rerun_notices_another_content_under_the_same_name(
         self, pushed, logged_in, shapes, tmp_path, capsys
     ):

@@ -6,6 +6,8 @@ from pathlib import Path
 from wsss.pipeline.publishing.folder import README
 
 _CLIENTS = ("httpx", "httpcore", "requests", "urllib3")
+"""First words of the packages of HTTP clients that versions of huggingface_hub use."""
+
 _PLACEHOLDER = "hf://USER/NAME"
 
 
@@ -54,7 +56,7 @@ def upload(repository: str, files: Mapping[str, Path], *, message: str, private:
         raise ValueError(f"to: hf://{repository}: {_line(error)}") from error
     except Exception as error:
         # the library lets those of its own HTTP client through, which are no OSError
-        if not isinstance(error, OSError) and _package(error) not in _CLIENTS:
+        if not isinstance(error, OSError) and not _package(error).startswith(_CLIENTS):
             raise
         raise OSError(f"to: hf://{repository}: the hub is not reached: {_line(error)}") from error
     commit: str = done.oid
