@@ -54,8 +54,8 @@ class TestHelp:
         assert stopped.value.code == 0
         text = printed.getvalue()
         assert text.startswith(f"usage: wsss {name}")
-        positional = {"explain": "image", "init": "folder", "report": "runs"}.get(name)
+        places = {word.name for word in COMMANDS[name].words if not word.flag.startswith("--")}
         assert all(word in text for word in COMMANDS[name].summary.split())
         for parameter in inspect.signature(COMMANDS[name].function).parameters:
-            word = f"\n  {parameter} " if parameter == positional else f"--{parameter}"
+            word = f"\n  {parameter} " if parameter in places else f"--{parameter}"
             assert word in text, word

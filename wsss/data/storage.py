@@ -5,6 +5,9 @@ universal_pathlib, which has pathlib's interface over fsspec's file systems; eve
 ``file:///tmp/voc`` too, is a `pathlib.Path`. Signatures say ``Path`` for both, and ``/``, ``name``,
 ``open``, ``is_file`` and so on do the same for both. What does not is in this module. Which package
 and which credentials a store needs is fsspec's and that package's business.
+
+A file in a model's repository of the Hugging Face hub, ``hf://user/name``, is a ``UPath`` too, and
+read from a copy on this machine (`fetched`).
 """
 
 import functools
@@ -19,6 +22,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+from wsss.data.hub import download, is_model_url, parse_url
 
 _URL = re.compile(r"[A-Za-z][\w+.-]+(::[\w+.-]+)*://")  # two letters at least: C:// is a drive
 _CLIENTS = {"adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "ossfs"}
@@ -86,6 +91,21 @@ def below(root: Path, part: Path) -> Path:
     return root / part.as_posix()
 
 
+def fetched(path: Path, what: str) -> Path:
+    """Give a file of a model's repository of the hub as its copy on this machine; others as is.
+
+    Args:
+        path: The file.
+        what: What it holds, for the error.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: See `wsss.data.hub`.
+    """
+    if is_remote(path) and is_model_url(str(path)):
+        return download(parse_url(str(path), what), what)
+    return path
+
+
 def readable(path: Path, what: str) -> Path | io.BytesIO:
     """Open a file for Pillow, NumPy and torch: a local path, or the bytes of an object.
 
@@ -97,6 +117,7 @@ def readable(path: Path, what: str) -> Path | io.BytesIO:
         FileNotFoundError: There is no such file.
         OSError: The store refuses it.
     """
+    path = fetched(path, what)
     if not is_remote(path):
         if not path.is_file():
             raise FileNotFoundError(f"{what} not found: {path}")

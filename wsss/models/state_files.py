@@ -1,6 +1,7 @@
 """Files of weights as people have them: read without running anything, unwrapped, and named."""
 
 import io
+import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 log = logging.getLogger(__name__)
 
@@ -23,23 +24,55 @@ def read_state(path: Path) -> State:
         ValueError: It is neither, is damaged, or holds more than tensors.
     """
     if is_safetensors(path):
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(
-                f"cannot read weights {path}: it begins as safetensors and is damaged ({error})"
-            ) from error
+        return read_safetensors(path, path, "weights")[0]
     return state_dict_of(read_torch(path, path, "weights"), path)
 
 
-def is_safetensors(path: Path) -> bool:
-    """Whether a file begins as one of safetensors; what is no file does not."""
-    if not path.is_file():
+def is_safetensors(source: Path | io.BytesIO) -> bool:
+    """Whether a file, or its bytes, begins as one of safetensors; what is no file does not."""
+    if isinstance(source, io.BytesIO):
+        start = source.getvalue()[:9]
+    elif source.is_file():
+        with source.open("rb") as file:
+            start = file.read(9)
+    else:
         return False
-    with path.open("rb") as file:
-        start = file.read(9)
     # the length of a header in JSON, eight bytes of which the upper ones are 0, and its first brace
     return start[5:] == b"\0\0\0{"
+
+
+def read_safetensors(
+    source: Path | io.BytesIO, path: Path, what: str
+) -> tuple[State, dict[str, str]]:
+    """Read the tensors of a file of safetensors, and its metadata.
+
+    Args:
+        source: The file, or its bytes.
+        path: The file, for errors.
+        what: What it should be, for errors.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        if isinstance(source, io.BytesIO):
+            content = source.getvalue()
+            return load(content), _metadata(content)
+        with source.open("rb") as file:
+            start = file.read(8)
+            start += file.read(int.from_bytes(start, "little"))
+        return load_file(source), _metadata(start)
+    except SafetensorError as error:
+        raise ValueError(
+            f"cannot read {what} {path}: it begins as safetensors and is damaged ({error})"
+        ) from error
+
+
+def _metadata(start: bytes) -> dict[str, str]:
+    """Metadata in the header of a file that safetensors has read, and so found whole."""
+    header = json.loads(start[8 : 8 + int.from_bytes(start[:8], "little")])
+    found: dict[str, str] = header.get("__metadata__", {})
+    return found
 
 
 def read_torch(source: Path | io.BytesIO, path: Path, what: str) -> Any:

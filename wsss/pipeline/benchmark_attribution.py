@@ -19,7 +19,8 @@ from wsss.pipeline.benchmarking.plausibility import plausibility
 from wsss.pipeline.benchmarking.tables import write_tables
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.checkpoint import file_sha256, load_classifier
+from wsss.tasks.checkpoint import load_classifier
+from wsss.tasks.checkpoint_files import file_sha256
 
 
 def benchmark_attribution(

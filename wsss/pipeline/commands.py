@@ -180,9 +180,21 @@ COMMANDS: dict[str, Command] = {
         "Write one self-contained HTML file about everything that was scored under the runs.",
         words=(Word("runs", "Folders of runs.", many=True),),
     ),
+    "card": Command(
+        "wsss.pipeline.card:card",
+        "Write a model card of a run, with the network as safetensors and the recipe that made it.",
+        words=(Word("run", "Folder of the run, or of one training."),),
+    ),
+    "push": Command(
+        "wsss.pipeline.push:push",
+        "Upload the card of a run, with its network, to the Hugging Face hub.",
+        words=(Word("run", "Folder of the run, or of its card."),),
+        step=False,
+    ),
     "run": Command(
         "wsss.pipeline.run:run",
-        "Run commands one after another.",
+        "Run commands one after another, and again with each of several seeds.",
+        words=(Word("--seeds", "Seeds with each of which all steps run.", type=int, many=True),),
         step=False,
     ),
 }

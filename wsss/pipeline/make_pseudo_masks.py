@@ -36,7 +36,8 @@ from wsss.refinement.trust import TrustConfig
 from wsss.runs.folder import OutputFolder, manifest_of
 from wsss.runs.settings import Settings, plain
 from wsss.runs.threshold import ChosenThreshold
-from wsss.tasks.checkpoint import file_sha256, load_classifier
+from wsss.tasks.checkpoint import load_classifier
+from wsss.tasks.checkpoint_files import file_sha256
 
 _FREE = (
     "limit", "device", "workers", "batch_size", "checkpoint", "save_scores", "overlays",

@@ -13,7 +13,7 @@ from wsss.parallel.devices import Device, full_float32, resolve_device
 from wsss.refinement.normal.memory import NormalMemory, memorise
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.checkpoint import file_sha256
+from wsss.tasks.checkpoint_files import file_sha256
 from wsss.tasks.guides import Guides
 
 log = logging.getLogger(__name__)

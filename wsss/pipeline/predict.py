@@ -32,7 +32,8 @@ from wsss.refinement.steps import RefinementChain
 from wsss.refinement.trust import TrustConfig
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.checkpoint import file_sha256, load_classifier, load_segmenter
+from wsss.tasks.checkpoint import load_classifier, load_segmenter
+from wsss.tasks.checkpoint_files import file_sha256
 
 __all__ = ["InferenceConfig", "predict", "segment"]
 

@@ -4,13 +4,14 @@ from dataclasses import fields
 
 import torch
 
+from wsss.data.storage import fetched
 from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context
 from wsss.refinement.normal import NormalConfig
 from wsss.refinement.normal.memory import NormalMemory
 from wsss.refinement.sam import SamConfig
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
-from wsss.tasks.checkpoint import file_sha256
+from wsss.tasks.checkpoint_files import file_sha256
 from wsss.tasks.guides import Guides
 from wsss.tasks.sam import checkpoint_sha256
 
@@ -59,6 +60,7 @@ def contents_of(refinement: RefinementChain) -> dict[str, str]:
             path = getattr(step, field.name)
             if field.name not in ("checkpoint", "memory") or path is None:
                 continue
+            path = fetched(path, f"refine, step {number}, {field.name}")
             if not path.is_file():
                 raise FileNotFoundError(
                     f"refine, step {number}, {field.name}: no such file: {path}"

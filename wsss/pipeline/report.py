@@ -12,6 +12,8 @@ from wsss.metrics.bootstrap import compare_runs
 from wsss.pipeline.commands import with_manifest
 from wsss.pipeline.evaluation import titles
 from wsss.pipeline.evaluation.tables import retention_text
+from wsss.pipeline.repeating.page import spread_rows
+from wsss.pipeline.repeating.spread import find_repeated
 from wsss.pipeline.reporting.gallery import Gallery, gallery_classes
 from wsss.pipeline.reporting.runs import (
     EvaluationFolder,
@@ -44,10 +46,11 @@ def report(
 ) -> Path:
     """Write one self-contained HTML file about everything that was scored under the runs.
 
-    It holds every evaluation of eval_miou with intervals and paired comparisons, classes,
-    confusions, threshold curves, spectra of benchmark_attribution, training curves, provenance,
-    and a gallery whose score maps are thresholded in the browser. It opens from disk and asks no
-    network; the photographs that it shows are inside it.
+    It holds every evaluation of eval_miou with intervals and paired comparisons, the spread over
+    seeds of those that wsss run --seeds has repeated, classes, confusions, threshold curves,
+    spectra of benchmark_attribution, training curves, provenance, and a gallery whose score maps
+    are thresholded in the browser. It opens from disk and asks no network; the photographs that it
+    shows are inside it.
 
     Args:
         runs: Folders of runs, or of single evaluations.
@@ -79,6 +82,7 @@ def report(
         "policy": "; ".join(dict.fromkeys(one.record.policy for one in evaluations)),
         "means": [titles.MEANS[mean] for mean in _MEANS],
         "tables": [_table(group, remarks) for group in lists],
+        "repeated": spread_rows(find_repeated(folders, evaluations, remarks)),
         "matrices": [_matrix(one) for one in evaluations],
         "masks": [_masks(one) for one in folders if "masks_without_class" in one.manifest],
         "thresholds": [chart for group in lists if (chart := _thresholds(group)) is not None],

@@ -1,11 +1,12 @@
-"""Chain of commands from one YAML file, skipping what is done."""
+"""Chain of commands from one YAML file, skipping what is done, with one seed or several."""
 
 import inspect
 import json
 import logging
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -14,6 +15,10 @@ from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.parallel.environment import place_among_several
 from wsss.pipeline.commands import COMMANDS
+from wsss.pipeline.repeating.seeded import check_seeds, seed_folder, with_seed
+from wsss.pipeline.repeating.spread import find_repeated
+from wsss.pipeline.repeating.tables import FILES, format_spread, write_spread
+from wsss.pipeline.reporting.runs import find_folders, load_evaluations
 from wsss.pipeline.settings import parse_settings
 from wsss.runs.settings import Settings, plain
 from wsss.runs.steps import Steps
@@ -21,12 +26,31 @@ from wsss.runs.steps import Steps
 log = logging.getLogger(__name__)
 
 
-def run(data: DataConfig, steps: Steps, output: Path) -> None:
-    """Run commands one after another.
+class _Step(NamedTuple):
+    """A parsed step.
+
+    Args:
+        name: Its name.
+        command: Its command.
+        settings: The command's typed parameters.
+        stamp: File that says that the step has ended, and with which settings.
+    """
+
+    name: str
+    command: str
+    settings: dict[str, Any]
+    stamp: Path
+
+
+def run(data: DataConfig, steps: Steps, output: Path, seeds: list[int] | None = None) -> str | None:
+    """Run commands one after another, and again with each of several seeds.
 
     A step whose folder says that it ended with the same settings is skipped, unless a step
     before it has just been run again. Each step is a line with its time in the log; while it
     runs, it stands on the terminal, or in the log where there is no terminal.
+
+    With seeds, all steps run once for each, in a folder of its own; seeds.csv and seeds.json in the
+    run's folder then hold mean, standard deviation and range of every score over the seeds.
 
     Args:
         data: The data set, given to every step that names neither data nor images.
@@ -34,6 +58,13 @@ def run(data: DataConfig, steps: Steps, output: Path) -> None:
             {name: cls, command: train_cls, epochs: 5, ...}. Its folder is <output>/<name>. In
             values, {output} stands for the run's folder.
         output: Folder that receives one folder for each step.
+        seeds: Numbers such as 0 1 2: the steps run with each in <output>/seed-<number>, for which
+            {output} then stands. It becomes the seed of every step whose command has that key, and
+            changes nothing else; a step that sets its seed itself is refused. null runs the steps
+            once, as they are.
+
+    Returns:
+        A table of the scores over the seeds; None without several seeds or evaluations.
     """
     if place_among_several():
         raise ValueError(
@@ -41,18 +72,27 @@ def run(data: DataConfig, steps: Steps, output: Path) -> None:
             "one, or set trainer.devices of the trainings"
         )
     # all of them first: a wrong key of the last step shows before the first has run for hours
-    parsed = [_parse(number, step, output, data) for number, step in enumerate(steps, start=1)]
-    names = [name for name, _, _ in parsed]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"steps: two steps are named {', '.join(sorted(twice))}")
+    if seeds is None:
+        roads = {"": _parsed(steps, output, data)}
+    else:
+        check_seeds(seeds)
+        roads = {
+            f"seed {seed}, ": _parsed(with_seed(steps, seed), seed_folder(output, seed), data)
+            for seed in seeds
+        }
+    for prefix, road in roads.items():
+        _run_steps(road, prefix)
+    return None if seeds is None else _over_seeds(output)
+
+
+def _run_steps(steps: Sequence[_Step], prefix: str) -> None:
+    """Run the steps that are not done; their lines in the log begin with the prefix."""
     fresh = False
-    for number, (name, command, settings) in enumerate(parsed, start=1):
-        title = f"step {number} of {len(parsed)}, {name}: {command}"
-        stamp = output / name / "step.json"
-        function = COMMANDS[command].function
-        wanted = Settings.of(function, settings)
-        if not fresh and _is_done(stamp, wanted):
+    for number, step in enumerate(steps, start=1):
+        title = f"{prefix}step {number} of {len(steps)}, {step.name}: {step.command}"
+        function = COMMANDS[step.command].function
+        wanted = Settings.of(function, step.settings)
+        if not fresh and _is_done(step.stamp, wanted):
             log.info("%s is done", title)
             continue
         start = time.monotonic()
@@ -63,13 +103,36 @@ def run(data: DataConfig, steps: Steps, output: Path) -> None:
         ):
             if shown.disable:
                 log.info("%s ...", title)
-            function(**settings)
+            function(**step.settings)
         log.info("%s ... %s", title, _clock(time.monotonic() - start))
         # written only when the step has ended: one that was cut off is run again
-        done = {"command": command, "settings": plain(settings)}
-        atomic_write_text(stamp, json.dumps(done, indent=2))
+        done = {"command": step.command, "settings": plain(step.settings)}
+        atomic_write_text(step.stamp, json.dumps(done, indent=2))
         # what follows was made from older results
         fresh = True
+
+
+def _over_seeds(output: Path) -> str | None:
+    """Write the scores over all seeds that lie in a run's folder, and format their table."""
+    remarks: list[str] = []
+    folders = find_folders([output], remarks)
+    repeated = find_repeated(folders, load_evaluations(folders, remarks), remarks)
+    for remark in remarks:
+        log.warning("%s", remark)
+    if not repeated:
+        return None
+    write_spread(output, repeated)
+    return f"{format_spread(repeated)}\nwrote {' and '.join(FILES)} in {output}"
+
+
+def _parsed(steps: Iterable[dict[str, Any]], output: Path, data: DataConfig) -> list[_Step]:
+    """Parse all steps of a folder, whose names must differ."""
+    parsed = [_parse(number, step, output, data) for number, step in enumerate(steps, start=1)]
+    names = [step.name for step in parsed]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"steps: two steps are named {', '.join(sorted(twice))}")
+    return parsed
 
 
 def _clock(seconds: float) -> str:
@@ -92,10 +155,8 @@ def _is_done(stamp: Path, wanted: Settings) -> bool:
     return done["command"] == wanted.command and not wanted.changed_since(done["settings"])
 
 
-def _parse(
-    number: int, step: dict[str, Any], output: Path, data: DataConfig
-) -> tuple[str, str, dict[str, Any]]:
-    """Parse one step: name, command and typed parameters, checked before anything runs."""
+def _parse(number: int, step: dict[str, Any], output: Path, data: DataConfig) -> _Step:
+    """Parse one step, which is checked before anything runs."""
     settings = {key: _fill(value, output) for key, value in step.items()}
     command = settings.pop("command", None)
     name = settings.pop("name", command)
@@ -114,7 +175,7 @@ def _parse(
         # first: a step may change parts of it, as data.tiles
         settings = {"data": plain(data), **settings}
     try:
-        return name, command, parse_settings(command, settings)
+        return _Step(name, command, parse_settings(command, settings), output / name / "step.json")
     except ValueError as error:
         raise ValueError(f"steps, {name}: {error}") from error
 

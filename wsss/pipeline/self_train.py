@@ -9,6 +9,7 @@ from wsss.data.atomic import atomic_write
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
+from wsss.data.storage import fetched
 from wsss.parallel.environment import place_among_several
 from wsss.pipeline.self_training.agreement import (
     MaskAgreement,
@@ -18,7 +19,7 @@ from wsss.pipeline.self_training.agreement import (
 from wsss.pipeline.self_training.stages import Stages
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.checkpoint import file_sha256
+from wsss.tasks.checkpoint_files import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ def self_train(
     identity = {"checkpoint_sha256": file_sha256(checkpoint)}
     folder = OutputFolder(output, settings, identity=identity, free=_FREE, local=True)
     end = _run_rounds(stages, lists, checkpoint, masks, output, rounds, agreement)
-    with end.kept.open("rb") as source, atomic_write(output / "last.ckpt") as target:
+    kept = fetched(end.kept, "checkpoint")
+    with kept.open("rb") as source, atomic_write(output / "last.ckpt") as target:
         shutil.copyfileobj(source, target)
     folder.finish(
         rounds=[one.facts() for one in end.history],

@@ -11,7 +11,8 @@ from wsss.models.prompts import PromptConfig, prompts_of
 from wsss.models.text_classifier import TextClassifier
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.checkpoint import file_sha256, save_text_classifier
+from wsss.tasks.checkpoint import save_text_classifier
+from wsss.tasks.checkpoint_files import file_sha256
 
 FILE = "last.ckpt"
 

@@ -1,33 +1,27 @@
 """Description of a network in its checkpoint, and the network built again from it."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
 from wsss.data.atomic import atomic_write
 from wsss.data.config import DataConfig
-from wsss.data.storage import readable, to_path
+from wsss.data.storage import fetched, to_path
 from wsss.models.backbones import BACKBONES, BackboneConfig, read_weights
 from wsss.models.bands import widen
 from wsss.models.classifier import Classifier, build_classifier
 from wsss.models.clip_tower import TowerConfig, build_tower
 from wsss.models.pooling import PoolingConfig
 from wsss.models.segmenter import Segmenter, SegmenterConfig, build_segmenter, load_backbone
-from wsss.models.state_files import (
-    State,
-    is_safetensors,
-    read_state,
-    read_torch,
-    state_dict_of,
-)
+from wsss.models.state_files import State, state_dict_of
 from wsss.models.text_classifier import AnyClassifier, TextClassifier
 from wsss.models.weights import load_weights
 from wsss.normalisation import IMAGENET, Normalisation
 from wsss.runs.settings import plain
 from wsss.tasks.boundary_network import BoundaryNetwork
+from wsss.tasks.checkpoint_files import Checkpoint, read_checkpoint
 
 Kind = Literal["classifier", "text_classifier", "segmenter", "boundary"]
 
@@ -181,8 +175,7 @@ def kind_of(path: Path) -> Kind | None:
     Raises:
         FileNotFoundError, ValueError: No such file, or one that cannot be read.
     """
-    description = _load(path).get("wsss")
-    return description.get("kind") if isinstance(description, dict) else None
+    return cast(Kind | None, read_checkpoint(path).kind)
 
 
 def load_backbone_weights(segmenter: Segmenter, path: Path, name: str = "") -> None:
@@ -199,25 +192,23 @@ def load_backbone_weights(segmenter: Segmenter, path: Path, name: str = "") -> N
     Raises:
         FileNotFoundError, ValueError: No such file, or weights of another architecture.
     """
+    path = fetched(path, "backbone_weights")
     if not path.is_file() and name in BACKBONES:
         load_backbone(segmenter, read_weights(name, str(path)), source=str(path))
         return
-    if is_safetensors(path):
-        load_backbone(segmenter, read_state(path), source=str(path))
-        return
-    loaded = _load(path)
-    # ours: only the backbone's part of it, under the backbone's own names
-    if "wsss" in loaded:
-        description, whole = _read(path, "classifier")
+    found = read_checkpoint(path)
+    if found.description is None:
+        state = state_dict_of(found.content, path)
+    else:
+        # ours: only the backbone's part of it, under the backbone's own names
+        description, whole = _of_kinds(found, path, "classifier")
         segmenter.normalisation = normalisation_of(description)
         widen(segmenter.backbone, len(segmenter.normalisation.mean))
-        state: State = {
+        state = {
             key.removeprefix("backbone."): value
             for key, value in whole.items()
             if key.startswith("backbone.")
         }
-    else:
-        state = state_dict_of(loaded, path)
     load_backbone(segmenter, state, source=str(path))
 
 
@@ -230,15 +221,6 @@ def _require_classes(found: Mapping[str, int], data: DataConfig, path: Path) -> 
         )
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def normalisation_of(description: Mapping[str, Any]) -> Normalisation:
     """Normalisation of a checkpoint; those that do not say were trained with ImageNet's."""
     colours = description.get("normalisation")
@@ -247,26 +229,15 @@ def normalisation_of(description: Mapping[str, Any]) -> Normalisation:
     return Normalisation(tuple(colours["mean"]), tuple(colours["std"]))
 
 
-def _load(path: Path) -> dict[str, Any]:
-    source = readable(path, "checkpoint")
-    loaded = read_torch(source, path, "checkpoint")
-    if not isinstance(loaded, dict):
-        raise ValueError(f"checkpoint {path}: expected a dict, got {type(loaded).__name__}")
-    return loaded
-
-
-def _read(path: Path, *kinds: Kind) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _read(path: Path, *kinds: Kind) -> tuple[dict[str, Any], State]:
     """Read the description and the network's state dict of a checkpoint of one of these kinds."""
-    loaded = _load(path)
-    description = loaded.get("wsss")
-    if not isinstance(description, dict) or description.get("kind") not in kinds:
-        found = description.get("kind") if isinstance(description, dict) else "foreign weights"
+    return _of_kinds(read_checkpoint(path), path, *kinds)
+
+
+def _of_kinds(found: Checkpoint, path: Path, *kinds: Kind) -> tuple[dict[str, Any], State]:
+    """Take apart a checkpoint, which must be of one of these kinds."""
+    if found.description is None or found.kind not in kinds:
         wanted = " or ".join(f"a {kind} written by {_MAKERS[kind]}" for kind in kinds)
-        raise ValueError(f"checkpoint {path}: expected {wanted}, found {found}")
-    prefix = "model."
-    state = {
-        key.removeprefix(prefix): value
-        for key, value in loaded["state_dict"].items()
-        if key.startswith(prefix)
-    }
-    return description, state
+        what = "foreign weights" if found.description is None else found.kind
+        raise ValueError(f"checkpoint {path}: expected {wanted}, found {what}")
+    return found.description, found.content
