@@ -74,7 +74,7 @@ class CLIPTower(nn.Module):
         """Run the blocks: (B, 1 + h * w, C) tokens, the class token first, and (h, w)."""
         patches = self.conv1(whole_patches(images, self.patch_size))
         rows, columns = patches.shape[2:]
-        first = self.class_embedding.expand(len(images), 1, -1)
+        first = self.class_embedding.expand(images.shape[0], 1, -1)
         tokens = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = self.ln_pre(tokens + self._positions(rows, columns))
         return self.transformer(tokens), (rows, columns)

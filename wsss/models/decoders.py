@@ -82,7 +82,7 @@ class Grids(NamedTuple):
 
     def resize(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Resize (B, C_i, h_i, w_i) maps, shallow to deep."""
-        common = [max(1, round(side / self.finest)) for side in features[0].shape[2:]]
+        common = [max(1, _rounded(side, self.finest)) for side in features[0].shape[2:]]
         return [
             _resized(feature, [side * multiple for side in common])
             for feature, multiple in zip(features, self.multiples, strict=True)
@@ -200,6 +200,13 @@ def _halving(taps: Sequence[Tap]) -> Grids:
     return Grids(COARSEST // _relative_strides(taps)[0], (8, 4, 2, 1))
 
 
+def _rounded(count: int, step: int) -> int:
+    """Round count / step as Python does, to the even number of two that are as near."""
+    # in whole numbers, since formats that networks are exported to know no other rounding of sizes
+    whole = count // step
+    return (2 * count + step - 1 + whole % 2) // (2 * step)
+
+
 def _resized(feature: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     if tuple(feature.shape[2:]) == tuple(size):
         return feature
@@ -240,7 +247,7 @@ def _after_two(maps: list[torch.Tensor]) -> tuple[Any, ...]:
 def _after_an_image(maps: list[torch.Tensor]) -> tuple[Any, ...]:
     # it reads its result's size, a quarter of the image's, off the image: one of no channels here
     rows, columns = maps[0].shape[2:]
-    image = maps[0].new_empty(len(maps[0]), 0, 4 * rows, 4 * columns)
+    image = maps[0].new_empty(maps[0].shape[0], 0, 4 * rows, 4 * columns)
     return ([image, image, *maps],)
 
 

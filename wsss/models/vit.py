@@ -29,7 +29,7 @@ class ViTBody(nn.Module):
         patches = self.conv_proj(whole_patches(images, self.patch_size))
         rows, columns = patches.shape[2:]
         tokens = patches.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.class_token.expand(images.shape[0], -1, -1), tokens], dim=1)
         tokens = tokens + self._positions(rows, columns)
         tokens = self.encoder.ln(self.encoder.layers(self.encoder.dropout(tokens)))
         grid: torch.Tensor = tokens[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))

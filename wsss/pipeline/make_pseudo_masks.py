@@ -14,6 +14,7 @@ from wsss.attribution.tif import TIFConfig
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.records import Record, load_records
+from wsss.data.storage import file_sha256
 from wsss.errors import IncompleteError
 from wsss.models.text_classifier import AnyClassifier
 from wsss.parallel.devices import Device
@@ -36,7 +37,7 @@ from wsss.refinement.trust import TrustConfig
 from wsss.runs.folder import OutputFolder, manifest_of
 from wsss.runs.settings import Settings, plain
 from wsss.runs.threshold import ChosenThreshold
-from wsss.tasks.checkpoint import file_sha256, load_classifier
+from wsss.tasks.checkpoint import load_classifier
 
 _FREE = (
     "limit", "device", "workers", "batch_size", "checkpoint", "save_scores", "overlays",

@@ -1,16 +1,11 @@
 """Segment images with a trained network."""
 
-import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from wsss.data.config import DataConfig
-from wsss.data.images import IMAGE_SUFFIXES, image_names
-from wsss.data.listing import list_images
-from wsss.data.rasters import Raster
-from wsss.data.records import Record, load_records, tiles_of
+from wsss.data.storage import file_sha256
 from wsss.data.tiles import TileConfig
 from wsss.errors import IncompleteError
 from wsss.models.text_classifier import AnyClassifier
@@ -19,12 +14,13 @@ from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses, given_classes
 from wsss.pipeline.mask_making.handover import each, together
 from wsss.pipeline.mask_making.joining import joined_facts
+from wsss.pipeline.mask_making.listing import as_seen, listed
 from wsss.pipeline.mask_making.segmenting import (
     InferenceConfig,
     ProbabilityMaskMaker,
     segment,
 )
-from wsss.pipeline.mask_making.sources import from_segmenter
+from wsss.pipeline.mask_making.sources import from_segmenter, open_segmenter
 from wsss.pipeline.mask_making.streaming import Workers, stream
 from wsss.pipeline.mask_making.writing import MaskWriter, files_of, prediction_strip, unfinished
 from wsss.pipeline.refining import contents_of, context_on, refinement_of
@@ -33,11 +29,9 @@ from wsss.refinement.steps import RefinementChain
 from wsss.refinement.trust import TrustConfig
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.checkpoint import file_sha256, load_classifier, load_segmenter
+from wsss.tasks.checkpoint import load_classifier
 
 __all__ = ["InferenceConfig", "predict", "segment"]
-
-log = logging.getLogger(__name__)
 
 _FREE = ("device", "workers", "overlays", "save_scores", "checkpoint", "classifier")
 """Settings that may differ in a rerun; checkpoints are compared by content."""
@@ -72,7 +66,8 @@ def predict(
     share the images.
 
     Args:
-        checkpoint: Segmentation network written by train_seg.
+        checkpoint: Segmentation network written by train_seg, or an .onnx file of export_model,
+            which needs onnxruntime and runs on the CPU.
         output: Folder for masks, overlays, the configuration and the manifest.
         images: Folder of photographs, any names and sizes; folders inside it are searched too.
         data: Instead of images: a data set ...
@@ -108,13 +103,10 @@ def predict(
     _check(label_mode, data, classifier, classifier_threshold, workers)
     if trust.silent == "rescue" and label_mode != "given":
         raise ValueError("trust.silent: rescue needs the labels of each image, label_mode: given")
-    records = _records(images, data, split, output, with_labels=label_mode == "given")
-    model, classes = load_segmenter(checkpoint, data)
+    records = listed(images, data, split, output, with_labels=label_mode == "given")
+    model, classes, normalisation = open_segmenter(checkpoint, data)
     if data is None:
-        bands = len(model.normalisation.mean)
-        wholes = [_seen(record, grey_bits, bands) for record in records]
-        parts = [[one] if tiles is None else tiles_of(one, tiles) for one in wholes]
-        records = [one for part in parts for one in part]
+        records = as_seen(records, grey_bits, len(normalisation.mean), tiles)
     elif tiles is not None:
         raise ValueError("tiles: with data, data.tiles says it")
     likely = None if classifier is None else _classifier(classifier, classes)
@@ -201,42 +193,3 @@ def _chosen_classes(
     else:
         return {}
     return {"label_mode": mode, "made_now_without_class": empty}
-
-
-def _seen(record: Record, grey_bits: int, bands: int) -> Record:
-    """Say how an image of a folder is read, for a network that takes some bands."""
-    image = record.image
-    if bands > 3 and isinstance(image, Path):
-        image = Raster(image, tuple(range(1, bands + 1)))
-    return replace(record, image=image, grey_bits=grey_bits)
-
-
-def _records(
-    images: Path | None,
-    data: DataConfig | None,
-    split: str | None,
-    output: Path,
-    *,
-    with_labels: bool,
-) -> list[Record]:
-    """List the images; in a folder, one's id is its path below the folder, without suffix."""
-    if images is None:
-        if data is None or split is None:
-            raise ValueError("give either images or data and split")
-        return load_records(data, split, with_labels=with_labels)
-    if data is not None or split is not None:
-        raise ValueError("give either images or data and split")
-    if not images.is_dir():
-        raise FileNotFoundError(f"images: no such folder: {images}")
-    # an output folder inside the folder of images would be segmented in a rerun
-    found, left_out = list_images(images, without=output)
-    if not found:
-        more = "".join(f"; {sentence}" for sentence in left_out)
-        raise ValueError(f"images: {images} holds no image ({', '.join(IMAGE_SUFFIXES)}){more}")
-    for sentence in left_out:
-        log.warning("images: %s", sentence)
-    # such an image has no ground truth, and no step asks for it
-    return [
-        Record(name, images / file, (images / file).with_suffix(".none"), None)
-        for file, name in image_names(sorted(found)).items()
-    ]

@@ -1,6 +1,5 @@
 """Description of a network in its checkpoint, and the network built again from it."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from wsss.data.atomic import atomic_write
-from wsss.data.config import DataConfig
+from wsss.data.config import DataConfig, require_classes
 from wsss.data.storage import readable, to_path
 from wsss.models.backbones import BACKBONES, BackboneConfig, read_weights
 from wsss.models.bands import widen
@@ -84,7 +83,7 @@ def load_classifier(
         model = _classifier_of(description)
     load_weights(model, state, source=str(path))
     if data is not None:
-        _require_classes(description["classes"], data, path)
+        require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
 
 
@@ -110,7 +109,7 @@ def load_segmenter(
     widen(model.backbone, len(model.normalisation.mean))
     load_weights(model, state, source=str(path))
     if data is not None:
-        _require_classes(description["classes"], data, path)
+        require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
 
 
@@ -219,24 +218,6 @@ def load_backbone_weights(segmenter: Segmenter, path: Path, name: str = "") -> N
     else:
         state = state_dict_of(loaded, path)
     load_backbone(segmenter, state, source=str(path))
-
-
-def _require_classes(found: Mapping[str, int], data: DataConfig, path: Path) -> None:
-    """Refuse a checkpoint whose classes, values or order differ from the data set's."""
-    if list(found.items()) != list(data.classes.items()):
-        raise ValueError(
-            f"checkpoint {path} was trained on the classes {dict(found)}, but data.classes is "
-            f"{data.classes}"
-        )
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def normalisation_of(description: Mapping[str, Any]) -> Normalisation:

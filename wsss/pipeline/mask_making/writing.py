@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsss.data.datasets import check_same_size
 from wsss.data.images import rgb, write_picture
-from wsss.data.masks import existing_masks, read_mask, voc_palette, write_mask
+from wsss.data.masks import check_same_size, existing_masks, read_mask, voc_palette, write_mask
 from wsss.data.records import Record
 from wsss.data.scores import write_scores
 from wsss.data.storage import existing
