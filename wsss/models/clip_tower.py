@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from wsss.models.sizes import has_size
 from wsss.models.vit import whole_patches
 
 Pooling = Literal["patches", "own"]
@@ -82,9 +83,9 @@ class CLIPTower(nn.Module):
     def _positions(self, rows: int, columns: int) -> torch.Tensor:
         """Resize the position embedding to the grid: (1 + rows * columns, C)."""
         embedding: torch.Tensor = self.positional_embedding
-        if (rows, columns) == tuple(self._own_grid):
-            return embedding
         grid = embedding[1:].T.unflatten(1, self._own_grid)[None]
+        if has_size(grid, (rows, columns)):
+            return embedding
         grid = F.interpolate(grid, (rows, columns), mode="bilinear", align_corners=False)
         # the class token has a position of its own, which is no part of the grid
         return torch.cat([embedding[:1], grid[0].flatten(1).T])
