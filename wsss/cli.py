@@ -49,7 +49,7 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in _HEAVY:
             raise
-        print(f"wsss {name}: error: needs {error.name}: pip install wsss", file=sys.stderr)
+        print(f"wsss {name}: error: this command needs torch: pip install wsss", file=sys.stderr)
         return 1
     words = sys.argv[1:] if argv is None else list(argv)
     parsed = parser.parse_args([_with_underscores(word) for word in words])

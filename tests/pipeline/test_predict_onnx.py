@@ -16,10 +16,10 @@ from wsss.cli import command
 from wsss.data import read_mask, read_scores
 from wsss.data.tiles import TileConfig
 from wsss.errors import IncompleteError
-from wsss.pipeline import predict_onnx
 from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.export_model import export_model
 from wsss.pipeline.predict import InferenceConfig, predict
+from wsss.pipeline.predict_onnx import predict_onnx
 from wsss.runs.settings import Settings
 
 pytest.importorskip("onnxruntime")
@@ -98,25 +98,24 @@ class TestOfTheSameName:
     """The command that is taken without torch."""
 
     def test_its_keys_mean_the_same(self):
-        ours = inspect.signature(predict_onnx.predict).parameters
+        ours = inspect.signature(predict_onnx).parameters
         theirs = inspect.signature(predict).parameters
-        assert predict_onnx.predict.__name__ == predict.__name__
         for name, parameter in ours.items():
             assert parameter.default == theirs[name].default
             assert parameter.annotation == theirs[name].annotation
-        texts = [inspect.getdoc(one).split("\n\n")[0] for one in (predict_onnx.predict, predict)]
+        texts = [inspect.getdoc(one).split("\n\n")[0] for one in (predict_onnx, predict)]
         assert texts[0] == texts[1] == COMMANDS["predict"].summary
 
     def test_a_folder_made_with_torch_goes_on(self, onnx, photographs, tmp_path):
         """Settings of the same command, as far as both know them."""
         values = {"checkpoint": onnx, "output": tmp_path, "images": photographs}
-        ours = Settings.of(predict_onnx.predict, _complete(predict_onnx.predict, values))
+        ours = Settings.of(predict_onnx, _complete(predict_onnx, values))
         theirs = Settings.of(predict, _complete(predict, values))
         assert theirs.changed_since(ours.plain()) == []
 
     def test_masks_resume_and_files(self, onnx, photographs, by_torch, tmp_path):
         output = tmp_path / "o"
-        predict_onnx.predict(
+        predict_onnx(
             checkpoint=onnx, images=photographs, output=output, save_scores=True, workers=2
         )
         assert agreement(output, by_torch) >= 0.9999
@@ -124,7 +123,7 @@ class TestOfTheSameName:
         assert (facts["complete"], facts["made_now"], facts["made_before"]) == (True, 18, 0)
         assert (output / "config.yaml").is_file()
         (output / "masks/val_0002.png").unlink()
-        predict_onnx.predict(
+        predict_onnx(
             checkpoint=onnx, images=photographs, output=output, save_scores=True, workers=1
         )
         facts = json.loads((output / "manifest.json").read_text())
@@ -138,11 +137,11 @@ class TestOfTheSameName:
             (folder / source.name).write_bytes(source.read_bytes())
         (folder / "broken.jpg").write_bytes(b"no photograph")
         with pytest.raises(IncompleteError, match=r"1 of 3 images failed: broken: .*broken\.jpg"):
-            predict_onnx.predict(checkpoint=onnx, images=folder, output=tmp_path / "o")
+            predict_onnx(checkpoint=onnx, images=folder, output=tmp_path / "o")
         assert len(list((tmp_path / "o/masks").iterdir())) == 2
 
     def test_tiles_are_joined(self, onnx, photographs, tmp_path):
-        predict_onnx.predict(
+        predict_onnx(
             checkpoint=onnx, images=photographs, output=tmp_path / "o", workers=1,
             tiles=TileConfig(size=48, overlap=16),
         )  # fmt: skip
@@ -151,9 +150,7 @@ class TestOfTheSameName:
 
     def test_a_checkpoint_of_torch_is_refused(self, segmenter_checkpoint, photographs, tmp_path):
         with pytest.raises(ValueError, match=r"checkpoint: .* needs torch, .* give an \.onnx"):
-            predict_onnx.predict(
-                checkpoint=segmenter_checkpoint, images=photographs, output=tmp_path / "o"
-            )
+            predict_onnx(checkpoint=segmenter_checkpoint, images=photographs, output=tmp_path / "o")
 
 
 def _complete(function, values: dict) -> dict:
@@ -199,7 +196,7 @@ class TestWithoutTorch:
         assert agreement(output, by_torch) >= 0.9999
         done = self.asked(bare, "-m", "wsss.cli", "train_cls", "--help")
         assert done.returncode == 1
-        assert done.stderr == "wsss train_cls: error: needs torch: pip install wsss\n"
+        assert done.stderr == "wsss train_cls: error: this command needs torch: pip install wsss\n"
 
 
 def _packages_of(extra: str) -> list[str]:
@@ -225,7 +222,7 @@ def test_the_chain_imports_no_torch():
 
 def test_the_command_line_takes_it_where_torch_is_not_found(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("wsss.pipeline.commands.find_spec", lambda name: None)
-    assert COMMANDS["predict"].function is predict_onnx.predict
+    assert COMMANDS["predict"].function is predict_onnx
     words = ["--checkpoint", "m.ckpt", "--output", str(tmp_path / "o"), "--images", str(tmp_path)]
     assert command("predict", words) == 1
     assert "needs torch, which is not installed here" in capsys.readouterr().err

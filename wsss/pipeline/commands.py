@@ -159,7 +159,7 @@ COMMANDS: dict[str, Command] = {
         "wsss.pipeline.predict:predict",
         "Segment all images of a folder, or of a data set's list.",
         manifest=True,
-        without_torch="wsss.pipeline.predict_onnx:predict",
+        without_torch="wsss.pipeline.predict_onnx:predict_onnx",
     ),
     "export_model": Command(
         "wsss.pipeline.export_model:export_model",

@@ -37,7 +37,7 @@ _FREE = ("workers", "overlays", "save_scores", "checkpoint")
 """Settings that may differ in a rerun; the checkpoint is compared by content."""
 
 
-def predict(
+def predict_onnx(
     checkpoint: Path,
     output: Path,
     images: Path | None = None,
@@ -76,7 +76,8 @@ def predict(
         ValueError: The checkpoint is no ONNX file, or keys contradict each other.
         IncompleteError: Some images failed; the message names them.
     """
-    settings = Settings.of(predict, locals())
+    # the same command, so that a folder goes on with torch or without
+    settings = Settings.of(predict_onnx, locals())._replace(command="predict")
     if not is_onnx(checkpoint):
         raise ValueError(
             f"checkpoint: {checkpoint} needs torch, which is not installed here; give an .onnx "

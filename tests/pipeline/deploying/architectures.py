@@ -103,7 +103,7 @@ def differences(
         "segmenter", {"a": 3, "b": 5, "c": 9}, ("#000000",) * 4, IMAGENET, network.outputs,
         size, 1, 32, "", "", "",
     )  # fmt: skip
-    path = folder / "model"
+    path = folder / ("model.onnx" if format == "onnx" else "model.pt2")
     Graph(traced(network, 3, size), format, network.outputs).write(path, description)
     if format == "onnx":
         onnx = OnnxNetwork(path, threads=1)
