@@ -53,9 +53,12 @@ class Description:
         return [0, *self.classes.values()]
 
     def metadata(self) -> dict[str, str]:
-        """Write it as the metadata of a file; mask values stand there a second time, as a list."""
-        texts = {f"{_PREFIX}{key}": json.dumps(value) for key, value in asdict(self).items()}
-        return {**texts, f"{_PREFIX}mask_values": json.dumps(self.mask_values)}
+        """Write it as the metadata of a file."""
+        return {f"{_PREFIX}{key}": json.dumps(value) for key, value in self.plain().items()}
+
+    def plain(self) -> dict[str, Any]:
+        """Write it as plain values; mask values stand there a second time, as a list."""
+        return {**asdict(self), "mask_values": self.mask_values}
 
     @classmethod
     def of(cls, metadata: Mapping[str, str], source: object) -> "Description":

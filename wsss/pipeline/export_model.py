@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from wsss import __version__
+from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.masks import voc_palette
 from wsss.data.records import load_records
@@ -50,8 +51,8 @@ def export_model(
     """Write a network as a file that runs without wsss: ONNX, or torch.export.
 
     The file takes (B, H, W, C) uint8 images, RGB, and normalises them itself. It is compared with
-    the network at several sizes before it is kept. Its metadata name classes, mask values and
-    colours; docs/how-to/deploy.md shows how other programs read it.
+    the network at several sizes before it is kept. Its metadata, and model.json, name classes, mask
+    values and colours; docs/how-to/deploy.md shows how other programs read it.
 
     Args:
         checkpoint: Network written by train_seg, train_cls or text_classifier.
@@ -96,6 +97,9 @@ def export_model(
     graph = Graph(traced(network, description.bands, size), format, network.outputs)
     description = replace(description, least_side=_checked(network, graph, description))
     graph.write(path, description)
+    # for programs that cannot read the metadata, such as a page in a browser
+    text = json.dumps(description.plain(), indent=2, ensure_ascii=False)
+    atomic_write_text(output / "model.json", text)
     facts: dict[str, Any] = {"file": path.name, "sha256": file_sha256(path)}
     facts["least_side"] = description.least_side
     if quantise is not None and used is not None:

@@ -59,7 +59,7 @@ class Architecture:
         config = BackboneConfig(name=self.name, output_stride=self.stride)
         model = build_classifier(config, 3, pooling=PoolingConfig(self.pooling)).eval()
         with torch.no_grad():
-            model.head.weight.mul_(100)  # far from a probability of one half
+            model.head.weight.mul_(10)  # far from a probability of one half
         return DeployableCAM(model).eval()
 
 
