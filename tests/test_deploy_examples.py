@@ -18,10 +18,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import REPOSITORY
-from tests.pipeline.conftest import (  # noqa: F401, fixtures
-    browser,
-    segmenter_checkpoint,
-)
+from tests.pipeline.conftest import browser  # noqa: F401, a fixture
+from tests.pipeline.deploying.lively import write_lively_segmenter
 from wsss.data import read_mask
 from wsss.pipeline.export_model import export_model
 from wsss.pipeline.predict import predict
@@ -37,7 +35,12 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def site(segmenter_checkpoint, tmp_path_factory) -> Path:  # noqa: F811
+def segmenter_checkpoint(tmp_path_factory) -> Path:
+    return write_lively_segmenter(tmp_path_factory.mktemp("network") / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def site(segmenter_checkpoint, tmp_path_factory) -> Path:
     """A folder with the programs, their packages, a network and a photograph."""
     folder = tmp_path_factory.mktemp("site")
     exported = export_model(checkpoint=segmenter_checkpoint, output=folder / "exported").parent
@@ -58,7 +61,7 @@ def photograph(shapes, site) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(site, photograph, segmenter_checkpoint) -> np.ndarray:  # noqa: F811
+def expected(site, photograph, segmenter_checkpoint) -> np.ndarray:
     masks = predict(
         checkpoint=segmenter_checkpoint, images=photograph.parent, output=site / "o", device="cpu"
     )

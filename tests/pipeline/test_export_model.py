@@ -1,11 +1,14 @@
 """Exported files: what they say of themselves, what they refuse, and eight bits beside float32."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from tests.conftest import SHAPES
 from tests.pipeline.conftest import manifest
+from tests.pipeline.deploying.lively import write_lively_segmenter
 from wsss.data import load_records, read_image, voc_palette
 from wsss.data.storage import file_sha256
 from wsss.deployed import OnnxNetwork
@@ -15,6 +18,11 @@ from wsss.pipeline.deploying.quantising import QuantiseConfig, calibration
 from wsss.pipeline.export_model import export_model, shown
 
 pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def segmenter_checkpoint(tmp_path_factory):
+    return write_lively_segmenter(tmp_path_factory.mktemp("network") / "last.ckpt")
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +58,7 @@ class TestSegmenter:
         assert facts["scored"] == {"list": "val", "images": 6}
         assert facts["miou"]["int8"] == pytest.approx(facts["miou"]["float32"], abs=0.05)
         assert facts["miou"]["int8"] != facts["miou"]["float32"]
+        assert json.loads((exported.parent / "model.json").read_text())["bits"] == 32
         text = shown(exported, {})
         assert f"mIoU on 6 images of val: float32 {facts['miou']['float32']:.4f}, int8" in text
 

@@ -1,5 +1,6 @@
 """Masks from an ONNX file: as torch's, with torch installed and without."""
 
+import dataclasses
 import inspect
 import json
 import os
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.pipeline.deploying.lively import write_lively_segmenter
 from wsss.cli import command
-from wsss.data import read_mask, read_scores
+from wsss.data import read_image, read_mask, read_scores
 from wsss.data.tiles import TileConfig
 from wsss.errors import IncompleteError
 from wsss.pipeline.commands import COMMANDS
@@ -25,6 +27,11 @@ from wsss.runs.settings import Settings
 pytest.importorskip("onnxruntime")
 
 EXTRA = "onnx"
+
+
+@pytest.fixture(scope="module")
+def segmenter_checkpoint(tmp_path_factory) -> Path:
+    return write_lively_segmenter(tmp_path_factory.mktemp("network") / "last.ckpt")
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +94,6 @@ class TestWithTorch:
         assert agreement(tmp_path / "onnx", tmp_path / "torch") >= 0.99
 
     def test_other_classes_are_refused(self, onnx, shapes, tmp_path):
-        import dataclasses
-
         data = dataclasses.replace(shapes, classes={"ring": 1})
         with pytest.raises(ValueError, match="was trained on the classes"):
             predict(checkpoint=onnx, data=data, split="val", output=tmp_path / "o")
@@ -146,7 +151,8 @@ class TestOfTheSameName:
             tiles=TileConfig(size=48, overlap=16),
         )  # fmt: skip
         assert len(list((tmp_path / "o/whole").iterdir())) == 18
-        assert read_mask(tmp_path / "o/whole/val_0000.png").shape == (72, 72)
+        size = read_image(next(photographs.glob("val_0000.*"))).shape[:2]
+        assert read_mask(tmp_path / "o/whole/val_0000.png").shape == size
 
     def test_a_checkpoint_of_torch_is_refused(self, segmenter_checkpoint, photographs, tmp_path):
         with pytest.raises(ValueError, match=r"checkpoint: .* needs torch, .* give an \.onnx"):

@@ -63,7 +63,7 @@ def traced(network: Deployable, bands: int, size: tuple[int, int] | None) -> Any
     free = torch.export.Dim.DYNAMIC
     shapes = {0: free} if size is not None else {0: free, 1: free, 2: free}
     try:
-        with _quiet():
+        with quiet():
             return torch.export.export(
                 network.eval(), (images,), dynamic_shapes=(shapes,), strict=False
             )
@@ -133,7 +133,7 @@ def _onnx_model(program: Any, outputs: Sequence[str]) -> Any:
             "format: onnx needs onnx and onnxscript: pip install 'wsss[export]'"
         ) from error
     try:
-        with _quiet():
+        with quiet():
             written = torch.onnx.export(
                 program,
                 input_names=[INPUT],
@@ -166,9 +166,9 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out the exporter's notes on its own progress and on what it will call otherwise."""
-    names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")
+def quiet() -> Iterator[None]:
+    """Leave out notes of exporters on their progress and on what they will call otherwise."""
+    names = ("root", "torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")
     levels = {name: logging.getLogger(name).level for name in names}
     try:
         for name in names:

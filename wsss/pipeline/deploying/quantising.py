@@ -16,7 +16,7 @@ from wsss.data.records import Record, load_records
 from wsss.deployed import OnnxNetwork
 from wsss.deployed.network import INPUT
 from wsss.deployed.segmenting import resized
-from wsss.pipeline.deploying.graphs import describe
+from wsss.pipeline.deploying.graphs import describe, quiet
 from wsss.pipeline.mask_making.listing import as_seen, listed
 
 Ranges = Literal["minmax", "percentile", "entropy"]
@@ -123,7 +123,7 @@ def quantise(path: Path, output: Path, records: Sequence[Record], config: Quanti
         "entropy": CalibrationMethod.Entropy,
     }
     description = replace(OnnxNetwork(path, threads=1).description, bits=8)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, quiet():
         made = Path(folder) / "quantised.onnx"
         quantize_static(
             path,

@@ -33,4 +33,4 @@ def miou_of(network: OnnxNetwork, records: Sequence[Record]) -> float:
         counts = found if counts is None else counts + found
     if counts is None:
         raise ValueError("quantise.score: the list has no image")
-    return segmentation_scores(counts).miou
+    return float(segmentation_scores(counts).miou)
