@@ -1,7 +1,7 @@
 """Networks with their normalisation inside and images of bytes at the entrance, for export."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -157,7 +157,7 @@ def _prepared(model: Network) -> Network:
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
-                size = child.output_size
+                size: Any = child.output_size
                 rows, columns = (size, size) if isinstance(size, int) else size
-                setattr(parent, name, _GridMeans(rows or 1, columns or 1))
+                setattr(parent, name, _GridMeans(rows, columns))
     return network

@@ -23,10 +23,11 @@ from wsss.pipeline.mask_making.census import census_of_files
 from wsss.pipeline.mask_making.explaining import Evidence
 from wsss.pipeline.mask_making.handover import each, together
 from wsss.pipeline.mask_making.joining import joined_facts
+from wsss.pipeline.mask_making.outcome import Outcome
 from wsss.pipeline.mask_making.reading import scores_folder
 from wsss.pipeline.mask_making.scoring import MaskMaker
 from wsss.pipeline.mask_making.sources import from_classifier, from_stored
-from wsss.pipeline.mask_making.streaming import Outcome, Workers, stream
+from wsss.pipeline.mask_making.streaming import Workers, stream
 from wsss.pipeline.mask_making.thresholding import background_of
 from wsss.pipeline.mask_making.writing import MaskStrip, MaskWriter, files_of, unfinished
 from wsss.pipeline.refining import contents_of, context_on, refinement_of

@@ -13,13 +13,10 @@ from wsss.parallel.devices import Device
 from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses, given_classes
 from wsss.pipeline.mask_making.handover import each, together
+from wsss.pipeline.mask_making.inference import InferenceConfig
 from wsss.pipeline.mask_making.joining import joined_facts
 from wsss.pipeline.mask_making.listing import as_seen, listed
-from wsss.pipeline.mask_making.segmenting import (
-    InferenceConfig,
-    ProbabilityMaskMaker,
-    segment,
-)
+from wsss.pipeline.mask_making.segmenting import ProbabilityMaskMaker, segment
 from wsss.pipeline.mask_making.sources import from_segmenter, open_segmenter
 from wsss.pipeline.mask_making.streaming import Workers, stream
 from wsss.pipeline.mask_making.writing import MaskWriter, files_of, prediction_strip, unfinished

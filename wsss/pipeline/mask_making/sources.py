@@ -17,6 +17,7 @@ from wsss.normalisation import Normalisation
 from wsss.pipeline.mask_making.explaining import Evidence, Explainer
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses
 from wsss.pipeline.mask_making.handover import each
+from wsss.pipeline.mask_making.inference import InferenceConfig
 from wsss.pipeline.mask_making.network import (
     copies_of,
     prepared_for_inference,
@@ -24,7 +25,7 @@ from wsss.pipeline.mask_making.network import (
 )
 from wsss.pipeline.mask_making.reading import read_photograph, stored_scores
 from wsss.pipeline.mask_making.scoring import normalised
-from wsss.pipeline.mask_making.segmenting import InferenceConfig, Predictor
+from wsss.pipeline.mask_making.segmenting import Predictor
 from wsss.pipeline.mask_making.segmenting_onnx import OnnxPredictor, open_onnx_segmenter
 from wsss.pipeline.mask_making.streaming import Step, Steps, Workers
 from wsss.tasks.checkpoint import load_segmenter
