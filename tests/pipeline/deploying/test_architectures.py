@@ -1,7 +1,7 @@
 """Graphs of the suite's networks give what the networks give, at sizes that they were not made at.
 
-The whole suite takes minutes: set WSSS_EVERY_ARCHITECTURE=1. What runs otherwise is every decoder,
-pooling and kind of network once.
+The whole suite takes minutes: set WSSS_EVERY_ARCHITECTURE=1. What runs otherwise is a network
+of each kind.
 """
 
 import os
@@ -11,8 +11,8 @@ import pytest
 from tests.pipeline.deploying.architectures import (
     DECODERS,
     POOLINGS,
-    ROUNDING,
     TIMM,
+    TOLERANCES,
     TORCHVISION,
     TRANSFORMERS,
     WHOLE,
@@ -30,6 +30,12 @@ EVERY = pytest.mark.skipif(
 )
 
 
+SELDOM = [
+    one for one in DECODERS if one.name == "narrow_resnet10" and one.decoder in ("segformer", "dpt")
+]
+OFTEN = [one for one in DECODERS if one not in SELDOM]
+
+
 def named(architecture: Architecture) -> str:
     words = (architecture.decoder, architecture.name, architecture.pooling)
     return "-".join(word for word in words if word not in (None, "mean"))
@@ -39,12 +45,10 @@ def agree(architecture, folder, format):
     pytest.importorskip("onnxruntime")
     network = architecture.build()
     for found in differences(network, folder, format, architecture.size):
-        assert max(found) <= ROUNDING
+        assert {name for name in found if found[name] > TOLERANCES[name]} == set(), found
 
 
-@pytest.mark.parametrize(
-    "architecture", [*DECODERS, *TRANSFORMERS[1:], Architecture("text"), POOLINGS[0]], ids=named
-)
+@pytest.mark.parametrize("architecture", [*OFTEN, Architecture("text"), POOLINGS[0]], ids=named)
 def test_onnx(architecture, tmp_path):
     agree(architecture, tmp_path, "onnx")
 
@@ -52,16 +56,14 @@ def test_onnx(architecture, tmp_path):
 @EVERY
 @pytest.mark.parametrize(
     "architecture",
-    [*TRANSFORMERS[:1], *POOLINGS[1:], *TORCHVISION, *TIMM, *WHOLE],
+    [*SELDOM, *TRANSFORMERS, *POOLINGS[1:], *TORCHVISION, *TIMM, *WHOLE],
     ids=named,
 )
 def test_onnx_of_the_whole_suite(architecture, tmp_path):
     agree(architecture, tmp_path, "onnx")
 
 
-@pytest.mark.parametrize(
-    "architecture", [DECODERS[0], TRANSFORMERS[0], Architecture("narrow_resnet10")], ids=named
-)
+@pytest.mark.parametrize("architecture", [DECODERS[0], Architecture("narrow_resnet10")], ids=named)
 def test_torch_export(architecture, tmp_path):
     agree(architecture, tmp_path, "torch_export")
 
