@@ -38,7 +38,7 @@ def test_bytes_are_normalised_as_everywhere(normalisation):
 
 
 class TestSegmenter:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def model(self):
         torch.manual_seed(0)
         config = SegmenterConfig(backbone="narrow_resnet10", output_stride=8)
@@ -65,7 +65,7 @@ class TestSegmenter:
 
 
 class TestClassifier:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def model(self):
         torch.manual_seed(0)
         return build_classifier(BackboneConfig(name="narrow_resnet10"), 4).eval()

@@ -1,5 +1,6 @@
 """Masks from an ONNX file: as torch's, with torch installed and without."""
 
+import configparser
 import dataclasses
 import inspect
 import json
@@ -167,9 +168,9 @@ def _complete(function, values: dict) -> dict:
 class TestWithoutTorch:
     """A virtual environment with the packages of the extra and no others."""
 
-    @pytest.fixture(scope="class")
-    def bare(self, tmp_path_factory) -> Path:
-        folder = tmp_path_factory.mktemp("bare") / "venv"
+    @pytest.fixture
+    def bare(self, tmp_path) -> Path:
+        folder = tmp_path / "venv"
         venv.create(folder, with_pip=True)
         python = folder / "bin" / "python"
         install = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
@@ -206,8 +207,6 @@ class TestWithoutTorch:
 
 
 def _packages_of(extra: str) -> list[str]:
-    import configparser
-
     parser = configparser.ConfigParser()
     parser.read(REPOSITORY / "setup.cfg")
     lines = parser["options.extras_require"][extra].splitlines()
