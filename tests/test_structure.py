@@ -10,7 +10,16 @@ import pytest
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "wsss"
-STAGES = {"data", "models", "attribution", "refinement", "metrics", "visualisation", "export"}
+STAGES = {
+    "data",
+    "models",
+    "attribution",
+    "refinement",
+    "metrics",
+    "visualisation",
+    "export",
+    "deployed",
+}
 GROUND = {"attention", "errors", "ignore", "normalisation", "views", "parallel"}
 RUNS = GROUND | STAGES | {"runs"}
 ALLOWED = {

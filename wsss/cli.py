@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from wsss import __version__
 from wsss.errors import CommandError
 
+_HEAVY = ("torch", "torchvision", "lightning_fabric", "pytorch_lightning", "albumentations")
+"""Packages that an installation for ONNX files alone goes without."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``wsss``: the first word chooses the command."""
@@ -41,7 +44,13 @@ def command(name: str, argv: Sequence[str] | None = None) -> int:
     from wsss.pipeline.settings import arguments, command_parser, is_store_error
 
     entry = COMMANDS[name]
-    parser = command_parser(name, entry, for_shell=True)
+    try:
+        parser = command_parser(name, entry, for_shell=True)
+    except ModuleNotFoundError as error:
+        if error.name not in _HEAVY:
+            raise
+        print(f"wsss {name}: error: this command needs torch: pip install wsss", file=sys.stderr)
+        return 1
     words = sys.argv[1:] if argv is None else list(argv)
     parsed = parser.parse_args([_with_underscores(word) for word in words])
     result, ended = None, None

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from wsss.data import LabelMap, load_records
-from wsss.data.datasets import LabelledImages, MaskedImages, check_same_size
+from wsss.data.datasets import LabelledImages, MaskedImages
+from wsss.data.masks import check_same_size
 from wsss.data.transforms import (
     AugmentConfig,
     looked_up,

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import SHAPES
 from tests.tasks.networks_on_disk import OWN, SEGMENTER, write_checkpoint
 from wsss.data.config import DataConfig
+from wsss.data.storage import file_sha256
 from wsss.models.segmenter import build_segmenter
 from wsss.models.state_files import is_safetensors, read_safetensors
 from wsss.normalisation import IMAGENET
@@ -25,7 +26,7 @@ from wsss.tasks.checkpoint import (
     load_classifier,
     load_segmenter,
 )
-from wsss.tasks.checkpoint_files import file_sha256, read_checkpoint, save_safetensors
+from wsss.tasks.checkpoint_files import read_checkpoint, save_safetensors
 from wsss.tasks.guides import Guides
 
 LOADERS = {

@@ -1,6 +1,7 @@
 """Configuration of a data set: its files, its classes, and the layout that relates them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -218,3 +219,12 @@ class DataConfig:
     def class_names(self) -> list[str]:
         """Names of the K foreground classes in output order."""
         return list(self.classes)
+
+
+def require_classes(found: Mapping[str, int], data: DataConfig, path: Path) -> None:
+    """Refuse a checkpoint whose classes, values or order differ from the data set's."""
+    if list(found.items()) != list(data.classes.items()):
+        raise ValueError(
+            f"checkpoint {path} was trained on the classes {dict(found)}, but data.classes is "
+            f"{data.classes}"
+        )

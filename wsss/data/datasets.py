@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from wsss.data.images import ImageSource, read_image
-from wsss.data.masks import LabelMap, MaskSource, read_mask
+from wsss.data.masks import LabelMap, MaskSource, check_same_size, read_mask
 from wsss.data.records import Record
 from wsss.data.scores import read_scores
 from wsss.data.transforms import BatchSizes, Transform, normalise, transformed
@@ -226,17 +226,3 @@ def soft_labels(path: Path, label_map: LabelMap, size: tuple[int, ...]) -> np.nd
         found[label] = plane
     found[0] = (1 - found[1:].sum(axis=0)).clip(min=0)
     return np.rint(255 * found / found.sum(axis=0)).astype(np.uint8)
-
-
-def check_same_size(
-    mask: np.ndarray,
-    size: tuple[int, ...],
-    mask_source: MaskSource,
-    other_source: MaskSource | ImageSource,
-) -> None:
-    """Refuse a mask whose size is not ``size`` = (height, width), naming both files."""
-    if mask.shape != tuple(size):
-        raise ValueError(
-            f"mask {mask_source} is {mask.shape[1]} x {mask.shape[0]} pixels, but {other_source} "
-            f"is {size[1]} x {size[0]}"
-        )

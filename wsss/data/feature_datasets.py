@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from wsss.data.datasets import LabelledImages, MaskedImages, check_same_size, reseed
+from wsss.data.datasets import LabelledImages, MaskedImages, reseed
 from wsss.data.feature_store import FeatureStore
 from wsss.data.fixed_views import View, drawn_view, fixed_views, view_box, view_name
+from wsss.data.masks import check_same_size
 from wsss.data.transforms import AugmentConfig, Transform, train_transform
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from wsss.data.atomic import atomic_write
 from wsss.data.drawn import DrawnMask
-from wsss.data.images import safe_formats, too_large, upright
+from wsss.data.images import ImageSource, safe_formats, too_large, upright
 from wsss.data.rasters import Window
 from wsss.data.storage import existing, readable, to_path
 from wsss.ignore import IGNORE
@@ -136,6 +136,20 @@ def require_masks(masks: Iterable[MaskSource]) -> None:
     missing = [mask for mask in wanted if mask not in there]
     if missing:
         raise FileNotFoundError(f"{len(missing)} masks are missing, for example {missing[0]}")
+
+
+def check_same_size(
+    mask: np.ndarray,
+    size: tuple[int, ...],
+    mask_source: MaskSource,
+    other_source: MaskSource | ImageSource,
+) -> None:
+    """Refuse a mask whose size is not ``size`` = (height, width), naming both files."""
+    if mask.shape != tuple(size):
+        raise ValueError(
+            f"mask {mask_source} is {mask.shape[1]} x {mask.shape[0]} pixels, but {other_source} "
+            f"is {size[1]} x {size[0]}"
+        )
 
 
 def refuse_black_and_white(masks: Iterable[MaskSource], classes: Mapping[str, int]) -> None:

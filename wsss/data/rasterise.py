@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from wsss.ignore import IGNORE
 
@@ -107,6 +106,9 @@ def pixels_inside(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         _checked(polygon, f"polygon {index}", size)
         for index, polygon in enumerate([segmentation] if flat else segmentation)
     ]
+    # where masks come from outlines alone: what segments images needs none of it
+    from pycocotools import mask as coco_mask
+
     parts = coco_mask.frPyObjects(polygons, *size)
     return _from_runs(coco_mask.merge(parts), size)
 

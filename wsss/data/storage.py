@@ -11,6 +11,7 @@ read from a copy on this machine (`fetched`).
 """
 
 import functools
+import hashlib
 import io
 import os
 import re
@@ -129,6 +130,15 @@ def readable(path: Path, what: str) -> Path | io.BytesIO:
         raise FileNotFoundError(f"{what} not found: {path}") from error
     except OSError as error:
         raise OSError(f"cannot read {what} {path}: {error}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    digest = hashlib.sha256()
+    with fetched(path, "file").open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def put(path: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 
 from wsss.models.backbones import Backbone, BackboneConfig, build_backbone
 from wsss.models.pooling import Pooling, PoolingConfig, cells_inside, mean_cells
+from wsss.models.sizes import resized
 from wsss.models.taps import Tap, as_grid, find_taps, outputs_of, watch
 from wsss.normalisation import Normalisation
 
@@ -182,9 +183,8 @@ class ClassHead(nn.Module):
         weights = self.weight[..., None, None].split(self.channels, dim=1)
         for stage, weight in zip(features, weights, strict=True):
             scored = F.conv2d(stage, weight)
-            if scored.shape[2:] != size:
-                # linear: to enlarge the maps is to enlarge the features, with fewer channels
-                scored = F.interpolate(scored, size, mode="bilinear", align_corners=False)
+            # linear: to enlarge the maps is to enlarge the features, with fewer channels
+            scored = resized(scored, size)
             total = scored if total is None else total + scored
         assert total is not None
         if self.bias is not None:

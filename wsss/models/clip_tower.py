@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from wsss.models.sizes import has_size
 from wsss.models.vit import whole_patches
 
 Pooling = Literal["patches", "own"]
@@ -74,7 +75,7 @@ class CLIPTower(nn.Module):
         """Run the blocks: (B, 1 + h * w, C) tokens, the class token first, and (h, w)."""
         patches = self.conv1(whole_patches(images, self.patch_size))
         rows, columns = patches.shape[2:]
-        first = self.class_embedding.expand(len(images), 1, -1)
+        first = self.class_embedding.expand(images.shape[0], 1, -1)
         tokens = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = self.ln_pre(tokens + self._positions(rows, columns))
         return self.transformer(tokens), (rows, columns)
@@ -82,9 +83,9 @@ class CLIPTower(nn.Module):
     def _positions(self, rows: int, columns: int) -> torch.Tensor:
         """Resize the position embedding to the grid: (1 + rows * columns, C)."""
         embedding: torch.Tensor = self.positional_embedding
-        if (rows, columns) == tuple(self._own_grid):
-            return embedding
         grid = embedding[1:].T.unflatten(1, self._own_grid)[None]
+        if has_size(grid, (rows, columns)):
+            return embedding
         grid = F.interpolate(grid, (rows, columns), mode="bilinear", align_corners=False)
         # the class token has a position of its own, which is no part of the grid
         return torch.cat([embedding[:1], grid[0].flatten(1).T])

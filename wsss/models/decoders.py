@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from wsss.models.sizes import resized
 from wsss.models.taps import Tap
 
 COARSEST = 32
@@ -60,7 +60,7 @@ class DeepLabV3PlusHead(nn.Module):
         """Score two maps, shallow and last, on the grid of the first: (B, L, h, w)."""
         shallow = self.decoder.block1(features[0])
         # to the other's size: the library's fixed factor fits whole multiples of the stride alone
-        deep = _resized(self.decoder.aspp(self.narrow(features[1])), shallow.shape[2:])
+        deep = resized(self.decoder.aspp(self.narrow(features[1])), shallow.shape[2:])
         joined = self.decoder.block2(torch.cat([deep, shallow], dim=1))
         logits: torch.Tensor = self.classify(joined)
         return logits
@@ -82,9 +82,9 @@ class Grids(NamedTuple):
 
     def resize(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Resize (B, C_i, h_i, w_i) maps, shallow to deep."""
-        common = [max(1, round(side / self.finest)) for side in features[0].shape[2:]]
+        common = [max(1, _rounded(side, self.finest)) for side in features[0].shape[2:]]
         return [
-            _resized(feature, [side * multiple for side in common])
+            resized(feature, [side * multiple for side in common])
             for feature, multiple in zip(features, self.multiples, strict=True)
         ]
 
@@ -200,10 +200,11 @@ def _halving(taps: Sequence[Tap]) -> Grids:
     return Grids(COARSEST // _relative_strides(taps)[0], (8, 4, 2, 1))
 
 
-def _resized(feature: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    if tuple(feature.shape[2:]) == tuple(size):
-        return feature
-    return F.interpolate(feature, tuple(size), mode="bilinear", align_corners=False)
+def _rounded(count: int, step: int) -> int:
+    """Round count / step as Python does, to the even number of two that are as near."""
+    # in whole numbers, since formats that networks are exported to know no other rounding of sizes
+    whole = count // step
+    return (2 * count + step - 1 + whole % 2) // (2 * step)
 
 
 def _scorer(width: int, num_labels: int) -> nn.Conv2d:
@@ -240,7 +241,7 @@ def _after_two(maps: list[torch.Tensor]) -> tuple[Any, ...]:
 def _after_an_image(maps: list[torch.Tensor]) -> tuple[Any, ...]:
     # it reads its result's size, a quarter of the image's, off the image: one of no channels here
     rows, columns = maps[0].shape[2:]
-    image = maps[0].new_empty(len(maps[0]), 0, 4 * rows, 4 * columns)
+    image = maps[0].new_empty(maps[0].shape[0], 0, 4 * rows, 4 * columns)
     return ([image, image, *maps],)
 
 

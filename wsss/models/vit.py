@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import VisionTransformer
 
+from wsss.models.sizes import has_size, resized
+
 
 class ViTBody(nn.Module):
     """Vision Transformer whose patch tokens, after the last normalisation, are a grid of features.
@@ -29,7 +31,7 @@ class ViTBody(nn.Module):
         patches = self.conv_proj(whole_patches(images, self.patch_size))
         rows, columns = patches.shape[2:]
         tokens = patches.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.class_token.expand(images.shape[0], -1, -1), tokens], dim=1)
         tokens = tokens + self._positions(rows, columns)
         tokens = self.encoder.ln(self.encoder.layers(self.encoder.dropout(tokens)))
         grid: torch.Tensor = tokens[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
@@ -40,9 +42,9 @@ class ViTBody(nn.Module):
         embedding: torch.Tensor = self.encoder.pos_embedding
         side = round((embedding.shape[1] - 1) ** 0.5)
         # at its own size nothing is interpolated: the network is bit for bit torchvision's
-        if (rows, columns) == (side, side):
-            return embedding
         grid = embedding[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        if has_size(grid, (rows, columns)):
+            return embedding
         grid = F.interpolate(grid, (rows, columns), mode="bicubic", align_corners=False)
         # the class token has a position of its own, which is no part of the grid
         return torch.cat([embedding[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
@@ -51,6 +53,4 @@ class ViTBody(nn.Module):
 def whole_patches(images: torch.Tensor, patch: int) -> torch.Tensor:
     """Resize (B, 3, H, W) images to as many whole patches as fit into them, at least one."""
     height, width = (max(1, side // patch) * patch for side in images.shape[2:])
-    if (height, width) == tuple(images.shape[2:]):
-        return images
-    return F.interpolate(images, (height, width), mode="bilinear", align_corners=False)
+    return resized(images, (height, width))

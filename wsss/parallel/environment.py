@@ -1,11 +1,11 @@
 """Detection of torchrun and SLURM, and of this process's place among theirs: the only one."""
 
 import os
-from typing import Literal, NamedTuple
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+if TYPE_CHECKING:
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 
 
 class ProcessPlace(NamedTuple):
@@ -21,7 +21,7 @@ class ProcessPlace(NamedTuple):
     by: Literal["torchrun", "SLURM"]
     size: int
     per_node: int
-    environment: ClusterEnvironment
+    environment: "ClusterEnvironment"
 
     @property
     def rank(self) -> int:
@@ -39,6 +39,12 @@ def process_place() -> ProcessPlace | None:
 
     torchrun comes first: inside of a SLURM job it is torchrun that counts.
     """
+    # without torch there is nothing by which processes could share their work
+    if find_spec("lightning_fabric") is None:
+        return None
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
     if TorchElasticEnvironment.detect():
         torchrun = TorchElasticEnvironment()
         size = torchrun.world_size()

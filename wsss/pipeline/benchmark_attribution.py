@@ -6,6 +6,7 @@ from pathlib import Path
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
+from wsss.data.storage import file_sha256
 from wsss.parallel.devices import Device, full_float32, resolve_device
 from wsss.pipeline.benchmarking.comparing import choose, report
 from wsss.pipeline.benchmarking.costs import measured_costs
@@ -20,7 +21,6 @@ from wsss.pipeline.benchmarking.tables import write_tables
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
 from wsss.tasks.checkpoint import load_classifier
-from wsss.tasks.checkpoint_files import file_sha256
 
 
 def benchmark_attribution(

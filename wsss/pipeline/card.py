@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from wsss.data.atomic import atomic_write_text
+from wsss.data.storage import file_sha256
 from wsss.pipeline.publishing.content import CardRun, card_content
 from wsss.pipeline.publishing.fields import CardFields, places_to_fill_in
 from wsss.pipeline.publishing.folder import README, RECIPE, finish, require_untouched
@@ -19,7 +20,7 @@ from wsss.pipeline.publishing.recipe import recipe
 from wsss.pipeline.publishing.road import Road
 from wsss.pipeline.repeating.spread import Place, find_repeated
 from wsss.pipeline.reporting.runs import EvaluationFolder, Folder, find_folders, load_evaluations
-from wsss.tasks.checkpoint_files import file_sha256, save_safetensors
+from wsss.tasks.checkpoint_files import save_safetensors
 
 log = logging.getLogger(__name__)
 

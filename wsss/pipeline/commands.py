@@ -8,6 +8,7 @@ Nothing is imported before a command is asked for.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +46,8 @@ class Command:
         words: Its positional arguments.
         manifest: It writes a folder with config.yaml and manifest.json.
         step: It can be a step of ``wsss run``.
+        without_torch: The function that takes its place where torch is not installed, as
+            ``module:name``.
         show: What is printed at its end, from its result and its settings; None prints a text as
             it is, and of a path that it was written. As ``module:name``.
     """
@@ -55,12 +58,17 @@ class Command:
     manifest: bool = False
     step: bool = True
     show: str | None = None
+    without_torch: str | None = None
 
     @property
     def function(self) -> Callable[..., Any]:
         """Import and return the function."""
         # a function itself is for tests, which add toy commands
-        return self.source if callable(self.source) else _found(self.source)
+        if callable(self.source):
+            return self.source
+        if self.without_torch is not None and find_spec("torch") is None:
+            return _found(self.without_torch)
+        return _found(self.source)
 
     def shown(self, result: Any, settings: Mapping[str, Any]) -> str | None:
         """Text that a person reads at the command's end."""
@@ -152,6 +160,13 @@ COMMANDS: dict[str, Command] = {
         "wsss.pipeline.predict:predict",
         "Segment all images of a folder, or of a data set's list.",
         manifest=True,
+        without_torch="wsss.pipeline.predict_onnx:predict_onnx",
+    ),
+    "export_model": Command(
+        "wsss.pipeline.export_model:export_model",
+        "Write a network as a file that runs without wsss: ONNX, or torch.export.",
+        manifest=True,
+        show="wsss.pipeline.export_model:shown",
     ),
     "export": Command(
         "wsss.pipeline.export:export",

@@ -11,11 +11,10 @@ import yaml
 from wsss.data.atomic import atomic_write_text
 from wsss.data.band_statistics import measure_bands
 from wsss.data.config import DataConfig
-from wsss.data.datasets import check_same_size
 from wsss.data.division import divide
 from wsss.data.images import grey_maximum, image_size
 from wsss.data.mask_values import agree, seen_in, values_by_labels
-from wsss.data.masks import existing_masks, read_mask
+from wsss.data.masks import check_same_size, existing_masks, read_mask
 from wsss.data.recognise import recognise
 from wsss.data.records import image_of
 from wsss.data.sources import SOURCES, Item

@@ -14,6 +14,7 @@ from wsss.attribution.tif import TIFConfig
 from wsss.data.atomic import atomic_write_text
 from wsss.data.config import DataConfig
 from wsss.data.records import Record, load_records
+from wsss.data.storage import file_sha256
 from wsss.errors import IncompleteError
 from wsss.models.text_classifier import AnyClassifier
 from wsss.parallel.devices import Device
@@ -22,10 +23,11 @@ from wsss.pipeline.mask_making.census import census_of_files
 from wsss.pipeline.mask_making.explaining import Evidence
 from wsss.pipeline.mask_making.handover import each, together
 from wsss.pipeline.mask_making.joining import joined_facts
+from wsss.pipeline.mask_making.outcome import Outcome
 from wsss.pipeline.mask_making.reading import scores_folder
 from wsss.pipeline.mask_making.scoring import MaskMaker
 from wsss.pipeline.mask_making.sources import from_classifier, from_stored
-from wsss.pipeline.mask_making.streaming import Outcome, Workers, stream
+from wsss.pipeline.mask_making.streaming import Workers, stream
 from wsss.pipeline.mask_making.thresholding import background_of
 from wsss.pipeline.mask_making.writing import MaskStrip, MaskWriter, files_of, unfinished
 from wsss.pipeline.refining import contents_of, context_on, refinement_of
@@ -37,7 +39,6 @@ from wsss.runs.folder import OutputFolder, manifest_of
 from wsss.runs.settings import Settings, plain
 from wsss.runs.threshold import ChosenThreshold
 from wsss.tasks.checkpoint import load_classifier
-from wsss.tasks.checkpoint_files import file_sha256
 
 _FREE = (
     "limit", "device", "workers", "batch_size", "checkpoint", "save_scores", "overlays",

@@ -1,12 +1,11 @@
 """Segment images with a trained network."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from wsss.data.config import DataConfig
-from wsss.data.records import load_records
+from wsss.data.storage import file_sha256
 from wsss.data.tiles import TileConfig
 from wsss.errors import IncompleteError
 from wsss.models.text_classifier import AnyClassifier
@@ -15,15 +14,12 @@ from wsss.parallel.ranks import command_ranks
 from wsss.pipeline.mask_making.blending import Blending, can_blend, kept_marginals
 from wsss.pipeline.mask_making.films import film_facts
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses, given_classes
-from wsss.pipeline.mask_making.found_images import find_images
+from wsss.pipeline.mask_making.found_images import check_source, records_to_segment
 from wsss.pipeline.mask_making.handover import each, together
+from wsss.pipeline.mask_making.inference import InferenceConfig
 from wsss.pipeline.mask_making.joining import joined_facts
-from wsss.pipeline.mask_making.segmenting import (
-    InferenceConfig,
-    ProbabilityMaskMaker,
-    segment,
-)
-from wsss.pipeline.mask_making.sources import from_segmenter
+from wsss.pipeline.mask_making.segmenting import ProbabilityMaskMaker, segment
+from wsss.pipeline.mask_making.sources import from_segmenter, open_segmenter
 from wsss.pipeline.mask_making.streaming import Workers, stream
 from wsss.pipeline.mask_making.writing import MaskWriter, files_of, prediction_strip, unfinished
 from wsss.pipeline.refining import contents_of, context_on, refinement_of
@@ -32,12 +28,9 @@ from wsss.refinement.steps import RefinementChain
 from wsss.refinement.trust import TrustConfig
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.checkpoint import load_classifier, load_segmenter
-from wsss.tasks.checkpoint_files import file_sha256
+from wsss.tasks.checkpoint import load_classifier
 
 __all__ = ["InferenceConfig", "predict", "segment"]
-
-log = logging.getLogger(__name__)
 
 _FREE = (
     "device",
@@ -84,7 +77,8 @@ def predict(
     then fails at its end. Processes that torchrun or SLURM has started share the images.
 
     Args:
-        checkpoint: Segmentation network written by train_seg.
+        checkpoint: Segmentation network written by train_seg, or an .onnx file of export_model,
+            which needs onnxruntime and runs on the CPU.
         output: Folder for masks, overlays, the configuration and the manifest.
         images: Folder of photographs and videos, any names and sizes; folders inside it are
             searched too. Or one photograph, or one video, whose frames are the images <name>/000000
@@ -124,26 +118,21 @@ def predict(
     refinement = refinement_of(refine, crf, None)
     counts = {"workers": workers, "batch_size": batch_size, "frame_step": frame_step}
     _check(label_mode, data, classifier, classifier_threshold, counts)
-    if (images is None) == (data is None) or (data is None) != (split is None):
-        raise ValueError("give either images or data and split")
-    if tiles is not None and data is not None:
-        raise ValueError("tiles: with data, data.tiles says it")
+    check_source(images, data, split, tiles)
     if trust.silent == "rescue" and label_mode != "given":
         raise ValueError("trust.silent: rescue needs the labels of each image, label_mode: given")
-    model, classes = load_segmenter(checkpoint, data)
-    if data is not None and split is not None:
-        records = load_records(data, split, with_labels=label_mode == "given")
-    else:
-        assert images is not None  # checked above
-        records = find_images(
-            images,
-            # an output folder inside the folder of images would be segmented in a rerun
-            without=output,
-            grey_bits=grey_bits,
-            bands=len(model.normalisation.mean),
-            tiles=tiles,
-            frame_step=frame_step,
-        )
+    model, classes, normalisation = open_segmenter(checkpoint, data)
+    records = records_to_segment(
+        images,
+        data,
+        split,
+        with_labels=label_mode == "given",
+        without=output,
+        grey_bits=grey_bits,
+        bands=len(normalisation.mean),
+        tiles=tiles,
+        frame_step=frame_step,
+    )
     likely = None if classifier is None else _classifier(classifier, classes)
     identity = {"checkpoint_sha256": file_sha256(checkpoint), **contents_of(refinement)}
     if classifier is not None:
@@ -154,6 +143,7 @@ def predict(
         )
         # from the first: the others may ask when it has begun to write
         kept = ranks.from_first(kept_marginals(records, output) if can_blend(trust) else {})
+        blending = Blending.of(classes, trust, kept) if can_blend(trust) else None
         files = files_of(records, output, scores=save_scores, overlays=overlays, kept=kept)
         wanted = ranks.from_first(unfinished(files))
         here = Workers.of(ranks, device, workers, batch_size)
@@ -178,7 +168,7 @@ def predict(
                 failed=outcome.failed,
                 processes=ranks.size,
                 **(film_facts(records, wanted, output) if overlays else {}),
-                **joined_facts(records, output, Blending.of(classes, trust, kept)),
+                **joined_facts(records, output, blending),
                 **_chosen_classes(label_mode, classifier, classifier_threshold, outcome.empty),
             )
         ranks.gather(None)  # nobody goes on before the manifest is written

@@ -4,14 +4,13 @@ from dataclasses import fields
 
 import torch
 
-from wsss.data.storage import fetched
+from wsss.data.storage import fetched, file_sha256
 from wsss.refinement.densecrf.config import CRFConfig
 from wsss.refinement.maps import Context
 from wsss.refinement.normal import NormalConfig
 from wsss.refinement.normal.memory import NormalMemory
 from wsss.refinement.sam import SamConfig
 from wsss.refinement.steps import NO_REFINEMENT, RefinementChain
-from wsss.tasks.checkpoint_files import file_sha256
 from wsss.tasks.guides import Guides
 from wsss.tasks.sam import checkpoint_sha256
 

@@ -9,7 +9,7 @@ from wsss.data.atomic import atomic_write
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
-from wsss.data.storage import fetched
+from wsss.data.storage import fetched, file_sha256
 from wsss.parallel.environment import place_among_several
 from wsss.pipeline.self_training.agreement import (
     MaskAgreement,
@@ -19,7 +19,6 @@ from wsss.pipeline.self_training.agreement import (
 from wsss.pipeline.self_training.stages import Stages
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
-from wsss.tasks.checkpoint_files import file_sha256
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ import yaml
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 
-from wsss.attribution.methods import MethodName
 from wsss.data.config import Root
 from wsss.data.storage import is_remote, is_store_error, to_path
 from wsss.pipeline.commands import COMMANDS, Command
@@ -134,7 +133,6 @@ register_type(
     deserializer=_steps,
     fail_already_registered=False,
 )
-register_type(MethodName, serializer=str, deserializer=MethodName, fail_already_registered=False)
 register_type(
     RefinementChain,
     serializer=RefinementChain.plain,
@@ -187,6 +185,7 @@ def command_parser(name: str, command: Command, *, for_shell: bool = False) -> C
             arguments.
     """
     function = command.function
+    _register_names_of_methods()
     parser = CommandParser(
         prog=f"wsss {name}" if for_shell else None,
         description=(inspect.getdoc(function) or "").split("\n\n")[0],
@@ -210,6 +209,15 @@ def command_parser(name: str, command: Command, *, for_shell: bool = False) -> C
         function, as_group=False, fail_untyped=True, sub_configs=True, skip=by_hand
     )
     return parser
+
+
+def _register_names_of_methods() -> None:
+    """Let the parser know names of attribution methods, if the command takes one."""
+    # such a command has loaded the table of methods, and torch with it, which others are spared
+    methods = sys.modules.get("wsss.attribution.methods")
+    if methods is not None:
+        name = methods.MethodName
+        register_type(name, serializer=str, deserializer=name, fail_already_registered=False)
 
 
 def parse_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

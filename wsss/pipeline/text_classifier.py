@@ -5,6 +5,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from wsss.data.config import DataConfig
+from wsss.data.storage import file_sha256
 from wsss.models.clip_tower import Pooling
 from wsss.models.open_clip_files import embed_prompts, image_tower, load_pair
 from wsss.models.prompts import PromptConfig, prompts_of
@@ -12,7 +13,6 @@ from wsss.models.text_classifier import TextClassifier
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings
 from wsss.tasks.checkpoint import save_text_classifier
-from wsss.tasks.checkpoint_files import file_sha256
 
 FILE = "last.ckpt"
 

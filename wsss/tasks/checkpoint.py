@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 import torch
 
 from wsss.data.atomic import atomic_write
-from wsss.data.config import DataConfig
+from wsss.data.config import DataConfig, require_classes
 from wsss.data.storage import fetched, to_path
 from wsss.models.backbones import BACKBONES, BackboneConfig, read_weights
 from wsss.models.bands import widen
@@ -78,7 +78,7 @@ def load_classifier(
         model = _classifier_of(description)
     load_weights(model, state, source=str(path))
     if data is not None:
-        _require_classes(description["classes"], data, path)
+        require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
 
 
@@ -104,7 +104,7 @@ def load_segmenter(
     widen(model.backbone, len(model.normalisation.mean))
     load_weights(model, state, source=str(path))
     if data is not None:
-        _require_classes(description["classes"], data, path)
+        require_classes(description["classes"], data, path)
     return model.eval(), description["classes"]
 
 
@@ -210,15 +210,6 @@ def load_backbone_weights(segmenter: Segmenter, path: Path, name: str = "") -> N
             if key.startswith("backbone.")
         }
     load_backbone(segmenter, state, source=str(path))
-
-
-def _require_classes(found: Mapping[str, int], data: DataConfig, path: Path) -> None:
-    """Refuse a checkpoint whose classes, values or order differ from the data set's."""
-    if list(found.items()) != list(data.classes.items()):
-        raise ValueError(
-            f"checkpoint {path} was trained on the classes {dict(found)}, but data.classes is "
-            f"{data.classes}"
-        )
 
 
 def normalisation_of(description: Mapping[str, Any]) -> Normalisation:

@@ -6,7 +6,6 @@ metadata. Neither is read with anything that could run code, and whichever it
 is shows in the file's first bytes, not in its name.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 from safetensors.torch import save
 
 from wsss.data.atomic import atomic_write
-from wsss.data.storage import fetched, readable
+from wsss.data.storage import readable
 from wsss.models.state_files import is_safetensors, read_safetensors, read_torch
 
 _KEY = "wsss"
@@ -89,15 +88,6 @@ def save_safetensors(checkpoint: Path, target: Path) -> None:
     metadata = {_KEY: json.dumps(description, ensure_ascii=False)}
     with atomic_write(target) as file:
         file.write(save(tensors, metadata))
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    digest = hashlib.sha256()
-    with fetched(path, "file").open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _described(metadata: Mapping[str, str], path: Path) -> dict[str, Any] | None:

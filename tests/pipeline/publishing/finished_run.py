@@ -8,13 +8,13 @@ import numpy as np
 
 from tests.tasks.networks_on_disk import write_checkpoint
 from wsss.data import DataConfig, load_records, read_mask, write_mask
+from wsss.data.storage import file_sha256
 from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.eval_miou import eval_miou
 from wsss.pipeline.settings import parse_settings
 from wsss.runs.folder import OutputFolder
 from wsss.runs.settings import Settings, plain
 from wsss.runs.threshold import ChosenThreshold
-from wsss.tasks.checkpoint_files import file_sha256
 
 OTSU = ChosenThreshold(0.34, "Otsu's threshold of the scores", "train", False, 12)
 SWEEP = ChosenThreshold(0.41, "best mIoU of the sweep", "train", True, 12)

@@ -19,6 +19,7 @@ from tests.pipeline.publishing.finished_run import (
 from tests.tasks.networks_on_disk import write_checkpoint
 from wsss.cli import main
 from wsss.data.provenance import Origin, write_provenance
+from wsss.data.storage import file_sha256
 from wsss.pipeline.card import card
 from wsss.pipeline.publishing import citation
 from wsss.pipeline.publishing.fields import CardFields, places_to_fill_in
@@ -27,7 +28,6 @@ from wsss.pipeline.run import _parsed
 from wsss.runs.evaluation import Evaluation
 from wsss.runs.settings import plain
 from wsss.tasks.checkpoint import load_classifier, load_segmenter
-from wsss.tasks.checkpoint_files import file_sha256
 
 FILLED = CardFields("cc-by-4.0", "A. Author", "user/shapes", "CC0", "Shapes. Nothing else.")
 

@@ -14,11 +14,12 @@ from tests.tasks.networks_on_disk import write_checkpoint
 from wsss.cli import main
 from wsss.data import to_path
 from wsss.data.hub import download
+from wsss.data.storage import file_sha256
 from wsss.pipeline.card import card
 from wsss.pipeline.publishing.fields import CardFields
 from wsss.pipeline.push import push
 from wsss.tasks.checkpoint import kind_of, load_backbone_weights, load_classifier, load_segmenter
-from wsss.tasks.checkpoint_files import file_sha256, save_safetensors
+from wsss.tasks.checkpoint_files import save_safetensors
 
 __all__ = ["hub"]
 

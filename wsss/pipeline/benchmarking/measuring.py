@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from wsss.data.datasets import check_same_size
-from wsss.data.masks import LabelMap, read_mask
+from wsss.data.masks import LabelMap, check_same_size, read_mask
 from wsss.ignore import IGNORE
 from wsss.metrics import ThresholdSweep
 from wsss.pipeline.benchmarking.explaining import Explainer

@@ -8,8 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from wsss.data.datasets import check_same_size
-from wsss.data.masks import LabelMap, read_mask
+from wsss.data.masks import LabelMap, check_same_size, read_mask
 from wsss.data.records import Record
 from wsss.data.scores import read_scores
 from wsss.ignore import IGNORE

@@ -40,10 +40,8 @@ class Blending:
     @classmethod
     def of(
         cls, classes: Mapping[str, int], trust: TrustConfig, kept: Mapping[str, Path]
-    ) -> "Blending | None":
-        """Build the rule for classes and their mask values; None where nothing can be blended."""
-        if not can_blend(trust):
-            return None
+    ) -> "Blending":
+        """Build the rule for classes and their mask values."""
         return cls(np.array(list(classes.values()), dtype=np.uint8), trust, kept)
 
     def mask(self, tiles: Mapping[Window, Record], size: tuple[int, int]) -> np.ndarray | None:

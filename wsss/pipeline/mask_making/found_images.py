@@ -1,18 +1,68 @@
-"""Images of no data set: those of a folder, the frames of videos, a single file."""
+"""Images that a network is to segment: those of a list, of a folder, the frames of videos."""
 
 import logging
 from pathlib import Path
 
+from wsss.data.config import DataConfig
 from wsss.data.images import IMAGE_SUFFIXES, image_names, is_image_name
 from wsss.data.listing import images_among, is_hidden, list_files
 from wsss.data.rasters import Raster
-from wsss.data.records import Record, tiles_of
+from wsss.data.records import Record, load_records, tiles_of
 from wsss.data.tiles import TileConfig
 from wsss.data.videos import VIDEO_SUFFIXES, Frame, count_frames, is_video_name
 
 log = logging.getLogger(__name__)
 
 _KNOWN = ", ".join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)
+
+
+def check_source(
+    images: Path | None, data: DataConfig | None, split: str | None, tiles: TileConfig | None
+) -> None:
+    """Refuse settings that do not say which images, or say it twice.
+
+    Raises:
+        ValueError: The message names the keys.
+    """
+    if (images is None) == (data is None) or (data is None) != (split is None):
+        raise ValueError("give either images or data and split")
+    if tiles is not None and data is not None:
+        raise ValueError("tiles: with data, data.tiles says it")
+
+
+def records_to_segment(
+    images: Path | None,
+    data: DataConfig | None,
+    split: str | None,
+    *,
+    with_labels: bool,
+    without: Path,
+    grey_bits: int,
+    bands: int,
+    tiles: TileConfig | None,
+    frame_step: int,
+) -> list[Record]:
+    """List the images of a data set's list, with their labels if asked for, or of a place.
+
+    Args:
+        images, without, grey_bits, bands, tiles, frame_step: See `find_images`.
+        data, split, with_labels: See `wsss.data.records.load_records`.
+
+    Raises:
+        FileNotFoundError, ValueError: See these.
+    """
+    check_source(images, data, split, tiles)
+    if data is not None and split is not None:
+        return load_records(data, split, with_labels=with_labels)
+    assert images is not None
+    return find_images(
+        images,
+        without=without,
+        grey_bits=grey_bits,
+        bands=bands,
+        tiles=tiles,
+        frame_step=frame_step,
+    )
 
 
 def find_images(

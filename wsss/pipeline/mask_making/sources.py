@@ -10,11 +10,14 @@ from wsss.attribution.methods import AttributionConfig
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
+from wsss.deployed import OnnxNetwork, is_onnx
 from wsss.models.segmenter import Segmenter
 from wsss.models.text_classifier import AnyClassifier
+from wsss.normalisation import Normalisation
 from wsss.pipeline.mask_making.explaining import Evidence, Explainer
 from wsss.pipeline.mask_making.filtering import ClassFilter, LikelyClasses
 from wsss.pipeline.mask_making.handover import each
+from wsss.pipeline.mask_making.inference import InferenceConfig
 from wsss.pipeline.mask_making.network import (
     copies_of,
     prepared_for_inference,
@@ -22,8 +25,10 @@ from wsss.pipeline.mask_making.network import (
 )
 from wsss.pipeline.mask_making.reading import read_photograph, stored_scores
 from wsss.pipeline.mask_making.scoring import normalised
-from wsss.pipeline.mask_making.segmenting import InferenceConfig, Predictor
+from wsss.pipeline.mask_making.segmenting import Predictor
+from wsss.pipeline.mask_making.segmenting_onnx import OnnxPredictor, open_onnx_segmenter
 from wsss.pipeline.mask_making.streaming import Step, Steps, Workers
+from wsss.tasks.checkpoint import load_segmenter
 
 
 def from_classifier(
@@ -64,8 +69,33 @@ def from_classifier(
     return Steps(each(read_photograph), explain, [each(normalised)])
 
 
+AnySegmenter = Segmenter | OnnxNetwork
+"""What segments: the network of a checkpoint, or of an ONNX file."""
+
+
+def open_segmenter(
+    checkpoint: Path, data: DataConfig | None
+) -> tuple[AnySegmenter, Mapping[str, int], Normalisation]:
+    """Open a segmentation network, its classes with their mask values, and what it normalises by.
+
+    Args:
+        checkpoint: One of train_seg, or an ONNX file of export_model.
+        data: A data set that must have the same classes.
+
+    Raises:
+        FileNotFoundError, ValueError: No such file, or not one of a segmentation network, or of one
+            with other classes.
+    """
+    if is_onnx(checkpoint):
+        # passes run beside each other, a thread each
+        network = open_onnx_segmenter(checkpoint, data, threads=1)
+        return network, network.description.classes, network.description.normalisation
+    model, classes = load_segmenter(checkpoint, data)
+    return model, classes, model.normalisation
+
+
 def from_segmenter(
-    model: Segmenter,
+    model: AnySegmenter,
     classes: Mapping[str, int],
     inference: InferenceConfig,
     holds: ClassFilter | None,
@@ -74,17 +104,22 @@ def from_segmenter(
     """Build the steps that segment photographs.
 
     Args:
-        model: The segmentation network.
+        model: The segmentation network; one of an ONNX file runs on the CPU.
         classes: Its classes with their mask values.
         inference: Sizes and flip.
         holds: Which classes each image may hold; None takes all.
         workers: Device and number of copies of the network.
     """
     values = np.array(list(classes.values()), dtype=np.uint8)
-    filters = [holds] * workers.networks
+    # a pass of an ONNX file has one thread, whatever device torch would take
+    count = workers.cores if isinstance(model, OnnxNetwork) else workers.networks
+    filters = [holds] * count
     if isinstance(holds, LikelyClasses):
         classifier = prepared_for_inference(holds.model, workers.device)
-        filters = [replace(holds, model=twin) for twin in copies_of(classifier, workers.networks)]
+        filters = [replace(holds, model=twin) for twin in copies_of(classifier, count)]
+    if isinstance(model, OnnxNetwork):
+        by_onnx: list[Step] = [OnnxPredictor(model, values, inference, own) for own in filters]
+        return Steps(each(read_photograph), by_onnx, [])
     networks = copies_of(prepared_for_inference(model, workers.device), workers.networks)
     predict: list[Step] = [
         Predictor(twin, workers.device, values, inference, own)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from wsss.data.records import Record
 from wsss.data.videos import Frame
@@ -18,10 +17,10 @@ from wsss.parallel.devices import (
     torch_threads,
 )
 from wsss.parallel.ranks import Ranks
-from wsss.parallel.stream import Stage, overlap
+from wsss.parallel.stream import Stage
 from wsss.pipeline.mask_making.census import Census
-from wsss.pipeline.mask_making.handover import Failed, Finished
 from wsss.pipeline.mask_making.network import networks_that_fit
+from wsss.pipeline.mask_making.outcome import Outcome, counted
 from wsss.pipeline.mask_making.reading import batches_of
 
 GPU_BATCH = 8
@@ -77,20 +76,6 @@ class Workers(NamedTuple):
         if batch_size is None:
             batch_size = 1 if place.type == "cpu" else GPU_BATCH
         return cls(place, cores, networks_that_fit(cores, place), batch_size)
-
-
-class Outcome(NamedTuple):
-    """Outcome of the images of a command.
-
-    Args:
-        failed: What went wrong, by image id.
-        empty: Number of finished images without a class.
-        census: Pixels of the finished images.
-    """
-
-    failed: dict[str, str]
-    empty: int
-    census: Census
 
 
 def stream(
@@ -151,31 +136,10 @@ def stream(
     ]
     # each copy of the network has its part of the cores
     with torch_threads(max(1, cores // workers.networks)), full_float32():
-        outcome = _counted(ranks.share(batches), stages, wanted, show=ranks.first)
+        outcome = counted(ranks.share(batches), stages, wanted, show=ranks.first)
     parts = ranks.gather(outcome)
     failed = {image_id: error for part in parts for image_id, error in part.failed.items()}
     census = Census()
     for part in parts:
         census.add(part.census)
     return Outcome(failed, sum(part.empty for part in parts), census)
-
-
-def _counted(
-    batches: list[list[Record]], stages: list[Stage], wanted: set[str], show: bool
-) -> Outcome:
-    """Count the outcome of this process's batches, with a progress bar where ``show``."""
-    count = sum(record.image_id in wanted for batch in batches for record in batch)
-    failed: dict[str, str] = {}
-    empty = 0
-    census = Census()
-    with tqdm(total=count, unit="image", leave=False, disable=None if show else True) as progress:
-        for batch in overlap(batches, stages):
-            for one in batch:
-                if isinstance(one, Failed):
-                    failed[one.record.image_id] = one.error
-                    progress.write(f"failed: {one.error}")
-                elif isinstance(one, Finished):
-                    empty += one.empty
-                    census.add(one.census)
-                progress.update()
-    return Outcome(failed, empty, census)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsss.data.datasets import check_same_size
 from wsss.data.georeference import georeference_of, georeferenced, write_geotiff
 from wsss.data.images import file_of, rgb, write_picture
-from wsss.data.masks import existing_masks, read_mask, voc_palette, write_mask
+from wsss.data.masks import check_same_size, existing_masks, read_mask, voc_palette, write_mask
 from wsss.data.records import Record
 from wsss.data.scores import write_scores
 from wsss.data.storage import existing

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wsss.data.atomic import atomic_write_text
-from wsss.tasks.checkpoint_files import file_sha256
+from wsss.data.storage import file_sha256
 
 README = "README.md"
 RECIPE = "run.yaml"

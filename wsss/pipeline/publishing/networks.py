@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.data.hub import MODEL
+from wsss.data.storage import file_sha256
 from wsss.pipeline.publishing.road import Road
-from wsss.tasks.checkpoint_files import file_sha256, read_checkpoint
+from wsss.tasks.checkpoint_files import read_checkpoint
 
 _FILES = ("best.ckpt", "last.ckpt")
 """What a training leaves; the first one there is what its command returns."""

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wsss.data.datasets import check_same_size
-from wsss.data.masks import LabelMap, read_mask
+from wsss.data.masks import LabelMap, check_same_size, read_mask
 from wsss.data.records import Record
 from wsss.ignore import IGNORE
 from wsss.metrics.confusion import confusion_counts

@@ -6,8 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from wsss.data.storage import is_remote, to_path
-from wsss.tasks.checkpoint_files import file_sha256
+from wsss.data.storage import file_sha256, is_remote, to_path
 
 KINDS = ("sam", "sam2", "sam2_video", "sam3_tracker", "sam3_video")
 """Values of ``model_type`` whose networks are prompted by points: SAM, SAM 2 and SAM 3."""
