@@ -26,9 +26,9 @@ def test_the_six_lines_explain_a_photograph(tmp_path, monkeypatch):
 
 
 def test_the_metrics_of_the_documentation(capsys):
-    text = (REPOSITORY / "docs/evaluation.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "docs/reference/evaluation.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     # our own documentation's code, as above
-    exec(compile(code, "docs/evaluation.md", "exec"), {})
+    exec(compile(code, "docs/reference/evaluation.md", "exec"), {})
     printed = capsys.readouterr().out.split()
     assert [float(line) for line in printed] == pytest.approx([2 / 3, 2 / 3])
