@@ -174,8 +174,10 @@ def _plain(value: Any) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Docstrings mark code by two backticks, and names by one."""
-    return text.replace("``", "`")
+    """Docstrings mark code by two backticks, names by one, and write <id> outside of both."""
+    parts = text.replace("``", "`").split("`")
+    parts[::2] = (part.replace("<", "&lt;").replace(">", "&gt;") for part in parts[::2])
+    return "`".join(parts)
 
 
 def _cell(text: str) -> str:

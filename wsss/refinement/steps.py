@@ -45,6 +45,7 @@ STEPS: dict[str, Step] = {
     "merge": Step(MergeConfig, prepare_merge),
     "sam": Step(SamConfig, prepare_sam),
 }
+"""All steps by the name that ``kind`` takes."""
 
 
 @dataclass(frozen=True)
