@@ -54,6 +54,10 @@ class RefinementChain:
 
     Args:
         steps: The options of each; their types say which steps they are.
+
+    Examples:
+        >>> RefinementChain((PAMRConfig(iterations=3),)).plain()[0]["kind"]
+        'pamr'
     """
 
     steps: tuple[Any, ...] = ()
