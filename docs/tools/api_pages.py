@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from types import ModuleType
 
 FOLDER = "reference/api"
+LONGEST_VALUE = 400
+"""Characters of a constant's value that are still shown."""
 ROOMS = (
     "wsss.data",
     "wsss.data.sources",
@@ -113,7 +115,14 @@ def _names(module: ModuleType) -> list[str]:
 
 
 def _entries(module: ModuleType, names: Iterable[str]) -> list[str]:
-    return [line for name in names for line in (f"::: {home(module, name)}", "")]
+    lines = []
+    for name in names:
+        lines += [f"::: {home(module, name)}"]
+        # a long table of functions says nothing to a reader
+        if len(repr(getattr(module, name))) > LONGEST_VALUE and not callable(getattr(module, name)):
+            lines += ["    options: {show_attribute_values: false}"]
+        lines += [""]
+    return lines
 
 
 def _summary(documented: object) -> str:

@@ -19,6 +19,16 @@ from wsss.refinement.steps import STEPS
 
 FOLDER = "reference/commands"
 SUPPRESSED = "==SUPPRESS=="
+PLAIN_TYPES = {
+    "Path": "path",
+    "Root": "path",
+    "str": "text",
+    "NoneType": "null",
+    "MethodName": "method",
+    "RefinementChain": "list of steps",
+    "Steps": "list of steps",
+}
+"""Types of the code, as a reader of YAML knows them."""
 INDEX = """# Commands
 
 For people who look up a key: every command with its keys, types and defaults, from the parser that
@@ -151,12 +161,14 @@ def _named(hint: Any) -> str:
     if get_args(hint):
         return " or ".join(map(_named, get_args(hint)))
     name = getattr(hint, "__name__", str(hint))
-    return {"Path": "path", "Root": "path", "str": "text", "NoneType": "null"}.get(name, name)
+    return PLAIN_TYPES.get(name, name)
 
 
 def _default(key: Action) -> str:
     if getattr(key, "required", False) or getattr(key, "_required", False):
         return "**required**"
+    if dataclasses.is_dataclass(key.default) or (any(_configs(key)) and key.default is not None):
+        return "see below"
     return f"`{_cell(_plain(key.default))}`"
 
 

@@ -118,6 +118,11 @@ def main() -> None:
     names = list(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
     found = {name: (read(name), names.index(category)) for name, category in PHOTOGRAPHS.items()}
     for name, (image, category) in found.items():
+        with torch.no_grad():
+            probabilities = model(wsss.normalise(image, wsss.IMAGENET)[None]).softmax(dim=1)[0]
+        best = int(probabilities.argmax())
+        print(f"{name}: {names[category]} {probabilities[category]:.2f}", end=", ")
+        print(f"likeliest {names[best]} {probabilities[best]:.2f}")
         sheet = Image.fromarray(gallery(model, image, category))
         sheet.save(IMAGES / f"gallery-{name}.jpg", quality=85)
     frames = moving(model, [found[name] for name in MOVING])
