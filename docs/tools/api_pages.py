@@ -22,6 +22,8 @@ ROOMS = (
     "wsss.visualisation",
 )
 """Rooms whose names others may build on, in the order of the road."""
+INNER = ("wsss.refinement.normal", "wsss.refinement.sam", "wsss.refinement.walk", "wsss.tasks.sam")
+"""Packages whose names are for the package around them; tests refuse one that is in neither."""
 
 
 def pages() -> dict[str, str]:

@@ -97,23 +97,37 @@ class TestNames:
             "wsss.data.DataConfig",
         ]
 
+    def test_each_package_with_public_names_is_a_room_or_an_inner_one(self, check):
+        api = importlib.import_module("api_pages")
+        found = {
+            ".".join(path.parent.relative_to(REPOSITORY).parts)
+            for path in (REPOSITORY / "wsss").rglob("__init__.py")
+            if "\n__all__ = " in path.read_text(encoding="utf-8")
+        }
+        assert found == {"wsss", *api.ROOMS, *api.INNER}
+
     def test_a_constant_is_found_where_it_is_defined(self, check):
         names = importlib.import_module("api_pages").public_names()
         assert names["wsss.data.IGNORE"] == "wsss.ignore.IGNORE"
         assert names["wsss.attribute"] == "wsss.attribution.attribute.attribute"
 
 
+@pytest.fixture(scope="module")
+def pages():
+    return importlib.import_module("command_pages").pages()
+
+
 class TestPages:
-    def test_every_command_and_its_keys_have_a_page(self):
-        pages = importlib.import_module("command_pages").pages()
+    @pytest.mark.slow
+    def test_every_command_and_its_keys_have_a_page(self, pages):
         commands = importlib.import_module("wsss.pipeline.commands").COMMANDS
         assert {f"reference/commands/{name}.md" for name in commands} <= set(pages)
         text = pages["reference/commands/choose_threshold.md"]
         assert "| `split` | `text` | **required** | List of the images that choose. |" in text
         assert "`crf.bilateral_srgb`" in text
 
-    def test_text_in_angle_brackets_is_no_tag(self):
-        pages = importlib.import_module("command_pages").pages()
+    @pytest.mark.slow
+    def test_text_in_angle_brackets_is_no_tag(self, pages):
         assert "&lt;id&gt;.npz" in pages["reference/commands/choose_threshold.md"]
 
     def test_what_is_written_has_no_fault_but_those_of_the_site(self, check):
