@@ -59,9 +59,10 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Without the variable, the theme prints a notice that warns of a future MkDocs.
+# Without the variable, the theme prints a notice about MkDocs 2. With --quiet, warnings would not
+# be counted, and --strict would mean nothing.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python docs/tools/check.py site
 
 check: lint test docs wheel

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import REPOSITORY
+from wsss.attribution import METHODS
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
@@ -36,6 +37,11 @@ def test_the_metrics_of_the_documentation(capsys):
     exec(compile(code, "evaluation.md", "exec"), {})
     printed = capsys.readouterr().out.split()
     assert [float(line) for line in printed] == pytest.approx([2 / 3, 2 / 3])
+
+
+def test_the_number_of_methods():
+    assert f"by {len(METHODS)} methods" in page("how-to/explain.md")
+    assert f"there are {len(METHODS) - 1} others" in page("concepts.md")
 
 
 def test_the_readme_is_short_and_shows_before_it_tells():

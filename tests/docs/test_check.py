@@ -82,6 +82,14 @@ class TestLines:
         ]
 
 
+def test_the_build_is_strict():
+    """With --quiet MkDocs counts no warnings, and passes whatever is broken."""
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    [build] = [line for line in makefile.splitlines() if "mkdocs build" in line]
+    assert "--strict" in build.split()
+    assert not {"--quiet", "-q"} & set(build.split())
+
+
 class TestNames:
     def test_one_without_reference(self, check, tmp_path):
         api = importlib.import_module("api_pages")
