@@ -64,6 +64,13 @@ def lost_files(name: str, text: str, tracked: frozenset[str]) -> Iterator[str]:
             yield f"{name}: names {file}, which is not in the repository"
 
 
+def lost_pages(name: str, text: str, tracked: frozenset[str]) -> Iterator[str]:
+    """Find pages that code or a configuration names and that are not there."""
+    for file in NAMED.findall(text):
+        if file.startswith("docs/") and file.endswith(".md") and file not in tracked:
+            yield f"{name}: names {file}, which is not there"
+
+
 def lost_links(name: str, text: str) -> Iterator[str]:
     """Find relative links of a file beside docs/ that lead nowhere."""
     for url in LINK.findall(text):
@@ -119,6 +126,10 @@ def faults(site: Path) -> Iterator[str]:
         yield from lost_files(name, text, tracked)
         if name in beside:
             yield from lost_links(name, text)
+    for name in sorted(tracked):
+        # the tests of this checker name pages that are not there
+        if name.endswith((".py", ".yaml")) and not name.startswith("tests/docs/"):
+            yield from lost_pages(name, (REPOSITORY / name).read_text("utf-8"), tracked)
     yield from without_reference(site)
     yield from without_docstring()
 

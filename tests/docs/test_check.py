@@ -75,6 +75,11 @@ class TestLines:
         found = check.lost_files("x.md", text, frozenset({"wsss/there.py"}))
         assert list(found) == ["x.md: names configs/gone.yaml, which is not in the repository"]
 
+    def test_pages_that_code_names(self, check):
+        text = "# see docs/there.md and docs/gone.md; wsss/gone.py is another matter"
+        found = check.lost_pages("x.py", text, frozenset({"docs/there.md"}))
+        assert list(found) == ["x.py: names docs/gone.md, which is not there"]
+
     def test_links_of_the_readme(self, check):
         text = "[a](docs/index.md) [b](https://x.org/y) [c](docs/gone.md#part)"
         assert list(check.lost_links("README.md", text)) == [
