@@ -4,7 +4,8 @@
 # make quick     the tests but the slow ones: two minutes, for while you work
 # make test      all tests, in two processes (WORKERS=4 make test: in four)
 # make benchmarks   all benchmarks, their numbers into benchmarks/results/*.json
-# make check     what .ci/run checks: lint, types, tests, the wheel
+# make docs      this documentation, strictly, into site/: open site/index.html
+# make check     what .ci/run checks: lint, types, tests, the documentation, the wheel
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,7 +22,7 @@ export GOMP_SPINCOUNT ?= 20000
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo demo-defects quick test lint wheel check benchmarks clean
+.PHONY: install demo demo-defects quick test lint docs wheel check benchmarks clean
 
 install: $(VENV)/.installed
 
@@ -59,7 +60,13 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check: lint test wheel
+# Without the variable, the theme prints a notice about MkDocs 2. With --quiet, warnings would not
+# be counted, and --strict would mean nothing.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python docs/tools/check.py site
+
+check: lint test docs wheel
 
 wheel: install
 	rm -rf build dist
@@ -70,4 +77,4 @@ benchmarks: install
 	$(BIN)/python benchmarks/all.py --folder benchmarks/results
 
 clean:
-	rm -rf $(VENV) build dist runs *.egg-info
+	rm -rf $(VENV) build dist site runs *.egg-info

@@ -8,7 +8,7 @@ process of its own. Its largest memory and its processor seconds, which know not
 runs on the machine, are kept beside its results (cost.json). Steps that are done are skipped, so
 that a run that was cut off goes on when it is called again; and calls for other seeds, with
 `--table false`, may run at the same time. At the end it prints one row for every step that scores,
-as docs/results.md has it, and writes the mIoU of each, in points:
+as docs/experiments/results.md has it, and writes the mIoU of each, in points:
 
 - <step>: of the files of the table, seed 0;
 - network_<seed>, full_<seed>, retention_<seed>: the chain's last network, that of the same recipe

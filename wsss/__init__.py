@@ -1,7 +1,8 @@
 """Weakly supervised semantic segmentation: from image-level labels to masks.
 
 What a script or a notebook needs is here, and is loaded when it is first used: importing ``wsss``
-imports neither torch nor anything else. The rest is organised by room, see docs/architecture.md.
+imports neither torch nor anything else. The rest is organised by room, see
+docs/reference/architecture.md.
 
     attribute            which pixels of an image speak for a class, by TIF or another method
     load_classifier      the classifier of a checkpoint, and its classes; also load_segmenter

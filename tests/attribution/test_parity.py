@@ -3,7 +3,7 @@
 The networks run in float64, as one rounding that flips a ReLU would change gradients by per cents;
 the packages round some of their results to float32.
 
-docs/attribution.md lists the differences. Both packages are development dependencies.
+docs/experiments/packages.md lists the differences. Both packages are development dependencies.
 """
 
 import numpy as np

@@ -64,6 +64,18 @@ def attribute(
     Raises:
         ValueError: Shapes that do not match, an unknown method, layers that cannot be used, or a
             method that is not defined for this network.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(
+        ...     nn.Conv2d(3, 4, 3, stride=4, padding=1), nn.ReLU(),
+        ...     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
+        ... )
+        >>> images = torch.zeros(1, 3, 32, 32)
+        >>> found = attribute(model, images, [[0, 1]], method="layercam", layers="1")
+        >>> found.maps.shape, found.layers
+        (torch.Size([2, 32, 32]), ('1',))
     """
     if images.dim() == 3 and not _takes_signals(model):
         images = images[None]

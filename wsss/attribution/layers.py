@@ -167,6 +167,16 @@ def usable_layers(
 
     Args:
         model, images, reshape: See `feature_maps`.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(
+        ...     nn.Conv2d(3, 4, 3, stride=4, padding=1), nn.ReLU(),
+        ...     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
+        ... )
+        >>> usable_layers(model, torch.zeros(1, 3, 32, 32))
+        ['0', '1']
     """
     return [one.name for one in feature_maps(model, images, reshape)]
 

@@ -144,6 +144,7 @@ class MethodName(str):
 
 
 DEFAULT_METHOD = MethodName(next(iter(METHODS)))
+"""Method that is taken where none is named."""
 
 
 @dataclass(frozen=True)

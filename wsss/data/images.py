@@ -118,6 +118,13 @@ def read_image(path: ImageSource | str, grey_bits: int = 16) -> np.ndarray:
         FileNotFoundError: There is no such file.
         ImageReadError: The file is truncated or not an image.
         ValueError: Bits of grey that there are not.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_picture(f"{folder}/a.png", np.full((2, 4, 3), 7, dtype=np.uint8))
+        ...     read_image(f"{folder}/a.png").shape
+        (2, 4, 3)
     """
     if not 8 <= grey_bits <= 16:
         raise ValueError(f"grey_bits: expected 8..16, got {grey_bits}")
@@ -335,6 +342,13 @@ def write_picture(path: Path | str, picture: np.ndarray) -> None:
 
     Raises:
         OSError: The folder cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_picture(f"{folder}/a.png", np.zeros((2, 4, 3), dtype=np.uint8))
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['a.png']
     """
     path = to_path(path)
     done, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))

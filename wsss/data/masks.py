@@ -25,6 +25,10 @@ def voc_palette() -> np.ndarray:
 
     Source: ``VOClabelcolormap`` of the VOC development kit: bit ``b`` of the red, green and blue
     values comes from bits ``3b``, ``3b + 1`` and ``3b + 2`` of the index.
+
+    Examples:
+        >>> voc_palette()[[0, 1, 2, 255]].tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [224, 224, 192]]
     """
     index = np.arange(256)
     palette = np.zeros((256, 3), dtype=np.uint8)
@@ -197,7 +201,16 @@ def black_and_white_text(count: int, example: MaskSource, classes: Mapping[str, 
 
 
 def write_mask(path: Path, values: np.ndarray) -> None:
-    """Write (H, W) uint8 mask values as an indexed PNG with the VOC palette, atomically."""
+    """Write (H, W) uint8 mask values as an indexed PNG with the VOC palette, atomically.
+
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_mask(Path(folder, "a.png"), np.array([[0, 8, 255]], dtype=np.uint8))
+        ...     read_mask(Path(folder, "a.png")).tolist()
+        [[0, 8, 255]]
+    """
     if values.dtype != np.uint8 or values.ndim != 2:
         raise ValueError(f"mask values: expected (H, W) uint8, got {values.shape} {values.dtype}")
     image = Image.fromarray(values)
@@ -215,6 +228,12 @@ class LabelMap:
 
     Args:
         values: Mask value of each of the K foreground classes, in output order.
+
+    Examples:
+        >>> import numpy as np
+        >>> labels = LabelMap([8, 12])
+        >>> labels.to_index(np.array([[0, 12, 255]], dtype=np.uint8), "a.png").tolist()
+        [[0, 2, 255]]
     """
 
     def __init__(self, values: Sequence[int]) -> None:

@@ -84,6 +84,17 @@ def load_records(
     Raises:
         FileNotFoundError, ValueError: A file is missing or wrong; the message names it, and the
             line or entry.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "labels.csv").write_text("image,split,labels\\na.jpg,train,dog\\n")
+        ...     Path(folder, "a.jpg").touch()
+        ...     classes = {"cat": 1, "dog": 2}
+        ...     data = DataConfig(folder, classes=classes, layout="csv", images=Path("."))
+        ...     [record] = load_records(data, "train", with_labels=True)
+        >>> record.image_id, record.labels.tolist()
+        ('a', [0.0, 1.0])
     """
     if not config.root.is_dir():
         far = is_remote(config.root) or config.root.is_absolute()

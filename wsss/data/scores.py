@@ -57,6 +57,14 @@ def write_scores(path: Path, scores: Scores) -> None:
 
     Raises:
         ValueError: The scores are not as the module describes them.
+
+    Examples:
+        >>> import tempfile
+        >>> scores = Scores(np.array([8], np.uint8), np.full((1, 1, 2), 255, np.uint8), (4, 8))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_scores(Path(folder, "a.npz"), scores)
+        ...     read_scores(Path(folder, "a.npz")).full_size().shape
+        (1, 4, 8)
     """
     _check(scores, path)
     with atomic_write(path) as file:

@@ -41,6 +41,12 @@ def to_path(text: str | Path) -> Path:
     Raises:
         ValueError: A URL of an unknown kind, or one whose host or user would be lost in the
             configuration that a command writes.
+
+    Examples:
+        >>> to_path("runs/masks").name
+        'masks'
+        >>> type(to_path("memory://bucket/masks")).__name__
+        'MemoryPath'
     """
     if not isinstance(text, str):
         return text

@@ -205,6 +205,13 @@ def normalise(image: np.ndarray, normalisation: Normalisation) -> torch.Tensor:
 
     Raises:
         ValueError: The image has not the network's number of bands.
+
+    Examples:
+        >>> import numpy as np
+        >>> from wsss.normalisation import Normalisation
+        >>> half = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        >>> normalise(np.full((1, 1, 3), 255, dtype=np.uint8), half).flatten().tolist()
+        [1.0, 1.0, 1.0]
     """
     bands = len(normalisation.mean)
     require_bands(image, bands)

@@ -91,6 +91,14 @@ def bootstrap_intervals(
 
     Raises:
         ValueError: No image, or an argument out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> from wsss.metrics import totals_of
+        >>> images = totals_of(np.array([[[8, 2, 0], [1, 9, 0]], [[7, 3, 0], [0, 10, 0]]]))
+        >>> low, high = bootstrap_intervals(images, resamples=100)
+        >>> bool(low.miou <= high.miou)
+        True
     """
     ends = _ends(level)
     draws = _resampled(totals, resamples, seed, absent)
@@ -121,6 +129,13 @@ def compare_runs(
 
     Raises:
         ValueError: The images differ: another number of them, or other ground truth.
+
+    Examples:
+        >>> import numpy as np
+        >>> from wsss.metrics import totals_of
+        >>> first = totals_of(np.array([[[8, 2, 0], [1, 9, 0]], [[7, 3, 0], [0, 10, 0]]]))
+        >>> compare_runs(first, first, resamples=100).difference
+        0.0
     """
     _require_same(first, second, "second", "the first")
     ends = _ends(level)

@@ -40,6 +40,14 @@ def boundary_counts(
     Returns:
         Boundary pixels that both masks have, and that either has. Boundary IoU is their ratio,
         nan where the second is 0.
+
+    Examples:
+        >>> import numpy as np
+        >>> truth = np.zeros((6, 6), dtype=np.uint8)
+        >>> truth[2:4, 2:4] = 1
+        >>> counts = boundary_counts(truth, truth, num_labels=2)
+        >>> bool((counts.intersection == counts.union).all())
+        True
     """
     _check(prediction, truth)
     # as in the published code: a share of the diagonal, rounded, but never 0
@@ -74,6 +82,13 @@ def trimap_counts(
             pixel's distance is that to the drawn line.
         num_labels: L, at most 255.
         width: Pixels, at least 1.
+
+    Examples:
+        >>> import numpy as np
+        >>> truth = np.array([[0, 0, 0, 1, 1, 1]], dtype=np.uint8)
+        >>> trimap_counts(truth, truth, num_labels=2, width=1)  # the two pixels at the boundary
+        array([[1, 0, 0],
+               [0, 1, 0]])
     """
     if width < 1:
         raise ValueError(f"width: expected at least 1 pixel, got {width}")

@@ -89,6 +89,13 @@ def confusion_counts(
 
     Raises:
         ValueError: Shapes differ or a label is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> truth, prediction = np.array([[1, 0, 255]]), np.array([[1, 1, 0]])
+        >>> confusion_counts(prediction, truth, num_labels=2)  # the last column: no label
+        array([[0, 1, 0],
+               [0, 1, 0]])
     """
     check_labels(num_labels, ignore_index)
     return dense_counts(pixel_pairs(prediction, truth), num_labels, ignore_index)

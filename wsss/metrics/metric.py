@@ -25,6 +25,14 @@ class SegmentationMetric(Metric):
 
     Attributes:
         counts: (L, L + 1) int64 tensor; see `confusion_counts`.
+
+    Examples:
+        >>> import torch
+        >>> metric = SegmentationMetric(num_labels=2)
+        >>> prediction, truth = torch.tensor([[1, 1, 0]]), torch.tensor([[1, 0, 255]])
+        >>> metric.update(prediction, truth)
+        >>> round(float(metric.compute().miou), 3)
+        0.25
     """
 
     is_differentiable = False

@@ -40,6 +40,11 @@ def totals_of(counts: np.ndarray) -> Totals:
 
     Raises:
         ValueError: Another shape.
+
+    Examples:
+        >>> import numpy as np
+        >>> totals_of(np.array([[2, 1, 0], [0, 3, 0]])).hits
+        array([2, 3])
     """
     num_labels = counts.shape[-2] if counts.ndim > 1 else 0
     if not num_labels or counts.shape[-1] != num_labels + 1:
@@ -124,6 +129,13 @@ def segmentation_scores(counts: np.ndarray, absent: Absent = "exclude") -> Segme
 
     Raises:
         ValueError: Another shape, or no such policy.
+
+    Examples:
+        >>> import numpy as np
+        >>> counts = np.array([[2, 1, 0], [0, 3, 0]])  # as `confusion_counts` makes them
+        >>> scores = segmentation_scores(counts)
+        >>> scores.iou.round(3).tolist(), round(float(scores.miou), 3)
+        ([0.667, 0.75], 0.708)
     """
     return scores_of_totals(totals_of(counts), absent)
 

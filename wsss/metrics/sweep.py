@@ -235,6 +235,12 @@ def power_threshold(gamma: float) -> float:
 
     Raises:
         ValueError: gamma is not positive.
+
+    Examples:
+        >>> round(power_threshold(1.0), 3)
+        0.5
+        >>> round(power_threshold(4.0), 3)
+        0.276
     """
     if gamma <= 0:
         raise ValueError(f"gamma: expected above 0, got {gamma}")

@@ -131,6 +131,7 @@ BACKBONES: dict[str, BackboneSpec] = {
         strides=(32,),
     ),
 }
+"""Backbones by name; ``timm/<name>`` is none of them and needs no line."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class DeepLabV3PlusHead(nn.Module):
 
     A last stage of more than 2 ``width`` channels is brought to so many before the parallel
     convolutions, to which the paper gives all of them: cheaper by far for wide ones, and of 1,280
-    channels the network is as good (docs/results.md).
+    channels the network is as good (docs/experiments/results.md).
 
     Args:
         taps: The two stages.

@@ -189,7 +189,7 @@ def shown(result: Path, settings: Mapping[str, Any]) -> str:
         lines.append(f"suspect: {name}: {reason}")
     if not summary["suspect"]:
         lines.append("no class is suspect")
-    lines.append(f"wrote {result.parent}; what to do: docs/small-objects.md")
+    lines.append(f"wrote {result.parent}; what to do: docs/how-to/small-objects.md")
     return "\n".join(lines)
 
 

@@ -39,7 +39,7 @@ def export(
     """Write the masks of a list in the format of another tool.
 
     COCO, Label Studio and CVAT get one file for the list, written whole or not at all; YOLO gets a
-    folder. docs/export.md says what each tool reads back.
+    folder. docs/how-to/export.md says what each tool reads back.
 
     Args:
         data: The data set: its classes and photographs.

@@ -181,7 +181,8 @@ def _note_size(setup: Setup, notes: list[str]) -> None:
     if long_side >= _LARGE:
         notes.append(
             f"the images are large ({long_side} pixels in the median): made smaller, they lose "
-            "what is small. To see them in tiles, give tiles in data.yaml (docs/large-images.md)"
+            "what is small. To see them in tiles, give tiles in data.yaml "
+            "(docs/how-to/large-images.md)"
         )
 
 

@@ -65,7 +65,19 @@ class DenseCRF:
 
 
 def dense_crf(image: np.ndarray, unary: np.ndarray, config: CRFConfig) -> np.ndarray:
-    """Marginal probabilities of a dense CRF with one unary; see `DenseCRF`."""
+    """Marginal probabilities of a dense CRF with one unary; see `DenseCRF`.
+
+    Examples:
+        >>> import numpy as np
+        >>> image = np.zeros((4, 4, 3), dtype=np.uint8)
+        >>> image[:, 2:] = 255
+        >>> probabilities = np.full((2, 4, 4), 0.1, dtype=np.float32)  # background, one class
+        >>> probabilities[0, :, :2] = probabilities[1, :, 2:] = 0.9
+        >>> probabilities[:, 0, 0] = 0.4, 0.6  # unlike all that has its colour
+        >>> config = CRFConfig(bilateral_sxy=4, bilateral_srgb=8, backend="torch")
+        >>> dense_crf(image, -np.log(probabilities), config).argmax(axis=0)[0].tolist()
+        [0, 0, 1, 1]
+    """
     return DenseCRF(image, config).infer(unary)
 
 

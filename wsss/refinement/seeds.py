@@ -31,6 +31,13 @@ class BackgroundConfig:
         ignore_above: See ``ignore_below``.
         margin: Of ``constant``: the same with thresholds so far below and above ``threshold``, each
             class's own if it has one.
+
+    Examples:
+        >>> BackgroundConfig(threshold=0.4).threshold
+        0.4
+        >>> BackgroundConfig(threshold=1.5)
+        Traceback (most recent call last):
+        ValueError: background.threshold: expected 0..1, got 1.5
     """
 
     kind: Literal["constant", "power", "remainder"] = "constant"
@@ -97,6 +104,11 @@ def normalise_maps(maps: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: A value below zero, or one that is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> normalise_maps(np.array([[[0.0, 2.0]], [[0.0, 0.0]]], dtype=np.float32)).tolist()
+        [[[0.0, 1.0]], [[0.0, 0.0]]]
     """
     # nan would pass the comparison with 0, and then win every argmax
     if not np.isfinite(maps).all() or (maps.size and maps.min() < 0):
@@ -123,6 +135,12 @@ def background_score(
 
     Raises:
         ValueError: A class without a threshold.
+
+    Examples:
+        >>> import numpy as np
+        >>> scores = np.array([[[1.0, 0.5]]], dtype=np.float32)
+        >>> background_score(scores, BackgroundConfig(kind="power", gamma=1.0)).tolist()
+        [[0.0, 0.5]]
     """
     if config.kind == "power":
         # initial: an image without a present class is all background
@@ -163,6 +181,14 @@ def make_mask(
 
     Returns:
         (H, W) uint8: 0 = background, ``p + 1`` = present class ``p``, 255 = ignore.
+
+    Examples:
+        >>> import numpy as np
+        >>> scores = np.array([[[0.9, 0.5, 0.1]], [[0.2, 0.6, 0.2]]], dtype=np.float32)
+        >>> make_mask(None, scores, BackgroundConfig(threshold=0.3)).tolist()
+        [[1, 2, 0]]
+        >>> make_mask(None, scores, BackgroundConfig(threshold=0.6, margin=0.1)).tolist()
+        [[1, 255, 0]]
     """
     if image is None:
         if refinement.steps and len(scores):

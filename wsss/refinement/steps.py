@@ -45,6 +45,7 @@ STEPS: dict[str, Step] = {
     "merge": Step(MergeConfig, prepare_merge),
     "sam": Step(SamConfig, prepare_sam),
 }
+"""All steps by the name that ``kind`` takes."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class RefinementChain:
 
     Args:
         steps: The options of each; their types say which steps they are.
+
+    Examples:
+        >>> RefinementChain((PAMRConfig(iterations=3),)).plain()[0]["kind"]
+        'pamr'
     """
 
     steps: tuple[Any, ...] = ()

@@ -3,7 +3,8 @@
 Each rule measures what a good threshold would separate: two modes of the scores (`otsu`,
 `two_components`), or two groups of colours (`colour_separation`). Two more rules, agreement with
 the dense CRF and agreement between two sets of maps, compare masks and stand in
-`wsss.pipeline.choose_threshold`. docs/evaluation.md compares all with the best threshold.
+`wsss.pipeline.choose_threshold`. docs/experiments/thresholds.md compares all with the best
+threshold.
 """
 
 import cv2

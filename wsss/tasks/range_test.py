@@ -66,8 +66,9 @@ def rate_of_least_loss(rates: Sequence[float], losses: Sequence[float]) -> float
     """A third of the rate at which the smoothed loss is least, in two digits.
 
     The least loss lies close to where training becomes unstable, and the loss falls fastest at a
-    third to a tenth of its rate. The third trained the better (docs/networks.md). Two digits, so
-    that rounding errors do not make two trainings of one.
+    third to a tenth of its rate. The third trained the better
+    (docs/how-to/train-networks.md). Two digits, so that rounding errors do not make two trainings
+    of one.
 
     Args:
         rates: Learning rates, growing.

@@ -44,7 +44,7 @@ teacher also its probabilities (B, L, H, W)."""
 LEARNED_STRIDE = 2
 """Pixels from one that is learned from to the next. Logits come from cells of four pixels and more;
 between these they are interpolated, and a network learns as much from a quarter of the pixels as
-from all (docs/results.md)."""
+from all (docs/experiments/results.md)."""
 
 
 class SegmentationTask(TrainingTask):

@@ -9,7 +9,14 @@ MAP_COLOUR = np.array([[255, 205, 40]], dtype=np.uint8)
 
 
 def colour_mask(values: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Colour (H, W) uint8 mask values by a (256, 3) palette: (H, W, 3) uint8 RGB."""
+    """Colour (H, W) uint8 mask values by a (256, 3) palette: (H, W, 3) uint8 RGB.
+
+    Examples:
+        >>> import numpy as np
+        >>> from wsss.data import voc_palette
+        >>> colour_mask(np.array([[0, 1]], np.uint8), voc_palette()).tolist()
+        [[[0, 0, 0], [128, 0, 0]]]
+    """
     return palette[values]
 
 
@@ -26,6 +33,13 @@ def overlay_mask(
 
     Returns:
         (H, W, 3) uint8 RGB.
+
+    Examples:
+        >>> import numpy as np
+        >>> from wsss.data import voc_palette
+        >>> photograph, values = np.full((1, 2, 3), 100, np.uint8), np.array([[0, 1]], np.uint8)
+        >>> overlay_mask(photograph, values, voc_palette(), opacity=1.0).tolist()
+        [[[100, 100, 100], [128, 0, 0]]]
     """
     alpha = np.where(values > 0, opacity, 0.0)[..., None]
     return _blend(image, palette[values], alpha)
@@ -47,6 +61,12 @@ def overlay_maps(
 
     Returns:
         (H, W, 3) uint8 RGB.
+
+    Examples:
+        >>> import numpy as np
+        >>> photograph, scores = np.full((2, 2, 3), 100, np.uint8), np.zeros((1, 2, 2), np.float32)
+        >>> overlay_maps(photograph, scores)[0, 0].tolist()  # without evidence: dark grey
+        [60, 60, 60]
     """
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) * 0.6
     if not len(scores):

@@ -170,7 +170,7 @@ def _with_lists(folder: Folder, images_in: str, lists_in: str, splits: list[str]
             raise ValueError(
                 f"{folder.path / arrays}: {min(lengths - {len(VOC_CLASSES)})} entries an image, "
                 f"and nothing says of which classes; VOC's has {len(VOC_CLASSES)}. Set labels, "
-                "lists and classes in a data.yaml of your own (docs/own-data.md)"
+                "lists and classes in a data.yaml of your own (docs/how-to/prepare-data.md)"
             )
         what = f"VOC layout, labels from {Path(arrays).name}"
         # arrays name no classes; their entries are numbered as VOC's

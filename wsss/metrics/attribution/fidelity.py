@@ -154,7 +154,13 @@ def road_curve(
 
 
 def area_under_curve(curves: torch.Tensor) -> torch.Tensor:
-    """Trapezoidal integral (N,) of (N, T) values at evenly spaced points of [0, 1]."""
+    """Trapezoidal integral (N,) of (N, T) values at evenly spaced points of [0, 1].
+
+    Examples:
+        >>> import torch
+        >>> area_under_curve(torch.tensor([[0.0, 1.0, 1.0]])).tolist()
+        [0.75]
+    """
     return torch.trapezoid(curves, dx=1 / (curves.shape[1] - 1), dim=1)
 
 

@@ -21,6 +21,13 @@ def pointing_game(maps: torch.Tensor, masks: torch.Tensor, tolerance: float) -> 
 
     Raises:
         ValueError: Shapes differ.
+
+    Examples:
+        >>> import torch
+        >>> maps = torch.tensor([[[0.0, 0.2, 1.0]]])
+        >>> mask = torch.tensor([[[True, False, False]]])
+        >>> pointing_game(maps, mask, tolerance=1).tolist(), pointing_game(maps, mask, 2).tolist()
+        ([False], [True])
     """
     _check(maps, masks)
     width = maps.shape[2]
@@ -49,6 +56,13 @@ def energy_pointing_game(
 
     Raises:
         ValueError: Shapes differ.
+
+    Examples:
+        >>> import torch
+        >>> maps = torch.tensor([[[3.0, 1.0]]])
+        >>> mask, scored = torch.tensor([[[True, False]]]), torch.tensor([[[True, True]]])
+        >>> energy_pointing_game(maps, mask, scored).tolist()
+        [0.75]
     """
     _check(maps, masks)
     _check(maps, scored)

@@ -41,6 +41,12 @@ def rank_correlation(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
     Raises:
         ValueError: Shapes differ.
+
+    Examples:
+        >>> import torch
+        >>> maps = torch.tensor([[[1.0, 2.0, 3.0]]])
+        >>> rank_correlation(maps, maps**2).tolist()
+        [1.0]
     """
     if maps.shape != others.shape:
         raise ValueError(

@@ -14,6 +14,11 @@ def gini(maps: torch.Tensor) -> torch.Tensor:
 
     Raises:
         ValueError: A value below zero.
+
+    Examples:
+        >>> import torch
+        >>> gini(torch.tensor([[[1.0, 1.0]], [[0.0, 1.0]]])).tolist()
+        [0.0, 0.5]
     """
     values = maps.flatten(1)
     if values.numel() and values.min() < 0:

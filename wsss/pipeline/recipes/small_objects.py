@@ -26,7 +26,7 @@ _STAGES = {
     "resnet50": {"layer1": (256, 4), "layer2": (512, 8), "layer3": (1024, 16)},
 }  # fmt: skip
 """Stages of which a class is told, with their channels and strides. The last stage is left out: it
-knows the image it belongs to better than what it shows (docs/small-objects.md)."""
+knows the image it belongs to better than what it shows (docs/how-to/small-objects.md)."""
 
 
 class SmallObjects(NamedTuple):
