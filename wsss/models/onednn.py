@@ -8,7 +8,7 @@ def convolve_by_onednn(model: nn.Module) -> None:
     """Run convolutions by oneDNN on a CPU wherever no gradient is asked for.
 
     PyTorch does so too, but for convolutions of one pixel on a single thread, which it multiplies
-    itself: a third of the time of MobileNetV2 and of ResNet-50 (docs/experiments/performance.md).
+    itself: a third of the time of MobileNetV2 and of ResNet-50 (docs/performance.md).
     Outputs are the same but for float rounding.
 
     Args:

@@ -47,7 +47,7 @@ def full_float32() -> Iterator[None]:
 
     By default PyTorch lets the convolutions of an NVIDIA GPU round their factors to eleven bits
     (TF32), and matrix products too where the user has asked for it. Training bears that; of what is
-    measured, TIF's maps move by a hundredth of their norm (docs/experiments/performance.md).
+    measured, TIF's maps move by a hundredth of their norm (docs/performance.md).
     """
     cudnn = torch.backends.cudnn
     convolutions, products = cudnn.allow_tf32, torch.get_float32_matmul_precision()
