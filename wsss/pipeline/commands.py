@@ -152,6 +152,12 @@ COMMANDS: dict[str, Command] = {
         "Segment all images of a folder, or of a data set's list.",
         manifest=True,
     ),
+    "suggest": Command(
+        "wsss.pipeline.suggest:suggest",
+        "List the images whose masks a person should correct first.",
+        manifest=True,
+        show="wsss.pipeline.suggest:shown",
+    ),
     "export": Command(
         "wsss.pipeline.export:export",
         "Write the masks of a list in the format of another tool.",
