@@ -61,7 +61,7 @@ class TestRanking:
         assert (first["rank"], first["image"]) == ("1", IDS[7])
         assert float(first["gain"]) > 2 * float(second["gain"])
         assert float(first["disagreement"]) > 0.9 * float(first["gain"])
-        truth = set(np.unique(read_mask(shapes.root / shapes.masks / f"{IDS[7]}.png")) - {0})
+        truth = set(np.unique(read_mask(shapes.root / shapes.masks / f"{IDS[7]}.png"))) - {0}
         named = {part.split()[0] for part in first["classes"].split(", ")}
         assert {name for name, value in shapes.classes.items() if value in truth} <= named
 
