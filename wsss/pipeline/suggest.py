@@ -79,16 +79,10 @@ def suggest(
         ExpectedErrors.none(label_map.to_index(read_mask(path), path), label_map.num_labels)
         for path in corrected.masks.values()
     ]
-    errors = [
-        files[one.image_id].errors(label_map)
-        for one in tqdm(left, unit="image", leave=False, disable=None)
-    ]
+    bar = tqdm(left, unit="image", leave=False, disable=None)
+    errors = [files[one.image_id].errors(label_map) for one in bar]
     suggestions, expected_miou = _ranked(left, errors, right)
-    names = ["background", *data.class_names]
-    rows = [HEAD, *(one.row(rank, names) for rank, one in enumerate(suggestions, start=1))]
-    atomic_write_text(output / TABLE, csv_text(rows))
-    ids = [one.record.image_id for one in suggestions]
-    atomic_write_text(output / LIST, "".join(f"{image_id}\n" for image_id in ids))
+    _write_lists(output, suggestions, ["background", *data.class_names])
     if pictures:
         sheet = _sheet(suggestions[:pictures], files, label_map)
         write_picture(output / PICTURE, sheet)
@@ -203,6 +197,14 @@ def _ranked(
         )
     found.sort(key=lambda one: (-one.gain, one.record.image_id))
     return found, float(1 - disagreement.sum() - uncertainty.sum())
+
+
+def _write_lists(output: Path, suggestions: Sequence[_Suggestion], names: Sequence[str]) -> None:
+    """Write the table, and the ids alone."""
+    rows = [HEAD, *(one.row(rank, names) for rank, one in enumerate(suggestions, start=1))]
+    atomic_write_text(output / TABLE, csv_text(rows))
+    ids = [one.record.image_id for one in suggestions]
+    atomic_write_text(output / LIST, "".join(f"{image_id}\n" for image_id in ids))
 
 
 def _sheet(
