@@ -152,9 +152,9 @@ class TestTrainSeg:
         with pytest.raises(ValueError, match=r"another configuration.*trusted_sha256"):
             segment(shapes, folders / "masks", folders / "a", **settings)
 
-    @pytest.mark.parametrize("weight", [0, -1, float("nan")])
+    @pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
     def test_weights_are_above_0(self, shapes, folders, weight):
-        with pytest.raises(ValueError, match="trusted_weight: expected above 0, got"):
+        with pytest.raises(ValueError, match="trusted_weight: expected a number above 0, got"):
             segment(shapes, folders / "masks", folders / "a", trusted_weight=weight)
         assert not (folders / "a").exists()
 

@@ -1,5 +1,6 @@
 """Train a segmentation network on pseudo-masks."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,8 +88,8 @@ def train_seg(
     train = load_records(data, train_split, with_labels=False)
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
     label_map = LabelMap(list(data.classes.values()))
-    if not trusted_weight > 0:
-        raise ValueError(f"trusted_weight: expected above 0, got {trusted_weight}")
+    if not 0 < trusted_weight < math.inf:
+        raise ValueError(f"trusted_weight: expected a number above 0, got {trusted_weight}")
     corrected = trusted_masks(trusted, train, label_map, train_split)
     train_masks = [
         corrected.masks.get(record.image_id, masks / f"{record.image_id}.png") for record in train
