@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from jsonargparse import auto_cli
 from ratios import write_ratios
+from suggest_tables import draw, show
 
 from wsss.attribution.multiscale import MultiScaleConfig
 from wsss.data import DataConfig, load_records, read_mask
@@ -54,7 +55,6 @@ from wsss.pipeline.train_seg import train_seg
 from wsss.refinement import CRFConfig
 from wsss.tasks.optim import OptimConfig
 from wsss.tasks.trainer import TrainerConfig
-from wsss.visualisation.charts import COLOURS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CLASSES = {"cat": 8, "cow": 10, "dog": 12, "horse": 13, "person": 15, "sheep": 17}
@@ -225,55 +225,6 @@ def measure(
     return numbers
 
 
-def over_seeds(numbers: Mapping[str, float], name: str, seeds: Sequence[int]) -> np.ndarray:
-    """One number of each seed."""
-    return np.array([numbers[f"{name}_{seed}"] for seed in seeds])
-
-
-def show(
-    numbers: Mapping[str, float], seeds: Sequence[int], sizes: Sequence[int], trained: Sequence[str]
-) -> None:
-    """Print a row for each number of corrections: of each order mean and range over the seeds."""
-    for kind, names in (("miou", trained), ("masks", EVERY), ("found", EVERY)):
-        scale = 100 if kind == "found" else 1
-        for n in sorted(sizes):
-            cells = []
-            for name in names:
-                values = scale * over_seeds(numbers, f"{kind}_{name}_{n}", seeds)
-                cells.append(
-                    f"{name} {values.mean():.1f} ({values.min():.1f} to {values.max():.1f})"
-                )
-            print(f"{kind} | {n} | " + " | ".join(cells))
-
-
-def draw(
-    numbers: Mapping[str, float], seeds: Sequence[int], sizes: Sequence[int], picture: Path
-) -> None:
-    """Draw the curves of suggest and random: the network's on val, the masks' of train."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2), layout="constrained", dpi=110)
-    titles = {"miou": "network, mIoU on val (%)", "masks": "masks of train, mIoU (%)"}
-    places = sorted(sizes)
-    for axes, (kind, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
-        for name, colour in (("suggest", COLOURS[0]), ("random", COLOURS[1])):
-            curves = np.array([over_seeds(numbers, f"{kind}_{name}_{n}", seeds) for n in places])
-            if kind == "miou":
-                start = over_seeds(numbers, "miou_0", seeds)
-                whole = over_seeds(numbers, "miou_all", seeds)
-                axes.axhline(whole.mean(), color="grey", lw=1, ls="--")
-            else:
-                start = np.full(len(seeds), numbers["masks_0"])
-            curves = np.vstack([start, curves])
-            axes.plot([0, *places], curves, ".", ms=4, color=colour)
-            axes.plot([0, *places], curves.mean(axis=1), color=colour, label=name)
-        axes.set(xlabel="corrected masks", title=title)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture)
-
-
 def main(
     json: Path | None = None,
     picture: Path | None = None,
@@ -313,7 +264,7 @@ def main(
         for seed in seeds:
             numbers |= measure(one, seed, sizes, trained)
             write_ratios(numbers, json)
-        show(numbers, seeds, sizes, trained)
+        show(numbers, seeds, sizes, trained, EVERY)
         if picture is not None:
             draw(numbers, seeds, sizes, picture)
         print(f"{time.process_time() - start:.0f} processor seconds", file=sys.stderr)

@@ -20,7 +20,8 @@ def benchmark(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    sys.modules.pop("ratios", None)
+    for name in ("ratios", "suggest_tables"):
+        sys.modules.pop(name, None)
 
 
 def test_without_the_photographs_it_says_so_and_writes_nothing(
