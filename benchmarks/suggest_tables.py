@@ -1,6 +1,7 @@
 """Tables and the picture of benchmarks/suggest.py."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,8 @@ def show(
         trained: Orders for which networks were trained.
         every: All orders.
     """
-    for kind, names in (("miou", trained), ("masks", every), ("found", every)):
+    kinds = {"miou": trained, "labelled": trained, "masks": every, "found": every}
+    for kind, names in kinds.items():
         if names:
             print(f"\n| {kind} | " + " | ".join(names) + " | suggest - random |")
         for n in sorted(sizes) if names else ():
@@ -47,9 +49,9 @@ def show(
                 cells.append(", ".join(f"{one:+.1f}" for one in less))
             print(f"| {n} | " + " | ".join(cells) + " |")
     if trained:
-        for n in ("0", "all"):
-            values = over_seeds(numbers, f"miou_{n}", seeds)
-            print(f"miou {n}: {values.mean():.1f} [{values.min():.1f}, {values.max():.1f}]")
+        for kind, n in product(("miou", "labelled"), ("0", "all")):
+            values = over_seeds(numbers, f"{kind}_{n}", seeds)
+            print(f"{kind} {n}: {values.mean():.1f} [{values.min():.1f}, {values.max():.1f}]")
     expected = over_seeds(numbers, "expected_miou", seeds)
     print(f"masks 0: {numbers['masks_0']:.1f}, expected {', '.join(f'{x:.1f}' for x in expected)}")
 
@@ -60,18 +62,22 @@ def draw(
     """Draw the curves of suggest and random: the network's on val, the masks' of train."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.2), layout="constrained", dpi=110)
-    titles = {"miou": "network, mIoU on val (%)", "masks": "masks of train, mIoU (%)"}
+    figure = Figure(figsize=(10, 3), layout="constrained", dpi=110)
+    titles = {
+        "masks": "masks of train, mIoU (%)",
+        "labelled": "network on val, labels given (%)",
+        "miou": "network on val (%)",
+    }
     places = sorted(sizes)
-    for axes, (kind, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+    for axes, (kind, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
         for name, colour in (("suggest", COLOURS[0]), ("random", COLOURS[1])):
             curves = np.array([over_seeds(numbers, f"{kind}_{name}_{n}", seeds) for n in places])
-            if kind == "miou":
-                start = over_seeds(numbers, "miou_0", seeds)
-                whole = over_seeds(numbers, "miou_all", seeds)
-                axes.axhline(whole.mean(), color="grey", lw=1, ls="--")
-            else:
+            if kind == "masks":
                 start = np.full(len(seeds), numbers["masks_0"])
+            else:
+                start = over_seeds(numbers, f"{kind}_0", seeds)
+                whole = over_seeds(numbers, f"{kind}_all", seeds)
+                axes.axhline(whole.mean(), color="grey", lw=1, ls="--")
             curves = np.vstack([start, curves])
             axes.plot([0, *places], curves, ".", ms=4, color=colour)
             axes.plot([0, *places], curves.mean(axis=1), color=colour, label=name)

@@ -20,7 +20,7 @@ def benchmark(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    for name in ("ratios", "suggest_tables"):
+    for name in ("ratios", "corrections", "suggest_tables"):
         sys.modules.pop(name, None)
 
 
