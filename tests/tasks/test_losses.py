@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wsss.tasks.losses import cross_entropy
+from wsss.tasks.losses import cross_entropy, soft_cross_entropy
 
 
 def batch(seed=0, labels=4, size=(2, 5, 6)):
@@ -98,3 +98,57 @@ def test_parts_of_processes_add_up_to_the_loss_of_all(monkeypatch):
         monkeypatch.setattr("wsss.tasks.losses.add_up", lambda _, answers=answers: next(answers))
         parts.append(cross_entropy(logits[part : part + 1], truth[part : part + 1]))
     torch.testing.assert_close(sum(parts), whole)
+
+
+class TestWeights:
+    """Each pixel of an image counts as so many."""
+
+    def test_by_hand(self):
+        logits, truth = batch(3)
+        sums = [
+            slow(logits[b : b + 1], truth[b : b + 1], lambda p, y: -math.log(p[y])) for b in (0, 1)
+        ]
+        pixels = [int((truth[b] != 255).sum()) for b in (0, 1)]
+        expected = (3 * sums[0] + 0.5 * sums[1]) / (3 * pixels[0] + 0.5 * pixels[1])
+        found = cross_entropy(logits, truth, torch.tensor([3, 0.5]))
+        assert float(found) == pytest.approx(expected, rel=1e-12)
+
+    def test_three_is_the_image_three_times(self):
+        logits, truth = batch(4)
+        thrice = [torch.cat([one[:1], one[:1], one]) for one in (logits, truth)]
+        found = cross_entropy(logits, truth, torch.tensor([3.0, 1.0]))
+        assert float(found) == pytest.approx(float(cross_entropy(*thrice)), rel=1e-12)
+
+    def test_equal_ones_change_nothing(self):
+        logits, truth = batch(5)
+        for weight in (1.0, 0.01):
+            found = cross_entropy(logits, truth, torch.full((2,), weight))
+            assert float(found) == pytest.approx(float(cross_entropy(logits, truth)), rel=1e-7)
+
+    def test_trap_13_a_batch_of_255_gives_0_and_no_nan(self):
+        logits = torch.randn(2, 4, 5, 6, requires_grad=True)
+        found = cross_entropy(logits, torch.full((2, 5, 6), 255), torch.tensor([2.0, 1.0]))
+        found.backward()
+        assert found.item() == 0
+        assert logits.grad.abs().max() == 0
+
+    def test_of_a_teacher(self):
+        logits, truth = batch(6)
+        truth[truth == 255] = 0
+        sure = 255 * F.one_hot(truth, 4).permute(0, 3, 1, 2).to(torch.uint8)
+        weights = torch.tensor([2.0, 5.0])
+        torch.testing.assert_close(
+            soft_cross_entropy(logits, sure, weights), cross_entropy(logits, truth, weights),
+            rtol=1e-6, atol=0,
+        )  # fmt: skip
+
+    def test_parts_of_processes_add_up(self, monkeypatch):
+        logits, truth = batch(7)
+        truth[1, 2:] = 255
+        weights = torch.tensor([2.0, 5.0])
+        whole = cross_entropy(logits, truth, weights)
+        parts = (slice(0, 1), slice(1, 2))
+        own = [weights[p] * (truth[p] != 255).sum() for p in parts]
+        monkeypatch.setattr("wsss.tasks.losses.add_up", lambda _: sum(own)[0].double())
+        found = [cross_entropy(logits[p], truth[p], weights[p]) for p in parts]
+        torch.testing.assert_close(sum(found), whole)

@@ -50,7 +50,7 @@ class TestLearnedPixels:
         one, seen = task(), []
         monkeypatch.setattr(
             "wsss.tasks.segmentation.cross_entropy",
-            lambda logits, labels: seen.append((logits, labels)) or 0,
+            lambda logits, labels, weights: seen.append((logits, labels)) or 0,
         )
         monkeypatch.setattr(one, "log", lambda *_, **__: None)
         monkeypatch.setattr("wsss.tasks.segmentation.add_up", lambda part: part)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,6 +50,20 @@ class Padded(NamedTuple):
 
     image: torch.Tensor
     box: torch.Tensor
+
+
+class Weighted(NamedTuple):
+    """Labels of an image whose pixels count more or less in a loss than those of others.
+
+    Of a batch, each field has a first dimension B.
+
+    Args:
+        labels: (H, W) int64, 255 = ignore.
+        weight: () float32 above 0.
+    """
+
+    labels: torch.Tensor
+    weight: torch.Tensor
 
 
 class LabelledImages(Dataset[tuple[Padded, torch.Tensor]]):
@@ -137,12 +151,12 @@ class LabelledBags(Dataset[tuple[Padded, torch.Tensor]]):
         return Padded(images, boxes), self.labels(place)
 
 
-class MaskedImages(Dataset[tuple[torch.Tensor, ...]]):
+class MaskedImages(Dataset[tuple[Any, ...]]):
     """Data set of images with masks: pseudo-masks to train on, or ground truth to validate on.
 
-    Items: (3, H, W) float32 normalised image, and (H, W) int64 label indices with 255 = ignore;
-    with ``soft``, also (L, H, W) uint8 probabilities of the labels, 255 = 1, where an image is, and
-    255 throughout in its padding.
+    Items: (3, H, W) float32 normalised image, and (H, W) int64 label indices with 255 = ignore,
+    `Weighted` where there are ``weights``; with ``soft``, also (L, H, W) uint8 probabilities of the
+    labels, 255 = 1, where an image is, and 255 throughout in its padding.
 
     Args:
         records: Images.
@@ -153,6 +167,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, ...]]):
         keep_mask: Apply the transform to the image alone; the mask keeps its own size.
         read: Reads the images.
         soft: Score files of a network's probabilities, one for each image; None reads none.
+        weights: Weight of each image's pixels in the loss; None gives none.
     """
 
     def __init__(
@@ -166,8 +181,10 @@ class MaskedImages(Dataset[tuple[torch.Tensor, ...]]):
         keep_mask: bool = False,
         read: Reader = read_image,
         soft: Sequence[Path] | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         self.soft = soft
+        self.weights = weights
         self.records = records
         self.masks = masks
         self.label_map = label_map
@@ -179,7 +196,7 @@ class MaskedImages(Dataset[tuple[torch.Tensor, ...]]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+    def __getitem__(self, index: int | tuple[int, ...]) -> tuple[Any, ...]:
         index = reseed(self.transform, index)
         image = self.read(self.records[index].image)
         mask = self.mask(index)
@@ -190,14 +207,20 @@ class MaskedImages(Dataset[tuple[torch.Tensor, ...]]):
             changed = self.transform(image=image, masks=[mask, *planes])
             mask, *planes = changed["masks"]
             seen = normalise(changed["image"], self.normalisation)
-            labels = torch.from_numpy(mask.astype(np.int64))
-            return seen, labels, torch.from_numpy(np.stack(planes))
+            return seen, self.seen_labels(index, mask), torch.from_numpy(np.stack(planes))
         if self.keep_mask:
             image = self.transform(image=image)["image"]
         else:
             changed = self.transform(image=image, mask=mask)
             image, mask = changed["image"], changed["mask"]
-        return normalise(image, self.normalisation), torch.from_numpy(mask.astype(np.int64))
+        return normalise(image, self.normalisation), self.seen_labels(index, mask)
+
+    def seen_labels(self, index: int, mask: np.ndarray) -> torch.Tensor | Weighted:
+        """Labels that a batch brings of a view of an image's mask, (H, W) uint8 label indices."""
+        labels = torch.from_numpy(mask.astype(np.int64))
+        if self.weights is None:
+            return labels
+        return Weighted(labels, torch.tensor(self.weights[index], dtype=torch.float32))
 
     def mask(self, index: int) -> np.ndarray:
         """Mask of an image at its own size, (H, W) uint8 label indices with 255 = ignore."""
@@ -220,9 +243,7 @@ def soft_labels(path: Path, label_map: LabelMap, size: tuple[int, ...]) -> np.nd
             f"mask is {size[1]} x {size[0]}"
         )
     labels = label_map.to_index(scores.classes, str(path))
-    found = np.zeros((label_map.num_labels, *scores.size), dtype=np.float32)
+    found = np.zeros((label_map.num_labels, *scores.size), dtype=np.uint8)
     # each class once; they may come in any order
-    for label, plane in zip(labels, scores.full_size(), strict=True):
-        found[label] = plane
-    found[0] = (1 - found[1:].sum(axis=0)).clip(min=0)
-    return np.rint(255 * found / found.sum(axis=0)).astype(np.uint8)
+    found[[0, *labels]] = np.rint(255 * scores.with_background())
+    return found

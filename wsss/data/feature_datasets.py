@@ -73,7 +73,7 @@ class KeptImages(Dataset[tuple[Any, ...]]):
         view, shown = (None, mask) if self.whole else self._draw(mask)
         kept, size = self._kept(index, view)
         check_same_size(mask, size, self.images.masks[index], self.images.records[index].image)
-        return kept, torch.from_numpy(shown.astype(np.int64))
+        return kept, self.images.seen_labels(index, shown)
 
     def _draw(self, mask: np.ndarray) -> tuple[View, np.ndarray]:
         """Draw a view of an image of the size of its (H, W) mask, and the mask in that view."""

@@ -41,6 +41,18 @@ class Scores(NamedTuple):
             np.minimum(plane, 1.0, out=plane)  # the weights of a thin image may add up to more
         return full
 
+    def with_background(self) -> np.ndarray:
+        """Probabilities of the background, which has what the classes leave, and of the classes.
+
+        Returns:
+            (1 + P, H, W) float32 that adds up to 1 in each pixel.
+        """
+        classes = self.full_size()
+        rest = (1 - classes.sum(axis=0, keepdims=True)).clip(min=0)
+        found = np.concatenate([rest, classes])
+        found /= found.sum(axis=0)
+        return found
+
     def with_some(self) -> "Scores":
         """Leave out the classes whose scores are all 0."""
         some = self.scores.any(axis=(1, 2))

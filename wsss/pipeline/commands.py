@@ -168,6 +168,12 @@ COMMANDS: dict[str, Command] = {
         manifest=True,
         show="wsss.pipeline.export_model:shown",
     ),
+    "suggest": Command(
+        "wsss.pipeline.suggest:suggest",
+        "List the images whose masks a person should correct first.",
+        manifest=True,
+        show="wsss.pipeline.suggest:shown",
+    ),
     "export": Command(
         "wsss.pipeline.export:export",
         "Write the masks of a list in the format of another tool.",

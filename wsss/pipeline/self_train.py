@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap
 from wsss.data.records import Record, load_records
 from wsss.data.storage import fetched, file_sha256
+from wsss.data.trusted import trusted_masks
 from wsss.parallel.environment import place_among_several
 from wsss.pipeline.self_training.agreement import (
     MaskAgreement,
@@ -32,6 +34,7 @@ def self_train(
     output: Path,
     split: str = "train",
     masks: Path | None = None,
+    trusted: Path | None = None,
     held_out: str | None = None,
     other_scores: list[Path] | None = None,
     rounds: int = 2,
@@ -56,6 +59,9 @@ def self_train(
         split: List of the training images.
         masks: Folder of the masks that this network was trained on, to compare the first round
             with; null compares from the second round on.
+        trusted: Folder of masks that people have corrected, see train_seg: every round trains on
+            them, never on predictions of their images, which do not count in the agreement of
+            masks either. null has none.
         held_out: List of images that train nothing, whose image-level labels judge each network;
             null does without.
         other_scores: Folders of scores of the same images, such as those of TIF, whose mean with
@@ -77,13 +83,18 @@ def self_train(
     if not {"background", "threshold_from"} & set(masking):
         masking["background"] = {"kind": "remainder"}
     stages = Stages(
-        data, split, held_out, other_scores or [], predict or {}, masking, train_seg or {}
+        data, split, held_out, other_scores or [], predict or {}, masking, train_seg or {}, trusted
     )
     stages.check()
     lists = _Lists.load(data, split, held_out)
+    corrected = trusted_masks(trusted, lists.train, lists.label_map, split)
     identity = {"checkpoint_sha256": file_sha256(checkpoint)}
+    if corrected.masks:
+        identity["trusted_sha256"] = corrected.sha256()
     folder = OutputFolder(output, settings, identity=identity, free=_FREE, local=True)
-    end = _run_rounds(stages, lists, checkpoint, masks, output, rounds, agreement)
+    # masks of corrected images stay as they are: whether rounds still change is asked of the others
+    changing = [r.image_id for r in lists.train if r.image_id not in corrected.masks]
+    end = _run_rounds(stages, lists, changing, checkpoint, masks, output, rounds, agreement)
     kept = fetched(end.kept, "checkpoint")
     with kept.open("rb") as source, atomic_write(output / "last.ckpt") as target:
         shutil.copyfileobj(source, target)
@@ -93,6 +104,8 @@ def self_train(
         kept=end.kept,
         stopped=end.stopped,
         train_images=len(lists.train),
+        trusted_images=len(corrected.masks),
+        trusted_elsewhere=corrected.elsewhere,
         held_out_images=len(lists.held_out),
     )
     log.info("%s; kept %s", end.stopped, end.kept)
@@ -173,20 +186,33 @@ class _End(NamedTuple):
 def _run_rounds(
     stages: Stages,
     lists: _Lists,
+    changing: Sequence[str],
     checkpoint: Path,
     masks: Path | None,
     output: Path,
     rounds: int,
     agreement: float,
 ) -> _End:
-    """Run rounds until a rule says stop; the network of the last round before is kept."""
-    ids = [record.image_id for record in lists.train]
+    """Run rounds until a rule says stop; the network of the last round before is kept.
+
+    Args:
+        stages: The commands of a round.
+        lists: The images.
+        changing: Ids of the training images whose masks a round makes.
+        checkpoint: Network of the first round.
+        masks: Folder of the masks that it was trained on, if they are known.
+        output: Folder of the rounds.
+        rounds: Most rounds.
+        agreement: Kappa from which nothing new is to be learned.
+    """
     kept, start = checkpoint, _label_f1(stages, lists, checkpoint, output / "start")
     best, history = start, []
     for number in range(1, rounds + 1):
         place = output / f"round_{number}"
         made = stages.masks(kept, place)
-        agreed = None if masks is None else agreement_of_masks(ids, masks, made, lists.label_map)
+        agreed = (
+            None if masks is None else agreement_of_masks(changing, masks, made, lists.label_map)
+        )
         if agreed is not None and agreed.kappa >= agreement:
             # the network of these masks would be that of the round before
             history.append(_Round(agreed, None))

@@ -1,5 +1,6 @@
 """Train a segmentation network on pseudo-masks."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytorch_lightning as pl
 
 from wsss.data.config import DataConfig
 from wsss.data.masks import LabelMap, refuse_black_and_white, require_masks
-from wsss.data.records import load_records
+from wsss.data.records import Record, load_records
 from wsss.data.transforms import AugmentConfig
+from wsss.data.trusted import Trusted, trusted_masks
 from wsss.models.segmenter import SegmenterConfig
 from wsss.runs.settings import Settings
 from wsss.tasks.kept_features import Features, feature_callbacks
@@ -26,6 +28,8 @@ def train_seg(
     val_split: str | None = None,
     teacher: Path | None = None,
     teacher_weight: float = 0.5,
+    trusted: Path | None = None,
+    trusted_weight: float = 1.0,
     model: SegmenterConfig = SegmenterConfig(),
     backbone_weights: Path | None = None,
     augment: AugmentConfig = AugmentConfig(
@@ -55,6 +59,11 @@ def train_seg(
         teacher: Folder of the scores of another network, as predict writes them with save_scores:
             each pixel is also to have its probabilities (distillation).
         teacher_weight: Share of that in the loss, between 0 and 1; the masks have the rest.
+        trusted: Folder of masks that people have corrected, as import writes it (or any folder of
+            <id>.png): they take the place of the pseudo-masks, and an image that has one needs no
+            pseudo-mask. The manifest says how many; null has none.
+        trusted_weight: How many pixels each pixel of these images counts as in the loss, a mean
+            over all; 1 counts them as others.
         model: Architecture.
         backbone_weights: Checkpoint of train_cls, state dict of torchvision or timm (also
             safetensors), or torchvision's name of weights, such as DEFAULT, to start from.
@@ -78,7 +87,13 @@ def train_seg(
     settings = Settings.of(train_seg, locals())
     train = load_records(data, train_split, with_labels=False)
     val = load_records(data, val_split, with_labels=False) if val_split is not None else []
-    train_masks = [masks / f"{record.image_id}.png" for record in train]
+    label_map = LabelMap(list(data.classes.values()))
+    if not 0 < trusted_weight < math.inf:
+        raise ValueError(f"trusted_weight: expected a number above 0, got {trusted_weight}")
+    corrected = trusted_masks(trusted, train, label_map, train_split)
+    train_masks = [
+        corrected.masks.get(record.image_id, masks / f"{record.image_id}.png") for record in train
+    ]
     # all masks before the training: a missing one would end it in the middle of an epoch
     require_masks([*train_masks, *(r.mask for r in val)])
     refuse_black_and_white(train_masks, data.classes)
@@ -104,18 +119,37 @@ def train_seg(
         train,
         train_masks,
         val,
-        label_map=LabelMap(list(data.classes.values())),
+        label_map=label_map,
         normalisation=task.model.normalisation,
         augment=augment,
         batch_size=batch_size,
         workers=decoding_workers(trainer),
         read=image_reader(trainer, [] if features == "cache" else [*train, *val], data.grey_bits),
         soft=soft,
+        weights=_weights(train, corrected, trusted_weight),
     )
     lightning = build_trainer(trainer, output, epochs, monitor=None)
     lightning.callbacks += kept  # type: ignore[attr-defined]
-    train_into(output, settings, lightning, task, images, checkpoint_chosen_by="last epoch")
+    train_into(
+        output,
+        settings,
+        lightning,
+        task,
+        images,
+        # a person corrects more, in the same folder
+        identity={"trusted_sha256": corrected.sha256()} if corrected.masks else None,
+        checkpoint_chosen_by="last epoch",
+        trusted_images=len(corrected.masks),
+        trusted_elsewhere=corrected.elsewhere,
+    )
     return output / "last.ckpt"
+
+
+def _weights(train: Sequence[Record], corrected: Trusted, weight: float) -> list[float] | None:
+    """Weight of each image in the loss; None where all have the same."""
+    if weight == 1 or not corrected.masks:
+        return None
+    return [weight if record.image_id in corrected.masks else 1.0 for record in train]
 
 
 def _check_teacher(soft: Sequence[Path] | None, weight: float, features: Features) -> None:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
-from wsss.data.datasets import MaskedImages, Reader
+from wsss.data.datasets import MaskedImages, Reader, Weighted
 from wsss.data.feature_datasets import Kept
 from wsss.data.images import read_image
 from wsss.data.masks import LabelMap, MaskSource
@@ -37,8 +37,8 @@ from wsss.tasks.task import TrainingTask
 
 Network = Callable[[Inputs, int], torch.Tensor]
 Batch = tuple[Any, ...]
-"""Images, or what frozen layers made of them, and their labels (B, H, W); of a training with a
-teacher also its probabilities (B, L, H, W)."""
+"""Images, or what frozen layers made of them, and their labels (B, H, W), `Weighted` where images
+have weights; of a training with a teacher also its probabilities (B, L, H, W)."""
 
 
 LEARNED_STRIDE = 2
@@ -121,14 +121,15 @@ class SegmentationTask(TrainingTask):
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         """Loss whose gradient, averaged over processes, is that of the whole batch."""
         images, labels, *soft = batch
+        labels, weights = labels if isinstance(labels, Weighted) else (labels, None)
         # in turn, so that what lies between two learned pixels is not always on the same side
         start = step % LEARNED_STRIDE if min(labels.shape[1:]) >= LEARNED_STRIDE else 0
         learned = labels[:, start::LEARNED_STRIDE, start::LEARNED_STRIDE]
         logits = self.network(images, start)
-        part = cross_entropy(logits, learned)
+        part = cross_entropy(logits, learned, weights)
         for planes in soft:
             taught = soft_cross_entropy(
-                logits, planes[..., start::LEARNED_STRIDE, start::LEARNED_STRIDE]
+                logits, planes[..., start::LEARNED_STRIDE, start::LEARNED_STRIDE], weights
             )
             part = (1 - self.soft_weight) * part + self.soft_weight * taught
         self.log("train_loss", add_up(part), prog_bar=True, on_step=True, on_epoch=False)
@@ -171,6 +172,7 @@ class SegmentationData(pl.LightningDataModule):
         workers: Decoding processes.
         read: Function that reads an image.
         soft: Score files of a teacher's probabilities of each training image; None has none.
+        weights: Weight of each training image's pixels in the loss; None is 1.
     """
 
     def __init__(
@@ -186,6 +188,7 @@ class SegmentationData(pl.LightningDataModule):
         workers: int,
         read: Reader = read_image,
         soft: Sequence[Path] | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.train = MaskedImages(
@@ -196,6 +199,7 @@ class SegmentationData(pl.LightningDataModule):
             normalisation,
             read=read,
             soft=soft,
+            weights=weights,
         )
         self.val = MaskedImages(
             val,

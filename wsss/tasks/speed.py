@@ -6,6 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from wsss.data.datasets import Weighted
 from wsss.parallel.processes import add_up, process_count
 
 
@@ -65,7 +66,8 @@ class Throughput(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self.images += len(batch[-1])  # the first may be activations of several layers
+        labels = batch[-1]  # the first may be activations of several layers
+        self.images += len(labels.labels if isinstance(labels, Weighted) else labels)
         self.last = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,5 +1,6 @@
 """Training into an output folder, for classifier and segmentation network alike."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def train_into(
     trainer: pl.Trainer,
     task: TrainingTask,
     images: ClassificationData | SegmentationData,
+    identity: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> None:
     """Train; the output folder holds the configuration before and the manifest after it.
@@ -30,6 +32,7 @@ def train_into(
         trainer: Runs the training, possibly in several processes; the first writes the files.
         task: Network and loss.
         images: Images to train and validate on.
+        identity: Facts beside the settings that the network depends on, such as hashes of inputs.
         facts: Further entries of the manifest.
 
     Raises:
@@ -38,7 +41,7 @@ def train_into(
     # the first process alone claims the folder: all would find each other's files in it
     folder = on_first(
         trainer.is_global_zero,
-        lambda: OutputFolder(output, settings, free=("trainer",), local=True),
+        lambda: OutputFolder(output, settings, identity=identity, free=("trainer",), local=True),
         trainer.strategy.broadcast,
     )
     metrics = fit(trainer, task, images, output)

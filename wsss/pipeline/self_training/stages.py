@@ -23,6 +23,7 @@ class Stages:
         predict: Keys of predict.
         make_pseudo_masks: Keys of make_pseudo_masks.
         train_seg: Keys of train_seg.
+        trusted: Folder of corrected masks, which every network learns in place of predictions.
     """
 
     data: DataConfig
@@ -32,6 +33,7 @@ class Stages:
     predict: Mapping[str, Any]
     make_pseudo_masks: Mapping[str, Any]
     train_seg: Mapping[str, Any]
+    trusted: Path | None = None
 
     def check(self) -> None:
         """Parse the keys of all stages, before the first has run for hours.
@@ -88,6 +90,7 @@ class Stages:
             "data": self.data,
             "train_split": self.split,
             "masks": folder / "masks" / "masks",
+            "trusted": self.trusted,
             "output": folder / "segmenter",
         }
 
