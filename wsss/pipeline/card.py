@@ -151,7 +151,7 @@ def _render(**content: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = _cell
-    return environment.get_template("card.md").render(content)
+    return environment.get_template("card.md.jinja").render(content)
 
 
 def _cell(value: object) -> str:
