@@ -20,6 +20,7 @@ ROOMS = (
     "wsss.metrics",
     "wsss.metrics.attribution",
     "wsss.visualisation",
+    "wsss.deployed",
 )
 """Rooms whose names others may build on, in the order of the road."""
 INNER = ("wsss.refinement.normal", "wsss.refinement.sam", "wsss.refinement.walk", "wsss.tasks.sam")
