@@ -85,9 +85,11 @@ def make_pseudo_masks(
     scores/<id>.npz and overlays/<id>.png; of large images in tiles, also whole/<id>.png, joined
     from those of the tiles; of GeoTIFF, geotiff/<id>.tif with its georeference. trusted.txt lists
     the images of which every class got pixels; manifest.json names the others and counts the pixels
-    of each label. Images that are done are skipped in a rerun; a folder made with another configuration is refused; an image that
-    cannot be read is named and skipped, and the command then fails at its end. Processes that
-    torchrun or SLURM has started share the images.
+    of each label.
+
+    Images that are done are skipped in a rerun; a folder made with another configuration is
+    refused; an image that cannot be read is named and skipped, and the command then fails at its
+    end. Processes that torchrun or SLURM has started share the images.
 
     Args:
         data: The data set.
