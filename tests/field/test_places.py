@@ -15,7 +15,7 @@ from wsss.data.listing import list_images
 from wsss.pipeline.check_data import check_data
 from wsss.pipeline.commands import COMMANDS
 from wsss.pipeline.init import init
-from wsss.pipeline.predict import predict
+from wsss.pipeline.mask_making.found_images import find_images
 from wsss.pipeline.settings import command_parser
 
 LEFT = [
@@ -67,15 +67,16 @@ class TestHiddenAndUnread:
         with pytest.raises(ValueError, match=r"no image was found .*1 \.heic files are not read"):
             init(tmp_path / "raw", tmp_path / "out")
 
-    def test_by_predict(self, folder, tmp_path, classifier_checkpoint, caplog):
-        with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="segmenter"):
-            predict(classifier_checkpoint, tmp_path / "out", images=folder)
+    def test_by_predict(self, folder, tmp_path, caplog):
+        seen = {"grey_bits": 16, "bands": 3, "tiles": None, "frame_step": 1}
+        with caplog.at_level(logging.WARNING):
+            find_images(folder, without=tmp_path / "out", **seen)
         assert "4 .heic files are not read" in caplog.text
         assert f"{len(LEFT)} hidden files are left out" in caplog.text
         (tmp_path / "raw").mkdir()
         (tmp_path / "raw/a.NEF").write_bytes(b"x")
         with pytest.raises(ValueError, match=r"holds no image.*1 \.nef files are not read"):
-            predict(classifier_checkpoint, tmp_path / "out", images=tmp_path / "raw")
+            find_images(tmp_path / "raw", without=tmp_path / "out", **seen)
 
 
 class TestLinks:
