@@ -1,7 +1,6 @@
 """Graphs of the suite's networks give what the networks give, at sizes that they were not made at.
 
-The whole suite takes minutes: set WSSS_EVERY_ARCHITECTURE=1. What runs otherwise is a network
-of each kind.
+Those that take seven seconds of a core or more run with WSSS_EVERY_ARCHITECTURE=1 alone.
 """
 
 import os
@@ -26,14 +25,16 @@ from wsss.pipeline.deploying.graphs import traced
 
 pytestmark = pytest.mark.slow
 EVERY = pytest.mark.skipif(
-    "WSSS_EVERY_ARCHITECTURE" not in os.environ, reason="minutes: set WSSS_EVERY_ARCHITECTURE=1"
+    "WSSS_EVERY_ARCHITECTURE" not in os.environ,
+    reason="seven seconds and more each: set WSSS_EVERY_ARCHITECTURE=1",
 )
 
-
-SELDOM = [
-    one for one in DECODERS if one.name == "narrow_resnet10" and one.decoder in ("segformer", "dpt")
-]
-OFTEN = [one for one in DECODERS if one not in SELDOM]
+_SLOWEST = (
+    "resnet101", "mobilenet_v2", "convnext_tiny", "vit_b_16", "swin_t", "timm/efficientnet_lite0",
+    "timm/twins_pcpvt_small", "timm/xcit_nano_12_p16_224", "timm/vit_small_patch16_dinov3",
+    "timm/swin_tiny_patch4_window7_224", "timm/swinv2_tiny_window8_256",
+)  # fmt: skip
+SUITE = [*DECODERS, Architecture("text"), *POOLINGS, *TRANSFORMERS, *TORCHVISION, *TIMM, *WHOLE]
 
 
 def named(architecture: Architecture) -> str:
@@ -48,18 +49,14 @@ def agree(architecture, folder, format):
         assert {name for name in found if found[name] > TOLERANCES[name]} == set(), found
 
 
-@pytest.mark.parametrize("architecture", [*OFTEN, Architecture("text"), POOLINGS[0]], ids=named)
-def test_onnx(architecture, tmp_path):
-    agree(architecture, tmp_path, "onnx")
-
-
-@EVERY
 @pytest.mark.parametrize(
     "architecture",
-    [*SELDOM, *TRANSFORMERS, *POOLINGS[1:], *TORCHVISION, *TIMM, *WHOLE],
-    ids=named,
+    [
+        pytest.param(one, marks=EVERY if one.name in _SLOWEST else (), id=named(one))
+        for one in SUITE
+    ],
 )
-def test_onnx_of_the_whole_suite(architecture, tmp_path):
+def test_onnx(architecture, tmp_path):
     agree(architecture, tmp_path, "onnx")
 
 
