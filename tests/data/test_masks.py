@@ -216,3 +216,27 @@ class TestLabelMap:
                 values[place] = 77
                 with pytest.raises(ValueError, match="mask x: value 77 belongs to no class"):
                     label_map.to_index(values, "x")
+
+
+class TestLargeMasks:
+    """More pixels than Pillow opens: masks joined from tiles, and files that only say so."""
+
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+
+    def test_those_that_we_write_are_read(self, tmp_path):
+        values = np.random.default_rng(0).integers(0, 256, (40, 50)).astype(np.uint8)
+        write_mask(tmp_path / "large.png", values)
+        np.testing.assert_array_equal(read_mask(tmp_path / "large.png"), values)
+
+    def test_pictures_are_not_nor_what_is_larger_than_any_mask(self, tmp_path, monkeypatch):
+        Image.new("RGB", (50, 40)).save(tmp_path / "colours.png")
+        Image.new("L", (50, 40)).save(tmp_path / "grey.bmp")
+        for name in ("colours.png", "grey.bmp"):
+            with pytest.raises(ValueError, match=rf"mask .*{name} has more than"):
+                read_mask(tmp_path / name)
+        write_mask(tmp_path / "large.png", np.zeros((40, 50), np.uint8))
+        monkeypatch.setattr("wsss.data.masks._MOST_PIXELS", 1999)
+        with pytest.raises(ValueError, match=r"large\.png has more than"):
+            read_mask(tmp_path / "large.png")

@@ -1,12 +1,14 @@
 """Masks as indexed PNG files, and the map between their values and label indices."""
 
 import functools
+import io
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from wsss.data.atomic import atomic_write
 from wsss.data.drawn import DrawnMask
@@ -18,6 +20,8 @@ from wsss.ignore import IGNORE
 __all__ = ["IGNORE", "LabelMap", "read_mask", "voc_palette", "write_mask"]
 
 _UNKNOWN = 254
+_MOST_PIXELS = 2**31
+"""Pixels of the largest mask that is decoded: two gigabytes."""
 
 
 def voc_palette() -> np.ndarray:
@@ -89,7 +93,7 @@ def read_mask(path: MaskSource | str) -> np.ndarray:
         return part.copy()
     source = readable(path, "mask")
     try:
-        with Image.open(source, formats=safe_formats()) as file:
+        with _opened(source) as file:
             image = upright(file)
     except Image.DecompressionBombError as error:
         raise ValueError(too_large(path, "mask")) from error
@@ -109,7 +113,28 @@ def read_mask(path: MaskSource | str) -> np.ndarray:
             "colours stand for classes must be converted first (wsss check_data offers to)"
         )
     # of one bit, black and white are 0 and 1
-    return np.array(image).astype(np.uint8)
+    return np.array(image).astype(np.uint8, copy=False)
+
+
+def _opened(source: Path | io.BytesIO) -> Image.Image:
+    """Open a mask, if it is a PNG of one band even one of more pixels than Pillow lets through.
+
+    Those joined of tiles are as large as their images.
+
+    Raises:
+        DecompressionBombError: It is too large nevertheless.
+    """
+    try:
+        return Image.open(source, formats=safe_formats())
+    except Image.DecompressionBombError:
+        if not isinstance(source, Path):
+            source.seek(0)
+        with suppress(SyntaxError):  # no PNG
+            png = PngImagePlugin.PngImageFile(source)
+            if png.mode in ("1", "P", "L") and png.width * png.height <= _MOST_PIXELS:
+                return png
+            png.close()
+        raise
 
 
 @functools.lru_cache(maxsize=1)  # the tiles of one image follow each other
