@@ -100,7 +100,7 @@ def test_a_blend_weighs_by_the_distance_from_the_edges():
     [({"size": 16}, "at least 32 pixels"), ({"size": 64, "overlap": 64}, r"0\.\.63 pixels")],
 )
 def test_grids_that_cannot_be(values, message):
-    with pytest.raises(ValueError, match=rf"data\.tiles\.\w+: expected {message}"):
+    with pytest.raises(ValueError, match=rf"^tiles\.\w+: expected {message}"):
         TileConfig(**values)
 
 

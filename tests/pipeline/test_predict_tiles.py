@@ -167,6 +167,19 @@ def test_batches_of_tiles_see_the_same(tiled, images, network, tmp_path):
         predict(network, tmp_path / "o", images, batch_size=0)
 
 
+def test_tiles_of_a_photograph_are_upright(images, network, tmp_path):
+    """A camera on its side notes that in EXIF; PNG keeps every pixel."""
+    turned = Image.open(images / "large.png").transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 270 degrees
+    (tmp_path / "in").mkdir()
+    turned.save(tmp_path / "in/large.png", exif=exif)
+    predict(network, tmp_path / "run", tmp_path / "in", tiles=TILES, device="cpu")
+    predict(network, tmp_path / "plain", images / "large.png", tiles=TILES, device="cpu")
+    whole = read_mask(tmp_path / "run/whole/large.png")
+    np.testing.assert_array_equal(whole, read_mask(tmp_path / "plain/whole/large.png"))
+
+
 class TestGeoreference:
     @pytest.fixture
     def placed(self, images, tmp_path):
@@ -202,13 +215,37 @@ class TestGeoreference:
         predict(network, output, folder, tiles=tiles, device="cpu")
         assert manifest(output)["made_now"] == 0
 
+    def test_colours_of_16_bits_and_control_points(self, placed, network, tmp_path, capfd):
+        """Which Pillow cannot read, and GDAL speaks of on stderr where it is asked wrongly."""
+        import rasterio
+        from rasterio.control import GroundControlPoint
+
+        folder, _ = placed
+        with rasterio.open(folder / "field.tif") as file:
+            pixels = file.read().astype(np.uint16) << 8
+        points = [GroundControlPoint(r, c, 9 + c / 1e4, 48 - r / 1e4) for r, c in ((0, 0), (9, 9))]
+        with rasterio.open(
+            folder / "deep.tif", "w", driver="GTiff", height=HEIGHT, width=WIDTH, count=3,
+            dtype="uint16", photometric="RGB", crs="EPSG:4326", gcps=points,
+        ) as file:  # fmt: skip
+            file.write(pixels)
+        capfd.readouterr()
+        predict(network, tmp_path / "run", folder, device="cpu")
+        masks = tmp_path / "run/masks"
+        np.testing.assert_array_equal(read_mask(masks / "deep.png"), read_mask(masks / "field.png"))
+        with rasterio.open(tmp_path / "run/geotiff/deep.tif") as file:
+            found, crs = file.gcps
+        assert crs.to_epsg() == 4326
+        assert [(one.row, one.col) for one in found] == [(0, 0), (9, 9)]
+        assert "signalled" not in capfd.readouterr().err
+
     def test_without_rasterio_a_warning_says_what_is_lost(
         self, placed, network, tmp_path, monkeypatch, caplog
     ):
-        from wsss.data import georeference
+        from wsss.data import georeference, rasters
 
         georeference._tell_of_rasterio.cache_clear()
-        monkeypatch.setattr(georeference, "find_spec", lambda name: None)
+        monkeypatch.setattr(rasters, "find_spec", lambda name: None)
         predict(network, tmp_path / "run", placed[0], device="cpu")
         assert "georeference with rasterio" in caplog.text
         assert not (tmp_path / "run/geotiff").exists()

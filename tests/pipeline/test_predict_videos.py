@@ -1,6 +1,7 @@
 """Videos and single files beside folders of photographs."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from wsss.data import read_image, read_mask
 from wsss.data.tiles import TileConfig
 from wsss.data.videos import Frame, count_frames, frame_rate, write_video
+from wsss.errors import IncompleteError
 from wsss.pipeline.predict import predict
 
 pytestmark = pytest.mark.slow
@@ -63,6 +65,26 @@ def test_some_frames_of_one_video(place, network, tmp_path):
     (output / "masks/b/000003.png").unlink()
     predict(network, output, place / "cameras/b.mp4", **settings)
     assert film.stat().st_mtime_ns > before
+
+
+def test_frames_that_were_taken_out_lie_beside_their_video(place, network, tmp_path):
+    """In a folder of its name, each called like a frame: no mask takes another's place."""
+    (place / "cameras/b").mkdir()
+    shutil.copy(place / "a.png", place / "cameras/b/000000.png")
+    output = tmp_path / "run"
+    predict(network, output, place, device="cpu")
+    frames = [f"cameras/b.mp4/{number:06d}.png" for number in range(7)]
+    assert names(output, "masks") == sorted(["a.png", "cameras/b/000000.png", *frames])
+    assert json.loads((output / "manifest.json").read_text())["made_now"] == 9
+
+
+def test_a_broken_video_is_named_and_the_others_are_segmented(place, network, tmp_path):
+    (place / "zero.mp4").write_bytes(b"")
+    with pytest.raises(
+        IncompleteError, match=r"1 of 9 images failed: zero/000000: cannot decode video"
+    ):
+        predict(network, tmp_path / "run", place, device="cpu")
+    assert len(names(tmp_path / "run", "masks")) == 8
 
 
 def test_what_is_refused(place, network, tmp_path):

@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from wsss.data.config import DataConfig
-from wsss.data.images import safe_formats, upright
+from wsss.data.images import safe_formats
 from wsss.data.masks import voc_palette
+from wsss.data.orientation import upright
 from wsss.data.storage import readable
 from wsss.ignore import IGNORE
 

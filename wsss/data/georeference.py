@@ -2,7 +2,6 @@
 
 import functools
 import logging
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from PIL import Image
 
 from wsss.data.atomic import atomic_write
 from wsss.data.masks import voc_palette
-from wsss.data.rasters import TIFF, open_tiff
+from wsss.data.rasters import TIFF, open_tiff, read_by_rasterio
 from wsss.data.storage import is_remote
 from wsss.ignore import IGNORE
 
@@ -40,18 +39,23 @@ def georeferenced(path: Path) -> bool:
 
     Without rasterio a warning says that the place is lost.
     """
+    if read_by_rasterio(path):
+        try:
+            with open_tiff(path) as source:
+                return bool(source.gcps[0]) or not source.transform.is_identity
+        except (OSError, ValueError):  # reading says what is wrong
+            return False
     if not path.name.lower().endswith(TIFF) or is_remote(path):
         return False
     try:
         with Image.open(path, formats=["TIFF"]) as image:
             tags = image.tag_v2  # type: ignore[attr-defined]
             placed = any(tag in tags for tag in _TAGS)
-    except Exception:  # decoders raise nearly everything; reading says what is wrong
+    except Exception:  # decoders raise nearly everything
         return False
-    if placed and find_spec("rasterio") is None:
+    if placed:
         _tell_of_rasterio()
-        return False
-    return placed
+    return False
 
 
 @functools.cache  # once, not for every image
@@ -94,12 +98,14 @@ def write_geotiff(path: Path, mask: np.ndarray, reference: Georeference) -> None
         "nodata": IGNORE,
         "compress": "deflate",
         "tiled": True,
+        "photometric": "palette",
     }
+    # ground control points take the place of a transform
+    place = {"gcps": reference.gcps} if reference.gcps else {"transform": reference.transform}
     with MemoryFile() as memory:
-        with memory.open(**options, crs=reference.crs, transform=reference.transform) as file:
-            if reference.gcps:
-                file.gcps = (reference.gcps, reference.crs)
-            file.write(mask, 1)
+        with memory.open(**options, **place, crs=reference.crs) as file:
+            # first: the colours are part of the header
             file.write_colormap(1, dict(enumerate(map(tuple, voc_palette().tolist()))))
+            file.write(mask, 1)
         with atomic_write(path) as target:
             target.write(memory.getbuffer())

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image, UnidentifiedImageError
 
 from wsss.data.atomic import atomic_write
-from wsss.data.rasters import Raster, raster_size, read_raster
+from wsss.data.orientation import SIDEWAYS, orientation, upright
+from wsss.data.rasters import Raster, raster_size, read_by_rasterio, read_raster
 from wsss.data.storage import below, existing, file_names, is_remote, readable, to_path
 from wsss.data.videos import Frame, frame_size, is_video_name, read_frame
 
@@ -40,39 +41,6 @@ def safe_formats() -> list[str]:
     """List the formats that Pillow decodes itself; EPS and WMF go to programs that run them."""
     Image.init()
     return [name for name in Image.OPEN if name not in ("EPS", "WMF")]
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What each orientation of EXIF asks for."""
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Decode an image and turn it as its EXIF says.
-
-    Pillow's own function writes the EXIF anew, which fails where a camera's other notes are odd.
-    Metadata that cannot be read turn nothing.
-    """
-    # first: of a TIFF, decoding turns the pixels already, and takes the note away
-    image.load()
-    turn = _TURNS.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int:
-    """Read the orientation in an image's EXIF, 1..8; 1 without one that can be read."""
-    try:
-        found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged metadata raise nearly everything
-        return 1
-    return found if isinstance(found, int) and found in _TURNS else 1
 
 
 def too_large(path: object, what: str) -> str:
@@ -147,6 +115,10 @@ def read_image(path: ImageSource | str, grey_bits: int = 16) -> np.ndarray:
         raise ImageReadError(too_large(path, "image")) from error
     # of damaged files decoders raise nearly everything: struct.error, TypeError, KeyError, ...
     except Exception as error:
+        # Pillow knows no colours of 16 bits
+        unknown = isinstance(error, UnidentifiedImageError)
+        if unknown and isinstance(path, Path) and read_by_rasterio(path):
+            return read_image(Raster(path), grey_bits)
         raise ImageReadError(f"cannot decode image {path}: {error or repr(error)}") from error
 
 
@@ -157,10 +129,6 @@ def _grey(image: Image.Image, bits: int) -> np.ndarray:
         raise ValueError("32-bit grey beyond 16 bits has no known range; convert it to 8 bits")
     grey = np.minimum(values >> (bits - 8), 255).astype(np.uint8)
     return np.ascontiguousarray(np.repeat(grey[..., None], 3, axis=2))
-
-
-_SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations that exchange width and height."""
 
 
 def pixel_digest(image: np.ndarray, rows: int = 1) -> bytes:
@@ -196,7 +164,7 @@ def image_size(path: ImageSource) -> tuple[int, int] | None:
             return raster_size(path.path) if path.window is None else path.window[2:]
         with path.open("rb") as opened, Image.open(opened, formats=safe_formats()) as image:
             width, height = image.size
-            return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+            return (width, height) if orientation(image) in SIDEWAYS else (height, width)
     except Exception:  # decoders raise nearly everything; `read_image` says what is wrong
         return None
 

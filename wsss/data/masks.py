@@ -12,7 +12,8 @@ from PIL import Image, PngImagePlugin
 
 from wsss.data.atomic import atomic_write
 from wsss.data.drawn import DrawnMask
-from wsss.data.images import ImageSource, safe_formats, too_large, upright
+from wsss.data.images import ImageSource, safe_formats, too_large
+from wsss.data.orientation import upright
 from wsss.data.rasters import Window
 from wsss.data.storage import existing, readable, to_path
 from wsss.ignore import IGNORE

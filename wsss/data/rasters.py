@@ -4,12 +4,14 @@ import functools
 import threading
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from wsss.data.orientation import SIDEWAYS, orientation, upright
 from wsss.data.storage import is_remote
 
 TIFF = (".tif", ".tiff")
@@ -116,7 +118,13 @@ def raster_size(path: Path) -> tuple[int, int]:
         with open_tiff(path) as source:
             return source.height, source.width
     with Image.open(path) as image:
-        return image.height, image.width
+        size = (image.height, image.width)
+        return size[::-1] if orientation(image) in SIDEWAYS else size
+
+
+def read_by_rasterio(path: Path) -> bool:
+    """Whether a file is a local TIFF, and rasterio is installed."""
+    return _is_tiff(path) and not is_remote(path) and find_spec("rasterio") is not None
 
 
 def _is_tiff(path: Path) -> bool:
@@ -189,7 +197,8 @@ def _decoded(path: Path, changed: int, colours: bool) -> np.ndarray:
         changed: Its time; a file that has changed is decoded anew.
         colours: Convert to RGB.
     """
-    with Image.open(path) as image:
+    with Image.open(path) as file:
+        image = upright(file)
         # a conversion to what it is already would be a copy of many pixels
         values = np.asarray(image.convert("RGB") if colours and image.mode != "RGB" else image)
     return values[..., None] if values.ndim == 2 else values

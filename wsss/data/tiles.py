@@ -31,10 +31,11 @@ class TileConfig:
 
     def __post_init__(self) -> None:
         if self.size < 32:
-            raise ValueError(f"data.tiles.size: expected at least 32 pixels, got {self.size}")
+            raise ValueError(f"tiles.size: expected at least 32 pixels, got {self.size}")
         if not 0 <= self.overlap < self.size:
             raise ValueError(
-                f"data.tiles.overlap: expected 0..{self.size - 1} pixels, got {self.overlap}"
+                f"tiles.overlap: expected 0..{self.size - 1} pixels of tiles of {self.size}, got "
+                f"{self.overlap} (64 unless you say so)"
             )
 
 

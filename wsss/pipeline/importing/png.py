@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from wsss.data.colours import to_values
-from wsss.data.images import safe_formats, upright
+from wsss.data.images import safe_formats
 from wsss.data.masks import LabelMap, voc_palette
+from wsss.data.orientation import upright
 from wsss.ignore import IGNORE
 from wsss.pipeline.importing.annotated import Annotated, Labels, Size
 from wsss.pipeline.importing.bundle import Entry

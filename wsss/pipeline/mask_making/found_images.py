@@ -86,8 +86,7 @@ def find_images(
 
     Raises:
         FileNotFoundError: There is no such folder or file.
-        ValueError: Nothing in it is an image or a video, a video cannot be decoded, or is to be
-            seen in tiles.
+        ValueError: Nothing in it is an image or a video, or a video is to be seen in tiles.
     """
     images, videos = _listed(place, without)
     root = place if place.is_dir() else place.parent
@@ -100,13 +99,23 @@ def find_images(
         records += [one] if tiles is None else tiles_of(one, tiles)
     if videos and tiles is not None:
         raise ValueError(f"tiles: frames are seen whole, and {root / videos[0]} is a video")
+    folders = {name.rpartition("/")[0] for name in image_names(images).values()}
     for file, name in image_names(videos).items():
-        path = root / file
-        records += [
-            Record(f"{name}/{number:06d}", Frame(path, number), path.with_suffix(".none"), None)
-            for number in range(0, count_frames(path), frame_step)
-        ]
+        # frames that somebody has taken out may lie in a folder of the video's name
+        records += _frames(root / file, file if name in folders else name, frame_step)
     return records
+
+
+def _frames(path: Path, name: str, step: int) -> list[Record]:
+    """List every step-th frame of a video; of one that cannot be decoded the first, which fails."""
+    try:
+        count = count_frames(path)
+    except ValueError:
+        count = 1
+    return [
+        Record(f"{name}/{number:06d}", Frame(path, number), path.with_suffix(".none"), None)
+        for number in range(0, count, step)
+    ]
 
 
 def _listed(place: Path, without: Path) -> tuple[list[str], list[str]]:
