@@ -102,7 +102,8 @@ def _only(road: Road, kinds: dict[str, str | None]) -> str:
             )
     raise ValueError(
         f"run: no checkpoint ({', '.join(_FILES)}) in a finished step among "
-        f"{', '.join(road.steps) or 'none'}"
+        f"{', '.join(road.steps) or 'none'}; a step that was cut off goes on when its command is "
+        "given again"
     )
 
 
