@@ -103,8 +103,7 @@ def blend(
     """Blend the probabilities of a grid's tiles, part of the image by part.
 
     Where tiles overlap, the mean is taken, each weighted by the square of the distance from its own
-    edges, by rows times by columns: what lies at the edge of a tile had the least context. (The
-    square comes a little nearer to what the network makes of the whole image than the distance.)
+    edges, by rows times by columns: what lies at the edge of a tile had the least context.
 
     Args:
         windows: Those of a grid, in any order.
